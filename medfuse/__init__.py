@@ -1,0 +1,1 @@
+"""Train medical image classifiers from several pretrained networks at once."""

@@ -1,0 +1,323 @@
+"""One experiment is one YAML file of plain data; an unknown key is an error with a suggestion."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from medfuse.errors import ConfigError
+from medfuse.storage import digest_of
+from medfuse.suggest import did_you_mean
+
+SCHEMA_VERSION = 1
+
+
+class Section(BaseModel):
+    """A part of the configuration: unknown keys are refused, values cannot be changed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SplitConfig(Section):
+    """How cases without a given role are divided; fractions of all cases, by patient."""
+
+    test: float = Field(0.2, ge=0, lt=1)
+    validation: float = Field(0.15, ge=0, lt=1)
+    calibration: float = Field(0.0, ge=0, lt=1)
+    folds: int | None = Field(None, ge=2)
+    fold: int = Field(0, ge=0)
+    seed: int = 0
+
+
+class CohortConfig(Section):
+    """Where the cases are and what groups them."""
+
+    path: str
+    label: str = "label"
+    group: str | None = None
+    group_pattern: str | None = None
+    classes: list[str] | None = None
+    on_leak: Literal["refuse", "drop_from_training"] = "refuse"
+    on_bad_image: Literal["refuse", "skip"] = "refuse"
+    split: SplitConfig = SplitConfig()
+
+
+class InputConfig(Section):
+    """How an image becomes the canonical image; ``auto`` is resolved from the cohort."""
+
+    modality: Literal["auto", "XR", "CT", "MR", "other"] = "auto"
+    channels: Literal[1, 3] = 1
+    size: tuple[int, int] = (224, 224)
+    fit: Literal["stretch", "letterbox"] = "stretch"
+    intensity: Literal["auto", "range", "percentile", "window"] = "auto"
+    percentiles: tuple[float, float] = (0.5, 99.5)
+    window: tuple[float, float] | None = None
+
+    @model_validator(mode="after")
+    def _window_has_bounds(self) -> InputConfig:
+        if (self.intensity == "window") != (self.window is not None):
+            raise ValueError("intensity: window needs window: [low, high], and only it")
+        return self
+
+
+class AugmentationConfig(Section):
+    """Banked views of each training image beside the clean one."""
+
+    views: int = Field(4, ge=0, le=100)
+    recipe: Literal["auto", "none", "xr", "ct", "mr"] = "auto"
+
+
+class NormalizationConfig(Section):
+    """Replaces the input contract that the weights declare."""
+
+    input_range: tuple[float, float] = (0.0, 1.0)
+    mean: list[float] = [0.0]
+    std: list[float] = [1.0]
+    scheme: Literal["fixed", "per_image"] = "fixed"
+
+
+class UnfreezeConfig(Section):
+    """Head first, then more: from epoch ``after`` on, ``train`` holds."""
+
+    after: int = Field(ge=1)
+    train: str = "last:1"
+    lr_scale: float = Field(0.1, gt=0)
+
+
+class SourceConfig(Section):
+    """One pretrained network. ``use`` is ``plugin:name.weights`` or ``plugin:name@FILE``."""
+
+    use: str
+    options: dict[str, Any] = {}
+    input: str = "image"
+    train: str = Field("frozen", pattern=r"^(frozen|all|last:[1-9]\d*)$")
+    unfreeze: UnfreezeConfig | None = None
+    cut: str | None = None
+    input_size: tuple[int, ...] | None = None
+    normalization: NormalizationConfig | None = None
+    remap: dict[str, str] = {}
+    sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
+
+
+class ComponentConfig(BaseModel):
+    """A fusion or a head: ``use`` names it, every other key is an option of its own."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    use: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The component's own options."""
+        return dict(self.model_extra or {})
+
+
+class EarlyStoppingConfig(Section):
+    """Stop when the validation loss has not fallen by ``min_delta`` for ``patience`` epochs."""
+
+    patience: int = Field(10, ge=1)
+    min_delta: float = Field(1e-3, ge=0)
+
+
+class TrainingConfig(Section):
+    """How the head (and what is not frozen) learns."""
+
+    epochs: int = Field(50, ge=1)
+    batch_size: int = Field(32, ge=1)
+    optimizer: Literal["adam", "adamw", "sgd"] = "adamw"
+    lr: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(1e-2, ge=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    schedule: Literal["constant", "cosine", "step", "plateau"] = "cosine"
+    loss: Literal["auto", "cross_entropy", "focal"] = "auto"
+    focal_gamma: float = Field(2.0, ge=0)
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    mixup: float = Field(0.0, ge=0)
+    class_weights: Literal["none", "balanced"] | list[float] = "none"
+    sampler: Literal["shuffle", "oversample"] = "shuffle"
+    clip_gradient: float | None = Field(None, gt=0)
+    early_stopping: EarlyStoppingConfig | None = EarlyStoppingConfig()
+    mixed_precision: bool = False
+    device: str = "auto"
+
+
+class EvaluationConfig(Section):
+    """What is measured on the test cases."""
+
+    bootstrap: int = Field(1000, ge=0)
+    confidence: float = Field(0.95, gt=0, lt=1)
+    calibrate: Literal["temperature", "none"] = "temperature"
+    baselines: bool = True
+
+
+class BankConfig(Section):
+    """Where features are kept, and how much room they may take."""
+
+    path: str | None = None
+    budget_gb: float = Field(8.0, gt=0)
+
+
+class Experiment(Section):
+    """Everything that decides the result of one run."""
+
+    schema_version: Literal[1] = 1
+    name: str = Field("model", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")
+    seed: int = Field(0, ge=0, lt=2**32)
+    cohort: CohortConfig
+    inputs: dict[str, InputConfig] = {"image": InputConfig()}
+    augmentation: AugmentationConfig = AugmentationConfig()
+    sources: list[SourceConfig] = Field(min_length=1)
+    fusion: ComponentConfig = ComponentConfig(use="attention")
+    head: ComponentConfig = ComponentConfig(use="mlp")
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    bank: BankConfig = BankConfig()
+
+    @model_validator(mode="after")
+    def _sources_have_inputs(self) -> Experiment:
+        for source in self.sources:
+            if source.input not in self.inputs:
+                raise ValueError(
+                    f"source {source.use} reads input {source.input!r}, "
+                    f"but inputs has {', '.join(self.inputs)}"
+                )
+        return self
+
+    def digest(self) -> str:
+        """Return a digest of all that decides the result (not of where the bank lies)."""
+        return digest_of(self.model_dump(mode="json", exclude={"bank"}))
+
+
+def load_experiment(path: Path | str, overrides: Sequence[str] = ()) -> Experiment:
+    """Return the experiment of a YAML file, with ``key.key=value`` overrides applied.
+
+    Relative paths inside (``cohort.path`` and weights files behind ``@``) are taken from the
+    file's own folder.
+
+    Raises:
+        ConfigError: the file is absent, is not a YAML mapping, or holds a bad key or value.
+    """
+    file = Path(path)
+    try:
+        data = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: cannot be read ({error}). Give a YAML file.") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{file}: not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"{file}: found {type(data).__name__}, expected a mapping of settings.")
+    return parse_experiment(_with_overrides(data, overrides), str(file), file.parent)
+
+
+def parse_experiment(
+    data: Mapping[str, Any], where: str = "configuration", folder: Path | None = None
+) -> Experiment:
+    """Return the experiment that plain data describe.
+
+    Args:
+        data: nested mappings and lists, as YAML gives them.
+        where: the file's name, for error texts.
+        folder: relative paths are taken from here; the working directory if ``None``.
+
+    Raises:
+        ConfigError: a bad key or value, named with its place and the nearest known key.
+    """
+    try:
+        experiment = Experiment.model_validate(dict(data))
+    except ValidationError as error:
+        raise ConfigError(f"{where}: {_first_problem(error)}") from error
+    return experiment if folder is None else _anchored(experiment, folder)
+
+
+def dump_experiment(experiment: Experiment) -> str:
+    """Return the experiment as YAML, every default written out."""
+    return yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
+
+
+def _with_overrides(data: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"--set {override}: expected key=value, as in training.epochs=20.")
+        _assign(data, key.split("."), _scalar(text, override), override)
+    return data
+
+
+def _scalar(text: str, override: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {override}: the value is not valid YAML.") from error
+
+
+def _assign(data: Any, keys: list[str], value: Any, override: str) -> None:
+    for key in keys[:-1]:
+        if isinstance(data, list) and key.isdigit() and int(key) < len(data):
+            data = data[int(key)]
+        elif isinstance(data, dict):
+            if not isinstance(data.get(key), dict | list):
+                data[key] = {}
+            data = data[key]
+        else:
+            raise ConfigError(f"--set {override}: there is no place {key!r}.")
+    last = keys[-1]
+    if isinstance(data, list) and last.isdigit() and int(last) < len(data):
+        data[int(last)] = value
+    elif isinstance(data, dict):
+        data[last] = value
+    else:
+        raise ConfigError(f"--set {override}: there is no place {last!r}.")
+
+
+def _anchored(experiment: Experiment, folder: Path) -> Experiment:
+    cohort = experiment.cohort.model_copy(
+        update={"path": str(folder / Path(experiment.cohort.path).expanduser())}
+    )
+    sources = [s.model_copy(update={"use": _anchor_file(s.use, folder)}) for s in experiment.sources]
+    return experiment.model_copy(update={"cohort": cohort, "sources": sources})
+
+
+def _anchor_file(use: str, folder: Path) -> str:
+    name, at, file = use.partition("@")
+    return f"{name}@{folder / Path(file).expanduser()}" if at else use
+
+
+def _first_problem(error: ValidationError) -> str:
+    problems = error.errors(include_url=False)
+    first = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
+    place = ".".join(str(part) for part in first["loc"])
+    more = f" ({len(problems) - 1} more)" if len(problems) > 1 else ""
+    if first["type"] == "extra_forbidden":
+        known = _known_keys(first["loc"][:-1])
+        name = str(first["loc"][-1])
+        hint = did_you_mean(name, known) or f" Known here: {', '.join(known)}."
+        return f"unknown key {place!r}.{hint}{more}"
+    if first["type"] == "missing":
+        return f"{place!r} is missing.{more}"
+    message = first["msg"].removeprefix("Value error, ")
+    found = first["input"]
+    shown = f", found {found!r}" if isinstance(found, str | int | float | bool) else ""
+    return f"{place + ': ' if place else ''}{message}{shown}.{more}"
+
+
+def _known_keys(location: Sequence[int | str]) -> list[str]:
+    """Walk the section classes along ``location`` and return the keys known there."""
+    section: Any = Experiment
+    for part in location:
+        if isinstance(section, type) and issubclass(section, BaseModel):
+            field = section.model_fields.get(str(part))
+            section = field.annotation if field else None
+        section = _section_inside(section)
+    fields = getattr(section, "model_fields", {})
+    return list(fields)
+
+
+def _section_inside(annotation: Any) -> Any:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    inner = [_section_inside(argument) for argument in get_args(annotation)]
+    return next((found for found in inner if found is not None), None)

@@ -1,0 +1,1 @@
+"""Small sources with embedded weights for medfuse."""

@@ -1,0 +1,1 @@
+"""Backbones of torchvision for medfuse."""

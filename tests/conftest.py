@@ -1,0 +1,34 @@
+"""Shared fixtures: the optional real data, and quiet, private caches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def _private_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or writes the user's own bank."""
+    monkeypatch.setenv("MEDFUSE_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+def _shared(name: str) -> Path:
+    folder = REPOSITORY.parent / "shared" / name
+    if not folder.is_dir():
+        pytest.skip(f"promise not shown: real {name} needs ../shared/{name}, which is absent")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of the real image sets."""
+    return _shared("data")
+
+
+@pytest.fixture(scope="session")
+def shared_weights() -> Path:
+    """Folder of the two genuine ImageNet backbones."""
+    return _shared("weights")
