@@ -1,0 +1,239 @@
+"""Copy a component's source files into a folder that works without medfuse or the plugin.
+
+One rule names the copies: module ``pkg.x.y`` becomes ``scripts/pkg_x_y.py``, and medfuse's own
+``medfuse.a.b`` becomes ``scripts/a_b.py``. Imports between copied modules are rewritten to follow;
+every other import must be declared. A file without such imports is copied byte for byte.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import find_spec
+from pathlib import Path
+
+from medfuse.contract import VendoredSource
+from medfuse.errors import PluginError
+from medfuse.storage import write_text
+
+SCRIPTS = "scripts"
+_NEVER_IN_A_BUNDLE = "medfuse"
+
+
+def vendored_name(module: str) -> str:
+    """Return the name of a module's copy inside ``scripts``: ``pkg.x.y`` gives ``pkg_x_y``."""
+    return module.removeprefix("medfuse.").replace(".", "_")
+
+
+def vendored_target(factory: str) -> str:
+    """Return where the copy of ``pkg.x.y:attribute`` is: ``scripts.pkg_x_y.attribute``."""
+    module, _, attribute = factory.partition(":")
+    return f"{SCRIPTS}.{vendored_name(module)}.{attribute}"
+
+
+def vendored_path(module: str) -> Path:
+    """Return the source file of a module, found without importing it or its packages.
+
+    Raises:
+        PluginError: there is no such module, or it is not a Python source file.
+    """
+    spec = _find(module)
+    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        raise PluginError(
+            f"module {module}: no Python source file found, so it cannot be copied into a bundle. "
+            "Name importable .py modules in VendoredSource(modules=...)."
+        )
+    return Path(spec.origin)
+
+
+def vendored_source(module: str, modules: Iterable[str]) -> str:
+    """Return the text of a module's copy: imports of the other ``modules`` name their copies.
+
+    Raises:
+        PluginError: the file cannot be parsed, or imports a copied module as ``import a.b``,
+            which cannot be renamed.
+    """
+    known = frozenset(modules)
+    text, tree = _parse(module)
+    changes = [
+        (found.statement, renamed)
+        for found in _imports(tree, module)
+        if (renamed := _renamed(found, known, module))
+    ]
+    return _spliced(text, dict.fromkeys(changes))
+
+
+def copy_vendored(modules: Sequence[str], folder: Path) -> list[Path]:
+    """Write the copies of ``modules`` into ``folder`` (made a package) and return their paths.
+
+    Raises:
+        PluginError: two modules would share a file, or `vendored_source` refuses one.
+    """
+    owners: dict[str, str] = {}
+    for module in modules:
+        first = owners.setdefault(vendored_name(module), module)
+        if first != module:
+            raise PluginError(
+                f"modules {first} and {module} would both become {vendored_name(module)}.py "
+                "in the bundle. Rename one."
+            )
+    texts = {folder / f"{name}.py": vendored_source(m, modules) for name, m in owners.items()}
+    if not (folder / "__init__.py").exists():
+        write_text(
+            folder / "__init__.py", '"""Code that this bundle\'s network is built from."""\n'
+        )
+    for path, text in texts.items():
+        write_text(path, text)
+    return list(texts)
+
+
+def check_imports(export: VendoredSource) -> None:
+    """Pass if the modules import only the standard library, each other and what is declared.
+
+    Imports inside functions, relative imports and ``importlib.import_module`` count too; those
+    under ``if TYPE_CHECKING:`` do not.
+
+    Raises:
+        PluginError: naming file, line and import.
+    """
+    if _NEVER_IN_A_BUNDLE in export.allowed_imports:
+        raise PluginError(
+            f"modules {', '.join(export.modules)}: allowed_imports names medfuse, "
+            "which is not there when a bundle runs. Remove it."
+        )
+    allowed = {*sys.stdlib_module_names, *export.allowed_imports}
+    for module in export.modules:
+        _, tree = _parse(module)
+        for found in _imports(tree, module):
+            if not found.within(frozenset(export.modules)) and found.top not in allowed:
+                raise PluginError(
+                    f"{vendored_path(module)}, line {found.statement.lineno}: imports "
+                    f"{found.shown}, but a vendored module may import only "
+                    f"{', '.join(export.allowed_imports) or 'nothing'}, the standard library and "
+                    "the other vendored modules. Declare it in allowed_imports (with requires), "
+                    "or add the module to modules."
+                )
+
+
+@dataclass(frozen=True)
+class _Import:
+    """One imported module, absolute: ``from module import name`` or ``import module``."""
+
+    statement: ast.stmt | ast.Call
+    module: str
+    name: str | None = None
+
+    @property
+    def top(self) -> str:
+        return self.module.partition(".")[0]
+
+    @property
+    def shown(self) -> str:
+        return f"{self.module} ({self.name})" if self.name else self.module
+
+    def within(self, modules: frozenset[str]) -> bool:
+        return self.module in modules or f"{self.module}.{self.name}" in modules
+
+
+def _find(module: str) -> ModuleSpec | None:
+    top, *rest = module.split(".")
+    try:
+        spec = find_spec(top)
+    except ValueError:  # __main__ has no spec
+        return None
+    name = top
+    for part in rest:
+        if spec is None or spec.submodule_search_locations is None:
+            return None
+        name = f"{name}.{part}"
+        spec = PathFinder.find_spec(name, list(spec.submodule_search_locations))
+    return spec
+
+
+def _parse(module: str) -> tuple[str, ast.Module]:
+    path = vendored_path(module)
+    text = path.read_bytes().decode("utf-8")
+    try:
+        return text, ast.parse(text)
+    except SyntaxError as error:
+        raise PluginError(f"{path}, line {error.lineno}: {error.msg}.") from error
+
+
+def _imports(tree: ast.AST, module: str) -> Iterator[_Import]:
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and _is_type_checking(node.test):
+            for otherwise in node.orelse:
+                yield from _imports(ast.Module([otherwise], []), module)
+            continue
+        if isinstance(node, ast.Import):
+            yield from (_Import(node, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            origin = _absolute(node, module)
+            yield from (_Import(node, origin, alias.name) for alias in node.names)
+        elif isinstance(node, ast.Call) and _is_dynamic_import(node):
+            yield _dynamic(node)
+        yield from _imports(node, module)
+
+
+def _is_type_checking(test: ast.expr) -> bool:
+    return ast.unparse(test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+
+
+def _is_dynamic_import(node: ast.Call) -> bool:
+    return ast.unparse(node.func) in ("importlib.import_module", "import_module", "__import__")
+
+
+def _dynamic(node: ast.Call) -> _Import:
+    first = node.args[0] if node.args else None
+    if isinstance(first, ast.Constant) and isinstance(first.value, str):
+        return _Import(node, first.value)
+    return _Import(node, "a module whose name is computed")
+
+
+def _absolute(node: ast.ImportFrom, module: str) -> str:
+    if not node.level:
+        return node.module or ""
+    package = vendored_path(module).name == "__init__.py"
+    parts = module.split(".")
+    kept = parts[: len(parts) - node.level + package]
+    return ".".join([*kept, *([node.module] if node.module else [])])
+
+
+def _renamed(found: _Import, modules: frozenset[str], module: str) -> str | None:
+    """Return the new text of an import statement, or ``None`` if it stays as it is."""
+    statement = found.statement
+    if not found.within(modules):
+        return None
+    if isinstance(statement, ast.ImportFrom):
+        return "; ".join(
+            _from_copy(_Import(statement, found.module, alias.name), alias.asname, modules)
+            for alias in statement.names
+        )
+    alias = statement.names[0] if isinstance(statement, ast.Import) else None
+    if alias is None or alias.asname is None or len(getattr(statement, "names", ())) > 1:
+        raise PluginError(
+            f"{vendored_path(module)}, line {statement.lineno}: import of {found.module} cannot be "
+            "renamed for the bundle. Write 'from ... import ...', one statement for each module."
+        )
+    return f"from . import {vendored_name(found.module)} as {alias.asname}"
+
+
+def _from_copy(found: _Import, asname: str | None, modules: frozenset[str]) -> str:
+    as_part = f" as {asname}" if asname else ""
+    whole = f"{found.module}.{found.name}"
+    if whole in modules:
+        return f"from . import {vendored_name(whole)} as {asname or found.name}"
+    return f"from .{vendored_name(found.module)} import {found.name}{as_part}"
+
+
+def _spliced(text: str, changes: Iterable[tuple[ast.stmt | ast.Call, str]]) -> str:
+    """Replace whole statements; offsets are those of ast, in UTF-8 bytes of the line."""
+    lines = text.encode("utf-8").splitlines(keepends=True)
+    for node, renamed in sorted(changes, key=lambda change: -change[0].lineno):
+        first, last = node.lineno - 1, (node.end_lineno or node.lineno) - 1
+        before, after = lines[first][: node.col_offset], lines[last][node.end_col_offset :]
+        lines[first : last + 1] = [before + renamed.encode() + after]
+    return b"".join(lines).decode("utf-8")
