@@ -1,0 +1,79 @@
+"""Read the text of ``use:``: which plugin or family, which backbone, which weights, which file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from medfuse.contract import BackboneSpec, WeightsSpec
+from medfuse.errors import SourceError
+from medfuse.suggest import did_you_mean
+
+RANDOM_WEIGHTS = "random"
+
+
+@dataclass(frozen=True)
+class SourceReference:
+    """A source as a configuration names it.
+
+    Attributes:
+        plugin: name of a plugin or family in front of ``:``, or ``None``.
+        name: the backbone.
+        weights: name behind the first dot, or ``None`` for the backbone's first weights.
+        file: weights file behind the first ``@``, or ``None``.
+    """
+
+    plugin: str | None
+    name: str
+    weights: str | None = None
+    file: str | None = None
+
+    def __str__(self) -> str:
+        """Return the text that `parse_source` reads."""
+        plugin = f"{self.plugin}:" if self.plugin else ""
+        weights = f".{self.weights}" if self.weights else ""
+        file = f"@{self.file}" if self.file else ""
+        return f"{plugin}{self.name}{weights}{file}"
+
+
+def parse_source(use: str) -> SourceReference:
+    """Return the parts of a source's text.
+
+    >>> parse_source("timm:resnet18.a1_in1k")
+    SourceReference(plugin='timm', name='resnet18', weights='a1_in1k', file=None)
+
+    Raises:
+        SourceError: a part is empty.
+    """
+    source, at, file = use.strip().partition("@")
+    plugin, colon, rest = source.rpartition(":")
+    name, dot, weights = rest.partition(".")
+    reference = SourceReference(plugin or None, name, weights or None, file or None)
+    given = [(colon, plugin), (dot, weights), (at, file), ("name", name)]
+    if any(mark and not part for mark, part in given) or ":" in plugin or use.split() != [use]:
+        raise SourceError(
+            f"source {use!r}: expected plugin:name.weights, as in timm:resnet18.a1_in1k, or "
+            "plugin:name@FILE. The plugin may be left out where one plugin alone has the name."
+        )
+    return reference
+
+
+def select_weights(spec: BackboneSpec, reference: SourceReference) -> WeightsSpec | None:
+    """Return the weights that a reference names, by default the first; ``None`` for ``random``.
+
+    A backbone without any weights gives ``None`` too, if a file or no weights are named.
+
+    Raises:
+        SourceError: the backbone has no weights of that name.
+    """
+    if reference.weights == RANDOM_WEIGHTS:
+        return None
+    if reference.weights is None:
+        return spec.weights[0] if spec.weights else None
+    known = {weights.name: weights for weights in spec.weights}
+    if reference.weights in known:
+        return known[reference.weights]
+    names = [*known, RANDOM_WEIGHTS]
+    raise SourceError(
+        f"source {reference}: {spec.name} has no weights {reference.weights!r}, "
+        f"expected one of {', '.join(names)}.{did_you_mean(reference.weights, names)}"
+    )
