@@ -54,6 +54,10 @@ class TrainingError(MedfuseError):
     """Training cannot start, continue or resume."""
 
 
+class EvaluationError(MedfuseError):
+    """Predictions cannot be measured or compared as given."""
+
+
 class BundleError(MedfuseError):
     """A bundle cannot be written, read or verified."""
 

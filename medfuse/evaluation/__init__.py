@@ -1,0 +1,33 @@
+"""Evaluate: labels and probabilities -> metrics with intervals, and paired comparisons.
+
+Arrays in (`Predictions`), plain JSON data out (`evaluate`, `compare`). No torch, no model.
+"""
+
+from medfuse.evaluation.comparison import compare, verdict
+from medfuse.evaluation.curves import precision_recall_curves, roc_curves
+from medfuse.evaluation.metrics import evaluate
+from medfuse.evaluation.paired import bootstrap_difference, delong, holm, mcnemar
+from medfuse.evaluation.predictions import Predictions
+from medfuse.evaluation.prediction_table import (
+    PredictionRow,
+    read_predictions,
+    write_predictions,
+)
+from medfuse.evaluation.settings import EvaluationSettings
+
+__all__ = [
+    "EvaluationSettings",
+    "PredictionRow",
+    "Predictions",
+    "bootstrap_difference",
+    "compare",
+    "delong",
+    "evaluate",
+    "holm",
+    "mcnemar",
+    "precision_recall_curves",
+    "read_predictions",
+    "roc_curves",
+    "verdict",
+    "write_predictions",
+]

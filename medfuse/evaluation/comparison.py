@@ -1,0 +1,161 @@
+"""Does fusing help? The fused model beside each single source, tested and said in a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from medfuse.errors import EvaluationError
+from medfuse.evaluation.metrics import resampled_scores
+from medfuse.evaluation.paired import (
+    Difference,
+    check_same_cases,
+    delong,
+    difference_of,
+    holm,
+    mcnemar,
+)
+from medfuse.evaluation.predictions import Predictions
+from medfuse.evaluation.scores import OVERALL, ScoreTable
+from medfuse.evaluation.settings import EvaluationSettings
+
+_ALPHA = 0.05
+
+
+def compare(
+    fused: Predictions,
+    singles: Mapping[str, Predictions],
+    settings: EvaluationSettings | None = None,
+) -> dict[str, Any]:
+    """Return the fused model's gain over each single source as JSON data, with a verdict.
+
+    AUROC is compared by DeLong's test for two classes, and by a bootstrap of the patients of
+    the macro AUROC for more; accuracy by the bootstrap, and by McNemar's test where every
+    patient has one case. The AUROC's p-values are corrected by Holm's method. The best source
+    is the one with the highest AUROC on these very cases, which favors it over the fused model.
+
+    Args:
+        fused: predictions of the fused model.
+        singles: predictions of a model of one source each, on the same cases, by source name.
+        settings: resamples, seed and confidence.
+
+    Raises:
+        EvaluationError: no single source, or other cases than those of ``fused``.
+    """
+    settings = settings or EvaluationSettings()
+    if not singles:
+        raise EvaluationError("there is no single source to compare the fused model with.")
+    for single in singles.values():
+        check_same_cases(fused, single)
+    table = resampled_scores(fused, settings)
+    rows = [_row(name, fused, single, table, settings) for name, single in singles.items()]
+    _adjust(rows)
+    defined = [row for row in rows if np.isfinite(row["auroc"]["second"])]
+    best = max(defined, key=lambda row: row["auroc"]["second"])["source"] if defined else None
+    comparison = {
+        "fused": "+".join(singles),
+        "best_source": best,
+        "correction": "Holm",
+        "confidence": settings.confidence,
+        "sources": [_without_nan(row) for row in rows],
+    }
+    return {**comparison, "verdict": verdict(comparison)}
+
+
+def verdict(comparison: Mapping[str, Any]) -> str:
+    """Return one plain sentence: whether fusing beats the best single source, and by how much.
+
+    A gain (or loss) is claimed only where the corrected p-value is below 0.05 and the interval
+    leaves out zero.
+    """
+    name = comparison["fused"]
+    best = [row for row in comparison["sources"] if row["source"] == comparison["best_source"]]
+    if not best or best[0]["p_adjusted"] is None or best[0]["auroc"]["low"] is None:
+        return f"fusing {name} cannot be compared: too few cases of some class."
+    gap, against = best[0]["auroc"], f"the best single source ({best[0]['source']})"
+    numbers = f"[{_signed(gap['low'])}, {_signed(gap['high'])}]"
+    p_value = _p_text(best[0]["p_adjusted"], len(comparison["sources"]))
+    certain = best[0]["p_adjusted"] < _ALPHA and gap["low"] * gap["high"] > 0
+    if not certain:
+        return (
+            f"no evidence that fusing {name} helps: {_signed(gap['difference'])} AUROC {numbers} "
+            f"against {against}; {p_value}."
+        )
+    verb = "gains" if gap["difference"] > 0 else "loses"
+    interval = sorted([abs(gap["low"]), abs(gap["high"])])
+    return (
+        f"fusing {name} {verb} {abs(gap['difference']):.3f} AUROC "
+        f"[{interval[0]:.3f}, {interval[1]:.3f}] against {against}; {p_value}."
+    )
+
+
+def _row(
+    name: str,
+    fused: Predictions,
+    single: Predictions,
+    fused_table: ScoreTable,
+    settings: EvaluationSettings,
+) -> dict[str, Any]:
+    table = resampled_scores(single, settings)
+    gaps = {
+        metric: difference_of(fused_table[metric, OVERALL], table[metric, OVERALL], settings)
+        for metric in ("auroc_macro", "accuracy")
+    }
+    area = _two_class(fused, single, settings) or gaps["auroc_macro"]
+    return {
+        "source": name,
+        "auroc": asdict(area),
+        "accuracy": asdict(gaps["accuracy"]),
+        "mcnemar": _mcnemar(fused, single),
+        "p_value": area.p_value,
+    }
+
+
+def _two_class(
+    fused: Predictions, single: Predictions, settings: EvaluationSettings
+) -> Difference | None:
+    positive = fused.labels == 1
+    if len(fused.classes) != 2 or min(positive.sum(), (~positive).sum()) < 2:
+        return None
+    repeated = len(np.unique(fused.patient_index)) < len(fused)
+    return delong(
+        positive,
+        fused.probabilities[:, 1],
+        single.probabilities[:, 1],
+        fused.patient_index if repeated else (),
+        settings.confidence,
+    )
+
+
+def _mcnemar(fused: Predictions, single: Predictions) -> dict[str, Any]:
+    if len(np.unique(fused.patient_index)) < len(fused):
+        return {"p_mid": None, "reason": "some patients have several cases"}
+    right = [p.predicted == p.labels for p in (fused, single)]
+    return asdict(mcnemar(*right))
+
+
+def _adjust(rows: list[dict[str, Any]]) -> None:
+    tested = [row for row in rows if row["p_value"] is not None]
+    adjusted = holm([row["p_value"] for row in tested])
+    for row in rows:
+        row["p_adjusted"] = None
+    for row, value in zip(tested, adjusted, strict=True):
+        row["p_adjusted"] = value
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.3f}"
+
+
+def _p_text(p_value: float, comparisons: int) -> str:
+    text = "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
+    return text if comparisons == 1 else f"{text} (Holm, {comparisons} comparisons)"

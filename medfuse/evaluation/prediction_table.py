@@ -1,0 +1,122 @@
+"""``predictions.csv``: one row per case, safe to open in a spreadsheet, read back unchanged."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from medfuse.errors import EvaluationError
+from medfuse.storage import write_text
+
+Status = Literal["ok", "abstained", "refused"]
+
+_COLUMNS = ("case_id", "role", "label", "status", "reason_code", "predicted")
+# A spreadsheet runs cells that begin like this as formulas (OWASP, "CSV Injection").
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictionRow:
+    """What the model says of one case.
+
+    Attributes:
+        case_id: as in the cohort.
+        role: train, validation, calibration or test; empty for new images.
+        label: true class name; empty where unknown.
+        status: ``ok``, ``abstained`` or ``refused``.
+        reason_code: why it was not ``ok``.
+        predicted: class name; empty if refused.
+        probabilities: one per class; empty if refused.
+        shares: how much each source counted; empty where the fusion has none.
+    """
+
+    case_id: str
+    role: str = ""
+    label: str = ""
+    status: Status = "ok"
+    reason_code: str = ""
+    predicted: str = ""
+    probabilities: Sequence[float] = ()
+    shares: Mapping[str, float] = field(default_factory=dict)
+
+
+def write_predictions(
+    path: Path | str, rows: Sequence[PredictionRow], classes: Sequence[str]
+) -> None:
+    """Write ``rows`` as CSV, whole or not at all, readable by its owner only.
+
+    A text that a spreadsheet would run as a formula gets a leading apostrophe, which
+    `read_predictions` takes away again. Numbers keep nine significant digits, enough to
+    restore a float32.
+
+    Raises:
+        EvaluationError: a row has neither no probability nor one per class.
+    """
+    sources = list(dict.fromkeys(name for row in rows for name in row.shares))
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    header = [*_COLUMNS, *(f"prob_{c}" for c in classes), *(f"share_{s}" for s in sources)]
+    writer.writerow(header)
+    for number, row in enumerate(rows, start=2):
+        if len(row.probabilities) not in (0, len(classes)):
+            raise EvaluationError(
+                f"{path}: row {number} has {len(row.probabilities)} probabilities, expected "
+                f"{len(classes)}, or none for a refused case."
+            )
+        chances = row.probabilities or [None] * len(classes)
+        shares = [row.shares.get(name) for name in sources]
+        texts = [_guarded(str(getattr(row, column))) for column in _COLUMNS]
+        writer.writerow([*texts, *map(_number, chances), *map(_number, shares)])
+    write_text(path, stream.getvalue(), mode=0o600)
+
+
+def read_predictions(path: Path | str) -> tuple[list[PredictionRow], tuple[str, ...]]:
+    """Return the rows and the class names of a file that `write_predictions` wrote.
+
+    Raises:
+        EvaluationError: the file cannot be read or has other columns.
+    """
+    try:
+        # newline="" keeps line breaks inside quoted cells as they were written.
+        with Path(path).open(encoding="utf-8", newline="") as stream:
+            table = list(csv.reader(stream))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise EvaluationError(f"{path}: cannot be read as a prediction table ({error}).") from error
+    header = table[0] if table else []
+    if tuple(header[: len(_COLUMNS)]) != _COLUMNS:
+        raise EvaluationError(
+            f"{path}: found columns {', '.join(header[:6]) or '(none)'}, expected them to begin "
+            f"with {', '.join(_COLUMNS)}."
+        )
+    rest = header[len(_COLUMNS) :]
+    classes = tuple(name[len("prob_") :] for name in rest if name.startswith("prob_"))
+    sources = [name[len("share_") :] for name in rest[len(classes) :]]
+    return [_parsed(cells, classes, sources) for cells in table[1:]], classes
+
+
+def _parsed(cells: list[str], classes: Sequence[str], sources: Sequence[str]) -> PredictionRow:
+    texts = dict(zip(_COLUMNS, map(_unguarded, cells), strict=False))
+    numbers = cells[len(_COLUMNS) :]
+    chances = tuple(float(cell) for cell in numbers[: len(classes)] if cell)
+    shares = zip(sources, numbers[len(classes) :], strict=False)
+    return PredictionRow(
+        **texts,  # type: ignore[arg-type]
+        probabilities=chances,
+        shares={name: float(cell) for name, cell in shares if cell},
+    )
+
+
+def _guarded(text: str) -> str:
+    return f"'{text}" if text.startswith((*_FORMULA_STARTS, "'")) else text
+
+
+def _unguarded(text: str) -> str:
+    return text[1:] if text.startswith("'") else text
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.9g}"

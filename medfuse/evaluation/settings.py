@@ -1,0 +1,41 @@
+"""How metrics are measured: resamples, confidence, bins, operating points."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from medfuse.errors import EvaluationError
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationSettings:
+    """Everything that changes a reported number beside the predictions themselves.
+
+    Attributes:
+        bootstrap: resamples of the patients; 0 gives values without intervals.
+        confidence: of the percentile interval, in (0, 1).
+        seed: of the resampling.
+        bins: equal-width bins of the expected calibration error.
+        operating_points: specificities (and sensitivities) to fix, each in (0, 1).
+        minimum_cases: a site or subgroup with fewer cases is counted, not measured.
+    """
+
+    bootstrap: int = 1000
+    confidence: float = 0.95
+    seed: int = 0
+    bins: int = 15
+    operating_points: tuple[float, ...] = (0.90, 0.95)
+    minimum_cases: int = 20
+
+    def __post_init__(self) -> None:
+        if self.bootstrap < 0 or self.bins < 1 or not 0 < self.confidence < 1:
+            raise EvaluationError(
+                f"found bootstrap={self.bootstrap}, bins={self.bins}, "
+                f"confidence={self.confidence}; expected bootstrap >= 0, bins >= 1 and a "
+                "confidence between 0 and 1."
+            )
+        if any(not 0 < point < 1 for point in self.operating_points):
+            raise EvaluationError(
+                f"found operating_points={self.operating_points}, expected fractions "
+                "between 0 and 1, for example 0.95."
+            )
