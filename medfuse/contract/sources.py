@@ -131,6 +131,7 @@ class BackboneFamilySpec:
             `BackboneSpec`; raises ``KeyError`` for an unknown name.
         names: ``module:function`` returning every architecture name.
         requires: distributions that must be installed.
+        examples: a few small architectures, which the conformance kit builds and checks.
     """
 
     name: str
@@ -138,3 +139,4 @@ class BackboneFamilySpec:
     describe: str
     names: str
     requires: tuple[str, ...] = ()
+    examples: tuple[str, ...] = ()

@@ -17,10 +17,9 @@ from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
 from typing import Literal
 
-from medfuse.contract import ENTRY_POINT_GROUP
+from medfuse.contract import ENTRY_POINT_GROUP, BackboneFamilySpec
 from medfuse.errors import PluginError
 from medfuse.registry.contribution import Contribution, contribution_of
-from medfuse.registry.kinds import ATTACH_HANDLERS
 from medfuse.suggest import did_you_mean
 
 STRICT = "MEDFUSE_STRICT_PLUGINS"
@@ -39,7 +38,7 @@ class PluginStatus:
         distribution: the installed package that brings it, and its version.
         status: ``ok``; ``broken``, with a reason; or ``blocked`` by ``MEDFUSE_BLOCK_PLUGINS``.
         reason: why it is broken, in one line.
-        counts: kind of component to how many the plugin brings.
+        counts: kind of component, ``family`` or ``handlers``, to how many the plugin brings.
     """
 
     name: str
@@ -89,10 +88,13 @@ def _open(
             raise PluginError(f"plugin {entry.name} ({owner[0]}): {error}") from error
         reason = " ".join(str(error).split())
         return PluginStatus(entry.name, entry.value, *owner, status="broken", reason=reason), None
-    counts = {kind: len(specs) for kind, specs in contribution.specs.items() if specs}
-    if contribution.attaches_handlers:
-        counts[ATTACH_HANDLERS.removeprefix("medfuse_attach_")] = 1
-    return PluginStatus(entry.name, entry.value, *owner, counts=counts), contribution
+    return PluginStatus(entry.name, entry.value, *owner, counts=_counts(contribution)), contribution
+
+
+def _counts(contribution: Contribution) -> dict[str, int]:
+    specs = [(kind, spec) for kind, found in contribution.specs.items() for spec in found]
+    counts = Counter("family" if isinstance(s, BackboneFamilySpec) else k for k, s in specs)
+    return dict(counts) | ({"handlers": 1} if contribution.attaches_handlers else {})
 
 
 def _contribution(entry: EntryPoint, claims: int) -> Contribution:

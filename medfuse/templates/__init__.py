@@ -1,0 +1,1 @@
+"""Files that ``medfuse plugins new`` starts a plugin package from."""
