@@ -1,0 +1,83 @@
+"""MedMNIST archives: a ``.npz`` with ``train_images``, ``train_labels`` and so on."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medfuse.data.records import Listing, Record, role_named
+from medfuse.errors import CohortError
+
+_PARTS = ("train", "val", "test")
+
+
+def list_archive(path: Path) -> Listing:
+    """Return a record for every image, in the order train, validation, test.
+
+    The layout is MedMNIST v2's (Yang et al. 2023, doi 10.1038/s41597-022-01721-8). With only
+    ``train_images`` no part is given.
+
+    Raises:
+        CohortError: not an archive, arrays missing or of unequal length, several labels a case.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            parts = [part for part in _PARTS if f"{part}_images" in archive.files]
+            if not parts:
+                raise CohortError(
+                    f"{path}: holds {', '.join(archive.files) or 'nothing'}, expected "
+                    "train_images and train_labels as in MedMNIST."
+                )
+            records = [r for part in parts for r in _part(path, archive, part, len(parts) > 1)]
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise CohortError(f"{path}: cannot be read as a .npz archive ({error}).") from error
+    if not records:
+        raise CohortError(f"{path}: its arrays are empty, expected at least one image.")
+    return Listing(tuple(records), path.parent)
+
+
+def _part(path: Path, archive: Any, part: str, given: bool) -> list[Record]:
+    key = f"{part}_images"
+    if f"{part}_labels" not in archive.files:
+        raise CohortError(f"{path}: holds {key} but no {part}_labels.")
+    labels = _single_labels(path, part, archive[f"{part}_labels"])
+    count = _rows(path, key, archive)
+    if count != len(labels):
+        raise CohortError(f"{path}: {count} images but {len(labels)} labels in {part}.")
+    return [
+        Record(
+            where=f"{path}, {key}[{index}]",
+            reference=f"{path}::{key}::{index}",
+            relative=f"{part}/{index:06d}",
+            label=str(label),
+            role=role_named(part) if given else None,
+        )
+        for index, label in enumerate(labels.tolist())
+    ]
+
+
+def _rows(path: Path, key: str, archive: Any) -> int:
+    """Return the length of an array from its header alone, without decompressing it."""
+    with archive.zip.open(f"{key}.npy") as file:
+        version = np.lib.format.read_magic(file)
+        old = version == (1, 0)
+        formats: Any = np.lib.format
+        read = formats.read_array_header_1_0 if old else formats.read_array_header_2_0
+        shape = read(file)[0]
+    if len(shape) < 3:
+        raise CohortError(f"{path}: {key} has shape {shape}, expected (N, H, W) or (N, H, W, 3).")
+    return int(shape[0])
+
+
+def _single_labels(path: Path, part: str, labels: NDArray[Any]) -> NDArray[Any]:
+    flat = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
+    if flat.ndim != 1 or flat.dtype.kind not in "iu":
+        raise CohortError(
+            f"{path}: {part}_labels has shape {labels.shape} and type {labels.dtype}, expected "
+            "one whole number per image."
+        )
+    return flat

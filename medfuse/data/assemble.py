@@ -1,0 +1,131 @@
+"""From records to a cohort: class names, patients, and case ids that hold no patient name."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+
+from medfuse.config import CohortConfig
+from medfuse.data.cohort import Case, Cohort
+from medfuse.data.events import Event
+from medfuse.data.records import Listing, Record
+from medfuse.errors import CohortError, ConfigError
+from medfuse.suggest import did_you_mean
+
+_LOGGER = logging.getLogger("medfuse")
+
+
+def assemble(listing: Listing, config: CohortConfig, input_name: str) -> Cohort:
+    """Return the cohort of a listing.
+
+    Raises:
+        CohortError: an unknown label, a file without a patient, or a case listed twice.
+    """
+    classes = _class_names(listing, config)
+    patients = _patients(listing.records, config)
+    cases = [
+        Case(
+            case_id=case_id,
+            inputs={input_name: record.reference},
+            label=_label(record, classes),
+            patient_id=patient or case_id,
+            site=record.site,
+            role=record.role,
+            repeat=record.repeat,
+            fold=record.fold,
+        )
+        for record, patient in zip(listing.records, patients, strict=True)
+        for case_id in (record.case_id or _case_id(record.relative, patient),)
+    ]
+    _require_unique(cases, listing.records)
+    events = (*listing.events, *_grouping_events(patients, listing))
+    given = any(case.role for case in cases)
+    return Cohort(tuple(cases), classes, listing.root, events, given_roles=given)
+
+
+def _class_names(listing: Listing, config: CohortConfig) -> tuple[str, ...]:
+    if config.classes is not None:
+        names = tuple(config.classes)
+        if len(set(names)) != len(names):
+            raise ConfigError("cohort.classes names a class twice, expected unique names.")
+        return names
+    if listing.classes:
+        return listing.classes
+    found = {record.label for record in listing.records if record.label}
+    if found and all(label.isdecimal() for label in found):
+        return tuple(str(index) for index in sorted(int(label) for label in found))
+    return tuple(sorted(found))
+
+
+def _label(record: Record, classes: Sequence[str]) -> int | None:
+    """A name wins over an index, so that the classes "1" and "2" keep their meaning."""
+    if not record.label:
+        return None
+    if record.label in classes:
+        return classes.index(record.label)
+    if record.label.isdecimal() and int(record.label) < len(classes):
+        return int(record.label)
+    raise CohortError(
+        f"{record.where}: label {record.label!r} is not in the class list "
+        f"({', '.join(classes)}).{did_you_mean(record.label, classes)}"
+    )
+
+
+def _patients(records: Sequence[Record], config: CohortConfig) -> list[str]:
+    if config.group_pattern is None:
+        return [record.patient for record in records]
+    try:
+        pattern = re.compile(config.group_pattern)
+    except re.error as error:
+        raise ConfigError(
+            f"cohort.group_pattern: {config.group_pattern!r} is no regular expression ({error})."
+        ) from error
+    if pattern.groups < 1:
+        raise ConfigError(
+            f"cohort.group_pattern: {config.group_pattern!r} has no group in parentheses; the "
+            "first group is the patient."
+        )
+    return [_matched(pattern, record) for record in records]
+
+
+def _matched(pattern: re.Pattern[str], record: Record) -> str:
+    match = pattern.search(PurePosixPath(record.relative).name)
+    if match is None or not match.group(1):
+        raise CohortError(
+            f"{record.where}: the file name does not match cohort.group_pattern "
+            f"{pattern.pattern!r}, so its patient is unknown. Widen the pattern."
+        )
+    return match.group(1)
+
+
+def _case_id(relative: str, patient: str) -> str:
+    """The path, or where the patient's id is part of it, the folder with a digest of the path."""
+    if not patient or patient not in relative:
+        return relative
+    digest = hashlib.sha256(relative.encode()).hexdigest()[:12]
+    folder = PurePosixPath(relative).parent.as_posix()
+    return digest if folder == "." or patient in folder else f"{folder}/{digest}"
+
+
+def _require_unique(cases: Sequence[Case], records: Sequence[Record]) -> None:
+    seen: dict[tuple[str, int], str] = {}
+    for case, record in zip(cases, records, strict=True):
+        key = (case.case_id, case.repeat)
+        if key in seen:
+            raise CohortError(
+                f"{record.where}: case_id {case.case_id!r} is also in {seen[key]}, expected "
+                "unique ids. Remove one of the two."
+            )
+        seen[key] = record.where
+
+
+def _grouping_events(patients: Sequence[str], listing: Listing) -> list[Event]:
+    missing = sum(not patient for patient in patients)
+    if not missing:
+        return []
+    detail = f"{missing} of {len(patients)} cases name no patient; each is its own patient"
+    _LOGGER.warning("%s: %s", listing.root, detail)
+    return [Event("NO_PATIENT", listing.root.name, detail)]

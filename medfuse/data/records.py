@@ -1,0 +1,91 @@
+"""What any source of cases says of one case, before labels and patients are worked out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from medfuse.data.cohort import Role
+from medfuse.data.events import Event
+from medfuse.errors import CohortError
+
+IMAGE_SUFFIXES = frozenset(
+    (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".npy", ".dcm", ".nii", ".gz")
+)
+
+_ROLE_NAMES: dict[str, Role] = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "calibration": "calibration",
+    "calib": "calibration",
+    "test": "test",
+    "testing": "test",
+}
+
+
+@dataclass(frozen=True)
+class Record:
+    """One case as its source gives it.
+
+    Attributes:
+        where: file, row or position, for error texts.
+        reference: absolute path, or ``FILE.npz::KEY::INDEX``.
+        relative: the same without what belongs to this machine, with ``/``.
+        label: class name or index as written; empty if unknown.
+        patient: as written; empty if unknown.
+        case_id: as written; empty if there is none.
+        site: as written.
+        role: the part that the source gives.
+        repeat: number of the repetition.
+        fold: the fold that the source gives.
+    """
+
+    where: str
+    reference: str
+    relative: str
+    label: str
+    patient: str = ""
+    case_id: str = ""
+    site: str = ""
+    role: Role | None = None
+    repeat: int = 0
+    fold: int | None = None
+
+
+@dataclass(frozen=True)
+class Listing:
+    """All records of a source.
+
+    Attributes:
+        records: in the order of the source.
+        root: folder that ``relative`` starts from.
+        classes: class names in order, where the source fixes them.
+        events: what was skipped or guessed.
+    """
+
+    records: tuple[Record, ...]
+    root: Path
+    classes: tuple[str, ...] = ()
+    events: tuple[Event, ...] = ()
+
+
+def role_named(text: str) -> Role | None:
+    """Return the role that a folder, key or column value names in any case, else ``None``."""
+    return _ROLE_NAMES.get(text.strip().lower())
+
+
+def require_role(text: str, where: str) -> Role | None:
+    """Return the role named in a table cell; ``None`` for an empty one.
+
+    Raises:
+        CohortError: the text names no role.
+    """
+    role = role_named(text)
+    if role is None and text.strip():
+        raise CohortError(
+            f"{where}: role {text!r}, expected train, validation, calibration or test."
+        )
+    return role

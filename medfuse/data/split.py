@@ -1,0 +1,201 @@
+"""Give every case its part: stratified by label, grouped by patient and by identical pixels."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from medfuse.config import SplitConfig
+from medfuse.data.allocate import allocate
+from medfuse.data.cohort import Case, Cohort, Role
+from medfuse.data.events import Event
+from medfuse.data.groups import link_cases
+from medfuse.errors import CohortError, ConfigError
+
+ALGORITHM = "greedy-stratified-groups-1"
+_LOGGER = logging.getLogger("medfuse")
+
+
+def assign_roles(
+    cohort: Cohort, config: SplitConfig, digests: Mapping[str, str] | None = None
+) -> Cohort:
+    """Return the cohort with a role for every case; the same for any order of the cases.
+
+    Roles that the source gives stay. Cases without one are divided; where all have one, the
+    missing parts are taken out of the training part. Fractions are of the cases divided. With
+    ``folds``, each case gets a fold, and the cases of fold ``fold`` are the test part.
+
+    Args:
+        cohort: after `medfuse.data.leaks.resolve_leaks`, if the source gives roles.
+        config: fractions, folds and seed.
+        digests: pixel digest by case id; cases with identical pixels stay on one side.
+
+    Raises:
+        CohortError: fewer than two classes, a class with one case, or a given test part beside
+            ``folds``.
+        ConfigError: the fractions leave nothing for training, or ``fold`` is no fold.
+    """
+    _require_two_classes(cohort)
+    _require_room_for_training(config)
+    groups = link_cases(cohort.cases, digests)
+    cases = {case.case_id: case for case in cohort.cases}
+    if config.folds is not None:
+        cases = _with_folds(cohort, groups, config)
+    cases = _follow_given(cases, groups)
+    cases = _fill(cases, groups, config)
+    done = cohort.with_cases([cases[case.case_id] for case in cohort.cases], _notes(cohort))
+    _require_training_classes(done)
+    return done.with_cases(done.cases, _thin_parts(done))
+
+
+def _require_two_classes(cohort: Cohort) -> None:
+    if not cohort.cases:
+        raise CohortError(f"{cohort.root}: the cohort has no case, expected at least two classes.")
+    repeated = len(cohort.cases) - len({case.case_id for case in cohort.cases})
+    if repeated:
+        raise CohortError(f"{cohort.root}: {repeated} case_ids occur twice, expected unique ids.")
+    labels = [case.label for case in cohort.cases if case.label is not None]
+    present = [name for index, name in enumerate(cohort.classes) if index in labels]
+    if len(present) < 2:
+        found = f"one class ({present[0]})" if present else "no labelled case"
+        raise CohortError(f"{cohort.root}: found {found}, expected at least two classes.")
+    for index, name in enumerate(cohort.classes):
+        count = labels.count(index)
+        if count < 2:
+            raise CohortError(
+                f"{cohort.root}: class {name!r} has {count} case{'s' * (count != 1)}, expected at "
+                "least two. Add cases, or leave the class out."
+            )
+
+
+def _require_room_for_training(config: SplitConfig) -> None:
+    taken = config.validation + config.calibration + (0 if config.folds else config.test)
+    if taken >= 1:
+        raise ConfigError(
+            f"cohort.split: test, validation and calibration take {taken:g} of the cases, "
+            "expected less than 1 so that some are left for training."
+        )
+    if config.folds is not None and config.fold >= config.folds:
+        raise ConfigError(
+            f"cohort.split.fold is {config.fold}, expected 0 to {config.folds - 1} "
+            f"for {config.folds} folds."
+        )
+
+
+def _with_folds(
+    cohort: Cohort, groups: Sequence[Sequence[Case]], config: SplitConfig
+) -> dict[str, Case]:
+    folds = config.folds or 0
+    if any(case.role == "test" for case in cohort.cases):
+        raise CohortError(
+            f"{cohort.root}: the source gives a test part and cohort.split.folds is {folds}; "
+            "expected one of the two. Remove folds, or list the cases without a test part."
+        )
+    numbers = _fold_numbers(cohort, groups, config)
+    return {
+        case.case_id: replace(
+            case,
+            fold=numbers[case.case_id],
+            role="test" if numbers[case.case_id] == config.fold else None,
+        )
+        for case in cohort.cases
+    }
+
+
+def _fold_numbers(
+    cohort: Cohort, groups: Sequence[Sequence[Case]], config: SplitConfig
+) -> dict[str, int]:
+    folds = config.folds or 0
+    given = {case.case_id: case.fold for case in cohort.cases if case.fold is not None}
+    if given and len(given) == len(cohort.cases) and set(given.values()) == set(range(folds)):
+        return given
+    if given:
+        raise CohortError(
+            f"{cohort.root}: the fold column holds {len(set(given.values()))} folds for "
+            f"{len(given)} of {len(cohort.cases)} cases, expected 0 to {folds - 1} for all."
+        )
+    if len(groups) < folds:
+        raise CohortError(
+            f"{cohort.root}: {len(groups)} patients cannot fill {folds} folds. Set fewer folds."
+        )
+    shares = {str(fold): 1 / folds for fold in range(folds)}
+    return {k: int(v) for k, v in allocate(groups, shares, f"{config.seed}|folds").items()}
+
+
+def _follow_given(
+    cases: Mapping[str, Case], groups: Iterable[Sequence[Case]]
+) -> dict[str, Case]:
+    """A case without a role joins the part that its patient or its picture is in already."""
+    placed = dict(cases)
+    order: tuple[Role, ...] = ("test", "calibration", "validation", "train")
+    for group in groups:
+        roles = {placed[case.case_id].role for case in group}
+        given = next((role for role in order if role in roles), None)
+        for case in group:
+            if placed[case.case_id].role is None and given is not None:
+                placed[case.case_id] = replace(placed[case.case_id], role=given)
+    return placed
+
+
+def _fill(
+    cases: Mapping[str, Case], groups: Iterable[Sequence[Case]], config: SplitConfig
+) -> dict[str, Case]:
+    """Divide the cases without a role, or else the training part, over the missing parts."""
+    given = {case.role for case in cases.values()}
+    source = None if None in given else "train"
+    pool = [
+        members
+        for group in groups
+        if (members := [cases[c.case_id] for c in group if cases[c.case_id].role == source])
+    ]
+    fractions = {
+        "test": 0.0 if config.folds else config.test,
+        "validation": config.validation,
+        "calibration": config.calibration,
+    }
+    shares = {part: f for part, f in fractions.items() if f > 0 and part not in given}
+    if not shares and source == "train":
+        return dict(cases)
+    seed = f"{config.seed}|{config.fold if config.folds else 'parts'}"
+    parts = allocate(pool, {"train": 1 - sum(shares.values()), **shares}, seed)
+    filled = dict(cases)
+    for case_id, part in parts.items():
+        filled[case_id] = replace(filled[case_id], role=part)  # type: ignore[arg-type]
+    return filled
+
+
+def _notes(cohort: Cohort) -> list[Event]:
+    """Name the patients with several labels by their cases: allowed, but worth a look."""
+    labels: dict[str, set[int]] = {}
+    first: dict[str, str] = {}
+    for case in cohort.cases:
+        if case.label is not None:
+            labels.setdefault(case.patient_id, set()).add(case.label)
+            first.setdefault(case.patient_id, case.case_id)
+    several = [p for p, found in labels.items() if len(found) > 1]
+    return [
+        Event("PATIENT_WITH_SEVERAL_LABELS", first[p], f"{len(labels[p])} labels in one patient")
+        for p in several
+    ]
+
+
+def _require_training_classes(cohort: Cohort) -> None:
+    found = {case.label for case in cohort.part("train")}
+    missing = [name for index, name in enumerate(cohort.classes) if index not in found]
+    if missing:
+        raise CohortError(
+            f"{cohort.root}: the training part has no case of {', '.join(missing)}. Add patients "
+            "of that class, or make the other parts smaller."
+        )
+
+
+def _thin_parts(cohort: Cohort) -> list[Event]:
+    events = []
+    for role, row in cohort.counts().items():
+        missing = [name for name in cohort.classes if not row[name]]
+        if missing:
+            detail = f"no case of {', '.join(missing)}"
+            _LOGGER.warning("the %s part has %s", role, detail)
+            events.append(Event("CLASS_ABSENT_FROM_PART", role, detail))
+    return events

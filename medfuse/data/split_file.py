@@ -1,0 +1,163 @@
+"""The cohort with its split as one CSV file; it is checked for leaks on every load."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from medfuse.data.cohort import Case, Cohort
+from medfuse.data.leaks import resolve_leaks
+from medfuse.data.pseudonyms import pseudonym, user_key
+from medfuse.data.records import require_role
+from medfuse.data.split import ALGORITHM
+from medfuse.errors import CohortError
+from medfuse.storage import digest_of, write_text
+
+SCHEMA = "medfuse-cohort"
+SCHEMA_VERSION = 1
+_COLUMNS = ("case_id", "patient_id", "site", "label", "role", "repeat", "fold", "pixel_digest")
+
+
+def write_cohort(
+    cohort: Cohort,
+    path: Path | str,
+    header: Mapping[str, Any],
+    digests: Mapping[str, str] | None = None,
+    key: bytes | None = None,
+) -> None:
+    """Write the cohort as CSV behind a first line ``# {json}``, patients as keyed hashes.
+
+    Args:
+        cohort: with or without roles.
+        path: the new file; it is private (0600).
+        header: what else the first line says, for example ``{"seed": 0}``.
+        digests: pixel digest by case id, so that a later load finds identical images too.
+        key: for the hashes; the user's own if ``None``.
+    """
+    hidden = pseudonymized(cohort, key)
+    body = _body(hidden, digests or {})
+    first = {
+        "schema": SCHEMA,
+        "version": SCHEMA_VERSION,
+        "task": "multiclass",
+        "algorithm": ALGORITHM,
+        **header,
+        "classes": list(cohort.classes),
+        "given_roles": cohort.given_roles,
+        "root": str(cohort.root.absolute()),
+        "split_digest": split_digest(cohort),
+        "table_digest": hashlib.sha256(body.encode()).hexdigest(),
+    }
+    write_text(path, f"# {json.dumps(first, allow_nan=False)}\n{body}", mode=0o600)
+
+
+def read_split(path: Path | str) -> tuple[Cohort, dict[str, Any]]:
+    """Return the cohort of a split file and its header.
+
+    Raises:
+        CohortError: another schema or version, a changed or damaged table, or a leak.
+    """
+    file = Path(path)
+    header, body = _load(file)
+    if header.get("version") != SCHEMA_VERSION:
+        raise CohortError(
+            f"{file}: split file version {header.get('version')!r}, expected {SCHEMA_VERSION}."
+        )
+    if hashlib.sha256(body.encode()).hexdigest() != header.get("table_digest"):
+        raise CohortError(
+            f"{file}: the table was changed after it was written. Split again, or pass the rows "
+            "as a CSV file without the first line."
+        )
+    root = Path(header["root"])
+    rows = list(csv.DictReader(io.StringIO(body)))
+    classes = tuple(header["classes"])
+    cases = tuple(_case(row, classes, root, f"{file}, row {n}") for n, row in enumerate(rows, 3))
+    cohort = Cohort(cases, classes, root, (), header["given_roles"], pseudonymous=True)
+    digests = {row["case_id"]: row["pixel_digest"] for row in rows if row["pixel_digest"]}
+    try:
+        resolve_leaks(cohort, digests, "refuse")
+    except CohortError as error:
+        raise CohortError(f"{file}: {error}") from error
+    return cohort, header
+
+
+def is_split_file(path: Path) -> bool:
+    """Return whether the file begins as `write_cohort` writes it."""
+    with path.open("rb") as file:
+        return file.read(256).startswith(f'# {{"schema": "{SCHEMA}"'.encode())
+
+
+def pseudonymized(cohort: Cohort, key: bytes | None = None) -> Cohort:
+    """Return the cohort with keyed hashes as patient ids; unchanged if it has them already."""
+    if cohort.pseudonymous:
+        return cohort
+    secret = user_key() if key is None else key
+    cases = (replace(c, patient_id=pseudonym(c.patient_id, secret)) for c in cohort.cases)
+    return replace(cohort, cases=tuple(cases), pseudonymous=True)
+
+
+def split_digest(cohort: Cohort) -> str:
+    """Return a digest of who is where: the same on every machine, in any order of the cases."""
+    names = (*cohort.classes, None)
+    rows = sorted(
+        [c.case_id, c.repeat, c.role, c.fold, names[-1 if c.label is None else c.label]]
+        for c in cohort.cases
+    )
+    return digest_of([list(cohort.classes), *rows])
+
+
+def _body(cohort: Cohort, digests: Mapping[str, str]) -> str:
+    names = sorted({name for case in cohort.cases for name in case.inputs})
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow([*_COLUMNS, *names])
+    for case in cohort.cases:
+        label = "" if case.label is None else cohort.classes[case.label]
+        fold = "" if case.fold is None else case.fold
+        table.writerow(
+            [case.case_id, case.patient_id, case.site, label, case.role or "", case.repeat, fold]
+            + [digests.get(case.case_id, "")]
+            + [_relative(case.inputs.get(name, ""), cohort.root) for name in names]
+        )
+    return text.getvalue()
+
+
+def _relative(reference: str, root: Path) -> str:
+    path, separator, inside = reference.partition("::")
+    try:
+        path = Path(path).relative_to(root).as_posix()
+    except ValueError:
+        path = str(Path(path).absolute()) if path else ""
+    return path + separator + inside
+
+
+def _load(file: Path) -> tuple[dict[str, Any], str]:
+    try:
+        text = file.read_text(encoding="utf-8")
+        first, _, body = text.partition("\n")
+        header = json.loads(first.removeprefix("# "))
+    except (OSError, ValueError) as error:
+        raise CohortError(f"{file}: cannot be read as a split file ({error}).") from error
+    if not isinstance(header, dict) or header.get("schema") != SCHEMA:
+        raise CohortError(f"{file}: its first line is no split file header.")
+    return header, body
+
+
+def _case(row: Mapping[str, str], classes: tuple[str, ...], root: Path, where: str) -> Case:
+    names = [name for name in row if name not in _COLUMNS]
+    return Case(
+        case_id=row["case_id"],
+        inputs={name: str(root / row[name]) for name in names if row[name]},
+        label=classes.index(row["label"]) if row["label"] else None,
+        patient_id=row["patient_id"],
+        site=row["site"],
+        role=require_role(row["role"], where),
+        repeat=int(row["repeat"]),
+        fold=int(row["fold"]) if row["fold"] else None,
+    )
