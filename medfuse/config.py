@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -196,7 +198,7 @@ def load_experiment(path: Path | str, overrides: Sequence[str] = ()) -> Experime
     """Return the experiment of a YAML file, with ``key.key=value`` overrides applied.
 
     Relative paths inside (``cohort.path`` and weights files behind ``@``) are taken from the
-    file's own folder.
+    file's own folder; ``~`` and environment variables (``$DATA/images``) are expanded.
 
     Raises:
         ConfigError: the file is absent, is not a YAML mapping, or holds a bad key or value.
@@ -230,7 +232,7 @@ def parse_experiment(
         experiment = Experiment.model_validate(dict(data))
     except ValidationError as error:
         raise ConfigError(f"{where}: {_first_problem(error)}") from error
-    return experiment if folder is None else _anchored(experiment, folder)
+    return _anchored(experiment, folder or Path(), where)
 
 
 def dump_experiment(experiment: Experiment) -> str:
@@ -273,17 +275,23 @@ def _assign(data: Any, keys: list[str], value: Any, override: str) -> None:
         raise ConfigError(f"--set {override}: there is no place {last!r}.")
 
 
-def _anchored(experiment: Experiment, folder: Path) -> Experiment:
-    cohort = experiment.cohort.model_copy(
-        update={"path": str(folder / Path(experiment.cohort.path).expanduser())}
-    )
-    sources = [s.model_copy(update={"use": _anchor_file(s.use, folder)}) for s in experiment.sources]
+def _anchored(experiment: Experiment, folder: Path, where: str) -> Experiment:
+    def anchored(text: str) -> str:
+        path = os.path.expandvars(text)
+        variable = re.search(r"\$\{?(\w+)", path)
+        if variable:
+            raise ConfigError(
+                f"{where}: {text} needs the environment variable {variable[1]}, which is not set."
+            )
+        return str(folder / Path(path).expanduser())
+
+    def with_file(source: SourceConfig) -> SourceConfig:
+        name, at, file = source.use.partition("@")
+        return source.model_copy(update={"use": f"{name}@{anchored(file)}"}) if at else source
+
+    cohort = experiment.cohort.model_copy(update={"path": anchored(experiment.cohort.path)})
+    sources = [with_file(source) for source in experiment.sources]
     return experiment.model_copy(update={"cohort": cohort, "sources": sources})
-
-
-def _anchor_file(use: str, folder: Path) -> str:
-    name, at, file = use.partition("@")
-    return f"{name}@{folder / Path(file).expanduser()}" if at else use
 
 
 def _first_problem(error: ValidationError) -> str:
@@ -310,8 +318,7 @@ def _known_keys(location: Sequence[int | str]) -> list[str]:
     for part in location:
         if isinstance(section, type) and issubclass(section, BaseModel):
             field = section.model_fields.get(str(part))
-            section = field.annotation if field else None
-        section = _section_inside(section)
+            section = _section_inside(field.annotation) if field else section
     fields = getattr(section, "model_fields", {})
     return list(fields)
 

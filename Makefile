@@ -1,0 +1,56 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+unexport PYTHONDONTWRITEBYTECODE
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/uv
+PACKAGES := plugins/medfuse-timm plugins/medfuse-torchvision plugins/medfuse-monai plugins/medfuse-mini
+MANIFESTS := pyproject.toml $(PACKAGES:%=%/pyproject.toml) constraints.txt Makefile
+DEMO_OUT ?= demo
+
+.PHONY: help install demo test test-fast test-slow check bench wheels clean
+
+help:                          ## what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
+
+install: $(VENV)/.installed    ## the development environment in .venv
+
+$(VENV)/.uv:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet uv
+	touch $@
+
+$(VENV)/.installed: $(VENV)/.uv $(MANIFESTS)
+	VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --compile-bytecode --constraint constraints.txt \
+	  -e '.[dev]' $(PACKAGES:%=-e %)
+	touch $@
+
+demo: install                  ## train a fused classifier on generated images, write its bundle
+	$(BIN)/medfuse demo --out $(DEMO_OUT)
+
+check: install                 ## style, types, layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test-fast: install             ## the quick part of the suite
+	$(BIN)/pytest -m 'not slow'
+
+test: install                  ## the whole suite
+	$(BIN)/pytest
+
+test-slow: install             ## suites that need environments of their own
+	bash .ci/isolated
+
+bench: install                 ## ratios measured in one run
+	$(BIN)/python benchmarks/run.py
+
+wheels: install                ## wheels of medfuse and its plugins, in dist/
+	for package in . $(PACKAGES); do $(UV) build --quiet --wheel --out-dir dist $$package || exit 1; done
+
+clean:                         ## all that was built here
+	rm -rf $(VENV) .venvs dist build demo

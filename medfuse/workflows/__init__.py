@@ -1,0 +1,1 @@
+"""Compose the stages: one module per command, and the public Python API."""

@@ -1,0 +1,150 @@
+"""What a configuration accepts, and how it says no."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medfuse.config import Experiment, dump_experiment, load_experiment, parse_experiment
+from medfuse.errors import ConfigError
+
+MINIMAL = {"cohort": {"path": "images"}, "sources": [{"use": "mini:a"}]}
+
+
+def with_changes(**changes: object) -> dict[str, object]:
+    return {**MINIMAL, **changes}
+
+
+def test_minimal_configuration_gets_every_default_written_out() -> None:
+    text = dump_experiment(parse_experiment(MINIMAL))
+    assert yaml.safe_load(text)["training"]["epochs"] == Experiment(**MINIMAL).training.epochs
+    assert parse_experiment(yaml.safe_load(text)) == parse_experiment(MINIMAL)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"cohort": {"path": "x", "lable": "y"}}, r'cohort\.lable\'\. Did you mean "label"\?'),
+        (
+            {"sources": [{"use": "a", "trian": "all"}]},
+            r'sources\.0\.trian\'\. Did you mean "train"',
+        ),
+        ({"inputs": {"image": {"modalty": "CT"}}}, r'modalty\'\. Did you mean "modality"\?'),
+        ({"training": {"zzz": 1}}, r"training\.zzz'\. Known here: .*epochs"),
+        ({"trainig": {}}, r'unknown key \'trainig\'\. Did you mean "training"\?'),
+    ],
+)
+def test_unknown_key_is_refused_with_its_place_and_the_nearest_key(
+    changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse_experiment(with_changes(**changes), "f.yaml")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"training": {"epochs": "many"}}, r"f\.yaml: training\.epochs: .*integer.*found 'many'"),
+        ({"training": {"lr": 0}}, r"training\.lr: .*greater than 0, found 0"),
+        ({"sources": []}, r"sources: .*at least 1"),
+        ({"sources": [{"use": "a", "train": "last:0"}]}, r"sources\.0\.train"),
+        ({"sources": [{"use": "a", "input": "ct"}]}, r"reads input 'ct', but inputs has image"),
+        ({"inputs": {"image": {"intensity": "window"}}}, r"needs window: \[low, high\]"),
+        ({"name": "../evil"}, r"name: "),
+        ({"schema_version": 2}, r"schema_version: .*1.*found 2"),
+    ],
+)
+def test_bad_value_is_refused_with_its_place_and_what_was_found(
+    changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse_experiment(with_changes(**changes), "f.yaml")
+
+
+def test_missing_section_is_named() -> None:
+    with pytest.raises(ConfigError, match="'cohort' is missing"):
+        parse_experiment({"sources": [{"use": "a"}]})
+
+
+def test_relative_paths_start_at_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "experiment.yaml"
+    file.write_text(yaml.safe_dump(with_changes(sources=[{"use": "timm:a@weights/a.pt"}])))
+    experiment = load_experiment(file)
+    assert experiment.cohort.path == str(tmp_path / "images")
+    assert experiment.sources[0].use == f"timm:a@{tmp_path / 'weights/a.pt'}"
+
+
+def test_environment_variables_in_paths_are_expanded_or_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data = with_changes(cohort={"path": "$IMAGES_HERE/set"})
+    with pytest.raises(ConfigError, match="needs the environment variable IMAGES_HERE"):
+        parse_experiment(data)
+    monkeypatch.setenv("IMAGES_HERE", "/images")
+    assert parse_experiment(data).cohort.path == "/images/set"
+
+
+def test_overrides_reach_into_mappings_and_lists(tmp_path: Path) -> None:
+    file = tmp_path / "experiment.yaml"
+    file.write_text(yaml.safe_dump(MINIMAL))
+    overrides = ["training.epochs=3", "sources.0.train=all", "cohort.split.seed=7"]
+    experiment = load_experiment(file, overrides)
+    assert experiment.training.epochs == 3
+    assert experiment.sources[0].train == "all"
+    assert experiment.cohort.split.seed == 7
+
+
+@pytest.mark.parametrize("override", ["training.epochs", "=3", "sources.9.train=all", "a=[1"])
+def test_override_that_cannot_be_applied_is_named(tmp_path: Path, override: str) -> None:
+    file = tmp_path / "experiment.yaml"
+    file.write_text(yaml.safe_dump(MINIMAL))
+    with pytest.raises(ConfigError, match="--set"):
+        load_experiment(file, [override])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"a: [1", "not valid YAML"),
+        (b"- 1\n- 2\n", "found list, expected a mapping"),
+        (b"\xff\xfe\x00", "cannot be read|not valid YAML"),
+        (b"", "found NoneType, expected a mapping"),
+    ],
+)
+def test_file_that_is_no_mapping_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
+    file = tmp_path / "experiment.yaml"
+    file.write_bytes(content)
+    with pytest.raises(ConfigError, match=message):
+        load_experiment(file)
+
+
+def test_absent_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"absent\.yaml: cannot be read"):
+        load_experiment(tmp_path / "absent.yaml")
+
+
+def test_digest_ignores_where_the_bank_lies_and_nothing_else() -> None:
+    digest = parse_experiment(MINIMAL).digest()
+    assert parse_experiment(with_changes(bank={"path": "elsewhere"})).digest() == digest
+    assert parse_experiment(with_changes(seed=1)).digest() != digest
+    assert (
+        parse_experiment(with_changes(fusion={"use": "attention", "heads": 2})).digest() != digest
+    )
+
+
+def test_fusion_options_are_kept_apart_from_its_name() -> None:
+    fusion = parse_experiment(with_changes(fusion={"use": "attention", "heads": 2})).fusion
+    assert fusion.use == "attention"
+    assert fusion.options == {"heads": 2}
+
+
+@given(st.dictionaries(st.text(max_size=8), st.integers() | st.text(max_size=8), max_size=4))
+def test_arbitrary_data_is_an_experiment_or_a_config_error(data: dict[str, object]) -> None:
+    try:
+        parse_experiment({**MINIMAL, **data})
+    except ConfigError as error:
+        assert "\n" not in str(error)

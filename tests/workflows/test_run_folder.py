@@ -1,0 +1,82 @@
+"""A run folder belongs to one configuration and one process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from medfuse.config import Experiment, parse_experiment
+from medfuse.errors import OutputError
+from medfuse.workflows.run_folder import claim_run_folder
+
+
+def experiment(**changes: object) -> Experiment:
+    return parse_experiment({"cohort": {"path": "x"}, "sources": [{"use": "mini:a"}], **changes})
+
+
+def test_broken_off_run_of_the_same_configuration_is_resumed(tmp_path: Path) -> None:
+    for _ in range(2):
+        with claim_run_folder(tmp_path / "run", experiment()) as folder:
+            assert not folder.finished
+    with claim_run_folder(tmp_path / "run", experiment()) as folder:
+        folder.mark_finished(experiment().digest())
+    with claim_run_folder(tmp_path / "run", experiment()) as folder:
+        assert folder.finished
+    assert "epochs" in (tmp_path / "run" / "config.yaml").read_text()
+
+
+def test_folder_of_another_configuration_is_refused_unless_fresh(tmp_path: Path) -> None:
+    with claim_run_folder(tmp_path, experiment()) as folder:
+        (folder.path / "checkpoints").mkdir()
+        folder.mark_finished(experiment().digest())
+    other = experiment(seed=1)
+    with (
+        pytest.raises(OutputError, match="another configuration.*--fresh"),
+        claim_run_folder(tmp_path, other),
+    ):
+        pass
+    with claim_run_folder(tmp_path, other, fresh=True) as folder:
+        assert not folder.finished
+        assert not folder.checkpoints.exists()
+    assert "seed: 1" in (tmp_path / "config.yaml").read_text()
+
+
+def test_folder_with_other_files_is_never_touched(tmp_path: Path) -> None:
+    (tmp_path / "thesis.docx").write_text("years of work")
+    for fresh in (False, True):
+        with (
+            pytest.raises(OutputError, match="not a medfuse run"),
+            claim_run_folder(tmp_path, experiment(), fresh=fresh),
+        ):
+            pass
+    assert [f.name for f in tmp_path.iterdir()] == ["thesis.docx"]
+
+
+def test_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("")
+    with (
+        pytest.raises(OutputError, match="a file, expected a folder"),
+        claim_run_folder(tmp_path / "run", experiment()),
+    ):
+        pass
+
+
+def test_damaged_state_is_named(tmp_path: Path) -> None:
+    with claim_run_folder(tmp_path, experiment()):
+        pass
+    (tmp_path / "run.json").write_text("{")
+    with (
+        pytest.raises(OutputError, match=r"run\.json: damaged"),
+        claim_run_folder(tmp_path, experiment()),
+    ):
+        pass
+
+
+def test_two_runs_at_once_in_one_folder_are_refused(tmp_path: Path) -> None:
+    with (
+        claim_run_folder(tmp_path, experiment()),
+        pytest.raises(OutputError, match="in use by another"),
+        claim_run_folder(tmp_path, experiment()),
+    ):
+        pass
