@@ -1,1 +1,19 @@
-"""Backbones of timm for medfuse."""
+"""Describe: every timm model that gives a feature map, such as ``timm:resnet18.a1_in1k``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from medfuse.contract import BackboneFamilySpec, hookimpl
+
+
+@hookimpl
+def medfuse_backbones() -> Iterator[BackboneFamilySpec]:
+    """Yield the family ``timm``."""
+    yield BackboneFamilySpec(
+        name="timm",
+        summary="PyTorch image models: more than 1000 architectures, weights by tag",
+        describe="medfuse_timm.families:describe",
+        names="medfuse_timm.families:names",
+        requires=("timm",),
+    )

@@ -1,0 +1,292 @@
+"""Build: a configured source -> a network with checked weights, and all that identifies it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from medfuse.backbones import recipe
+from medfuse.backbones.adapter import Adapter
+from medfuse.backbones.input_contract import InputContract, SourceTarget, input_contract
+from medfuse.backbones.locate import locate_weights
+from medfuse.backbones.source import Source
+from medfuse.backbones.stages import Cut, cut_backbone, trainable_paths
+from medfuse.backbones.weights import load_state, load_strictly, remap_keys, state_digest
+from medfuse.config import SourceConfig
+from medfuse.contract import BackboneSpec, WeightsSpec
+from medfuse.errors import SourceError
+from medfuse.registry.factories import load_factory
+from medfuse.registry.references import (
+    RANDOM_WEIGHTS,
+    SourceReference,
+    parse_source,
+    select_weights,
+)
+from medfuse.storage import sha256_file
+
+__all__ = ["BuiltSource", "SourceTarget", "build_source", "build_sources", "trainable_paths"]
+
+IDENTITY_VERSION = 1
+_LOG = logging.getLogger("medfuse.backbones")
+_BUILD_ERRORS = (TypeError, ValueError, RuntimeError, KeyError, AssertionError, AttributeError)
+
+
+class BackboneRegistry(Protocol):
+    """The part of the registry that building needs."""
+
+    def backbone(self, reference: SourceReference) -> tuple[str, BackboneSpec]:
+        """Return the plugin's name and the description of a backbone."""
+
+
+@dataclass(frozen=True)
+class BuiltSource:
+    """A source that is ready to extract features.
+
+    Attributes:
+        label: display name; holds no path.
+        module: in eval mode.
+        feature_dim: width F, measured.
+        tokens: tokens T for each image, measured; 0 for one vector.
+        identity: plain data; two sources with equal identity give equal features.
+        node: MONAI configuration node that rebuilds ``module`` without weights, or ``None`` if
+            the backbone lives in bundles as a traced graph alone.
+        vendored: modules whose files a bundle needs.
+        requires: distributions that a bundle needs.
+        card: origin, license and digests of the weights, for reports.
+        spec: the backbone's description, with the stages that a cut left; for `trainable_paths`.
+    """
+
+    label: str
+    module: Source
+    feature_dim: int
+    tokens: int
+    identity: dict[str, Any]
+    node: dict[str, Any] | None
+    vendored: tuple[str, ...]
+    requires: tuple[str, ...]
+    card: dict[str, Any]
+    spec: BackboneSpec
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """Weights as they were loaded."""
+
+    digest: str
+    file: Path | None = None
+    sha256: str | None = None
+    left_out: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """What is known of a source before it is built."""
+
+    config: SourceConfig
+    target: SourceTarget
+    reference: SourceReference
+    plugin: str
+    spec: BackboneSpec
+    weights: WeightsSpec | None
+    contract: InputContract
+
+    @property
+    def pooling(self) -> str:
+        """Return the keyword of `Source`."""
+        if self.target.tokens:
+            return "grid"
+        return "native" if self.spec.native_pooling and not self.config.cut else "average"
+
+
+def build_sources(
+    configs: Sequence[SourceConfig],
+    registry: BackboneRegistry,
+    targets: Sequence[SourceTarget],
+) -> list[BuiltSource]:
+    """Return one source for each configuration, with labels that differ."""
+    pairs = zip(configs, targets, strict=True)
+    sources = [build_source(config, registry, target) for config, target in pairs]
+    labels: list[str] = []
+    for source in sources:
+        count = sum(source.label == other.label for other in sources[: len(labels)])
+        labels.append(f"{source.label} ({count + 1})" if count else source.label)
+    return [replace(source, label=label) for source, label in zip(sources, labels, strict=True)]
+
+
+def build_source(
+    config: SourceConfig, registry: BackboneRegistry, target: SourceTarget
+) -> BuiltSource:
+    """Return the network of a source, its weights checked and its features measured.
+
+    Raises:
+        SourceError: the backbone cannot be resolved, built, cut or run.
+        WeightsError: the weights are absent, unsafe, have another digest or do not fit.
+        ConfigError: an unknown option.
+    """
+    draft = _draft(config, registry, target)
+    backbone = _construct(draft)
+    cut = _cut(backbone, draft)
+    loaded = _load(backbone, cut, draft)
+    spec = cut.spec if cut else draft.spec
+    module = Source(
+        cut.backbone if cut else backbone,
+        Adapter(**draft.contract.adapter),
+        draft.pooling,
+        target.grid,
+        trainable_paths(spec, config.train),
+    ).eval()
+    features = _measured(module, draft)
+    return _described(draft, cut, loaded, module, features)
+
+
+def _draft(config: SourceConfig, registry: BackboneRegistry, target: SourceTarget) -> _Draft:
+    reference = parse_source(config.use)
+    plugin, spec = registry.backbone(reference)
+    weights = select_weights(spec, reference)
+    contract = input_contract(spec, weights, config, target)
+    return _Draft(config, target, reference, plugin, spec, weights, contract)
+
+
+def _construct(draft: _Draft) -> nn.Module:
+    """Build with the target's seed, without moving the random state of anybody else."""
+    factory = load_factory(draft.spec)
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(draft.target.seed)
+        try:
+            backbone: nn.Module = factory(**draft.contract.options)
+        except _BUILD_ERRORS as error:
+            text = " ".join(str(error).split())[:200]
+            raise SourceError(
+                f"source {draft.reference}: cannot be built with options "
+                f"{draft.contract.options} ({type(error).__name__}: {text}). Check the options."
+            ) from error
+    return backbone.eval()
+
+
+def _cut(backbone: nn.Module, draft: _Draft) -> Cut | None:
+    if draft.config.cut is None:
+        return None
+    return cut_backbone(backbone, draft.spec, draft.config.cut, draft.contract.size)
+
+
+def _load(backbone: nn.Module, cut: Cut | None, draft: _Draft) -> _Loaded:
+    module = cut.backbone.body if cut else backbone
+    if draft.reference.weights == RANDOM_WEIGHTS:
+        return _Loaded(state_digest(module.state_dict()))
+    file = locate_weights(draft.reference, draft.weights, draft.target.download)
+    expected = draft.config.sha256 or _published_digest(draft)
+    state, left_out = remap_keys(load_state(file, expected), draft.config.remap)
+    if draft.weights is not None:
+        state, more = remap_keys(state, draft.weights.remap)
+        left_out += more
+    if cut is not None:
+        behind = set(backbone.state_dict()) - set(module.state_dict())
+        left_out += tuple(key for key in state if key in behind)
+        state = {key: tensor for key, tensor in state.items() if key not in behind}
+    load_strictly(module, state, f"source {draft.reference}")
+    return _Loaded(state_digest(state), file, sha256_file(file), left_out)
+
+
+def _published_digest(draft: _Draft) -> str | None:
+    """Return the digest of the weights a name stands for; a file of one's own has none."""
+    if draft.weights is None or (draft.reference.file and not draft.reference.weights):
+        return None
+    return draft.weights.sha256
+
+
+def _measured(module: Source, draft: _Draft) -> Tensor:
+    image = torch.zeros(1, draft.target.channels, *draft.target.size)
+    try:
+        with torch.no_grad():
+            features: Tensor = module(image)
+    except _BUILD_ERRORS as error:
+        text = " ".join(str(error).split())[:200]
+        size = " x ".join(map(str, draft.contract.size))
+        raise SourceError(
+            f"source {draft.reference}: does not run at {size} ({text}). Set another input_size."
+        ) from error
+    if features.ndim != 2 + draft.target.tokens:
+        raise SourceError(
+            f"source {draft.reference}: gives {tuple(features.shape)}, expected one "
+            f"{'row of tokens' if draft.target.tokens else 'vector'} for each image."
+        )
+    return features
+
+
+def _described(
+    draft: _Draft, cut: Cut | None, loaded: _Loaded, module: Source, features: Tensor
+) -> BuiltSource:
+    spec, contract = draft.spec, draft.contract
+    trainable = module.trainable if module.trainable == "all" else list(module.trainable)
+    keywords = {"pooling": draft.pooling, "grid": draft.target.grid, "trainable": trainable}
+    node = recipe.backbone_node(spec, contract.options, cut.keywords if cut else None)
+    return BuiltSource(
+        label=_label(draft),
+        module=module,
+        feature_dim=features.shape[-1],
+        tokens=features.shape[1] if draft.target.tokens else 0,
+        identity=_identity(draft, cut, loaded),
+        node=recipe.source_node(node, contract.adapter, keywords),
+        vendored=recipe.vendored_modules(spec, cut=cut is not None),
+        requires=recipe.required_distributions(spec),
+        card=_card(draft, loaded),
+        spec=cut.spec if cut else spec,
+    )
+
+
+def _label(draft: _Draft) -> str:
+    reference = draft.reference
+    name = f"{reference.plugin or draft.plugin}:{reference.name}"
+    weights = f".{reference.weights}" if reference.weights else ""
+    file = f"@{Path(reference.file).name}" if reference.file else ""
+    cut = f" to {draft.config.cut}" if draft.config.cut else ""
+    return f"{name}{weights}{file}{cut}"
+
+
+def _identity(draft: _Draft, cut: Cut | None, loaded: _Loaded) -> dict[str, Any]:
+    return {
+        "version": IDENTITY_VERSION,
+        "weights": loaded.digest,
+        "plugin": draft.plugin,
+        "backbone": draft.spec.name,
+        "target": recipe.export_target(draft.spec),
+        "options": dict(draft.contract.options),
+        "providers": recipe.provider_versions(draft.spec),
+        "adapter": draft.contract.adapter,
+        "input_size": list(draft.contract.size),
+        "cut": cut.keywords if cut else None,
+        "pooling": draft.pooling,
+        "grid": draft.target.grid if draft.target.tokens else 0,
+    }
+
+
+def _card(draft: _Draft, loaded: _Loaded) -> dict[str, Any]:
+    own_file = draft.reference.file is not None and draft.reference.weights is None
+    untrained = draft.reference.weights == RANDOM_WEIGHTS
+    matches = bool(draft.weights and draft.weights.sha256 == loaded.sha256)
+    known = not own_file or matches
+    assumed = not (untrained or known or draft.config.normalization)
+    if assumed:
+        _LOG.warning(
+            "source %s: the input contract of this file is unknown; that of %s is assumed "
+            "(mean %s, std %s). Set normalization to say otherwise.",
+            _label(draft),
+            draft.spec.name,
+            draft.contract.adapter["mean"],
+            draft.contract.adapter["std"],
+        )
+    return {
+        **recipe.weights_card(None if untrained else draft.weights, known=known),
+        "source": _label(draft),
+        "file": loaded.file.name if loaded.file else None,
+        "sha256": loaded.sha256,
+        "state_digest": loaded.digest,
+        "left_out": list(loaded.left_out),
+        "contract_assumed": assumed,
+    }

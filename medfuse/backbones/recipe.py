@@ -1,0 +1,96 @@
+"""Describe a built source as plain data: for the feature bank, for bundles, for reports."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+from medfuse.contract import BackboneSpec, PublicTarget, VendoredSource, WeightsSpec
+from medfuse.registry.vendoring import vendored_target
+
+_SOURCE = "medfuse.backbones.source"
+_ADAPTER = "medfuse.backbones.adapter"
+_CUT = "medfuse.backbones.cut"
+
+
+def source_node(
+    backbone: dict[str, Any] | None, adapter: Mapping[str, Any], keywords: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """Return the MONAI configuration node that rebuilds a source without its weights.
+
+    Args:
+        backbone: from `backbone_node`; ``None`` where the backbone cannot be rebuilt.
+        adapter: keywords of `Adapter`.
+        keywords: keywords of `Source` beside the two modules.
+    """
+    if backbone is None:
+        return None
+    return {
+        "_target_": vendored_target(f"{_SOURCE}:Source"),
+        "backbone": backbone,
+        "adapter": {"_target_": vendored_target(f"{_ADAPTER}:Adapter"), **adapter},
+        **keywords,
+    }
+
+
+def backbone_node(
+    spec: BackboneSpec, options: Mapping[str, Any], cut: Mapping[str, Any] | None
+) -> dict[str, Any] | None:
+    """Return the configuration node of a backbone, perhaps cut; ``None`` for ``GraphOnly``."""
+    node: dict[str, Any]
+    if isinstance(spec.export, PublicTarget):
+        node = {"_target_": spec.export.target, **options, **spec.export.kwargs}
+    elif isinstance(spec.export, VendoredSource):
+        node = {"_target_": vendored_target(spec.factory), **options}
+    else:
+        return None
+    if cut is None:
+        return node
+    return {"_target_": vendored_target(f"{_CUT}:CutBackbone"), "backbone": node, **cut}
+
+
+def vendored_modules(spec: BackboneSpec, *, cut: bool) -> tuple[str, ...]:
+    """Return the modules whose files a bundle needs."""
+    own = spec.export.modules if isinstance(spec.export, VendoredSource) else ()
+    return (_SOURCE, _ADAPTER, *((_CUT,) if cut else ()), *own)
+
+
+def required_distributions(spec: BackboneSpec) -> tuple[str, ...]:
+    """Return the distributions that building the backbone needs, in a bundle too."""
+    exported = () if not hasattr(spec.export, "requires") else spec.export.requires
+    return tuple(dict.fromkeys((*exported, *spec.requires)))
+
+
+def provider_versions(spec: BackboneSpec) -> dict[str, str]:
+    """Return the installed version of each distribution that the backbone comes from."""
+    names = [re.split(r"[\s<>=!~;\[]", text)[0] for text in required_distributions(spec)]
+    return {name: version(name) for name in names}
+
+
+def export_target(spec: BackboneSpec) -> str:
+    """Return what builds the backbone, as an importable path."""
+    return spec.export.target if isinstance(spec.export, PublicTarget) else spec.factory
+
+
+def weights_card(weights: WeightsSpec | None, *, known: bool) -> dict[str, Any]:
+    """Return origin and license of weights.
+
+    Args:
+        weights: the description; ``None`` for an untrained network.
+        known: whether the file is what the description is of. Of a file of one's own nothing is
+            known.
+    """
+    if weights is None:
+        empty = WeightsSpec(name="random", source_domain="none", license="Apache-2.0")
+        return weights_card(empty, known=True)
+    if not known:
+        return weights_card(WeightsSpec(name="file"), known=True)
+    return {
+        "weights": weights.name,
+        "domain": weights.source_domain,
+        "training_data": list(weights.training_data),
+        "license": weights.license,
+        "citation": weights.citation,
+    }

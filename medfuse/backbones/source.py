@@ -1,0 +1,113 @@
+"""Extract: a canonical image to the features of one pretrained network.
+
+This file is copied into every bundle, so it imports torch alone. All parts are handed in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+_AFTER = "after:"
+
+
+class Source(nn.Module):
+    """Features of a canonical image ``(N, C, *spatial)`` in [0, 1].
+
+    The features are a pooled vector ``(N, F)``, or tokens ``(N, grid ** d, F)`` of a map that is
+    averaged over a grid, rows first. Parts that are not trainable have ``requires_grad`` off and
+    stay in eval mode whatever `train` is told, so that neither batch statistics nor dropout move.
+
+    Args:
+        backbone: returns ``(map (N, F, *grid), pooled (N, P) or None)``, or one of the two.
+        adapter: maps the canonical image to what the backbone takes.
+        pooling: ``native`` (the backbone's own vector where it gives one), ``average`` of the
+            map, or ``grid``.
+        grid: tokens along each axis.
+        trainable: see `set_trainable`.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        adapter: nn.Module,
+        pooling: str = "native",
+        grid: int = 4,
+        trainable: Sequence[str] | str = (),
+    ) -> None:
+        super().__init__()
+        if pooling not in ("native", "average", "grid"):
+            raise ValueError(f"pooling is {pooling!r}, expected native, average or grid")
+        self.adapter = adapter
+        self.backbone = backbone
+        self.pooling = pooling
+        self.grid = grid
+        self.set_trainable(trainable)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return ``(N, F)``, or ``(N, T, F)`` with ``pooling="grid"``."""
+        feature_map, pooled = _map_and_vector(self.backbone(self.adapter(image)))
+        if self.pooling == "native" and pooled is not None:
+            return pooled
+        if feature_map is None:
+            raise ValueError(f"the backbone gives no feature map, which {self.pooling} needs")
+        if self.pooling == "grid":
+            return _grid_tokens(feature_map, self.grid)
+        return feature_map.flatten(2).mean(2)
+
+    def set_trainable(self, paths: Sequence[str] | str) -> None:
+        """Choose what is trained and freeze the rest.
+
+        Args:
+            paths: ``"all"``, or module paths inside the backbone. A path stands for the module
+                and all inside it; ``after:PATH`` for every module registered behind it, to the
+                end of the network.
+
+        Raises:
+            ValueError: the backbone has no such module.
+        """
+        names = [name for name, _ in self.backbone.named_modules()]
+        self.trainable = "all" if paths == "all" else tuple(paths)
+        self._trained = frozenset(names if paths == "all" else _selected(names, paths))
+        for name, parameter in self.backbone.named_parameters():
+            parameter.requires_grad_(name.rpartition(".")[0] in self._trained)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Source:
+        """Switch the trainable parts to training mode; all others stay in eval mode."""
+        super().train(False)
+        self.training = mode
+        for name, module in self.backbone.named_modules():
+            if name in self._trained:
+                module.train(mode)
+        return self
+
+
+def _selected(names: Sequence[str], paths: Iterable[str]) -> set[str]:
+    """Return the modules that ``paths`` stand for; closed under submodules."""
+    selected: set[str] = set()
+    for path in paths:
+        root = path.removeprefix(_AFTER)
+        if root not in names:
+            raise ValueError(f"the backbone has no module {root!r}")
+        inside = [n for n in names if n == root or n.startswith(f"{root}.")]
+        last = names.index(inside[-1])
+        selected.update(names[last + 1 :] if path.startswith(_AFTER) else inside)
+    return selected
+
+
+def _map_and_vector(product: Tensor | Sequence[Tensor | None]) -> tuple[Tensor | None, ...]:
+    """Return ``(map or None, pooled or None)`` of what a backbone gave."""
+    if isinstance(product, torch.Tensor):
+        return (None, product) if product.ndim == 2 else (product, None)
+    feature_map, pooled = product
+    return feature_map, pooled
+
+
+def _grid_tokens(feature_map: Tensor, grid: int) -> Tensor:
+    spatial_dims = feature_map.ndim - 2
+    pool = functional.adaptive_avg_pool2d if spatial_dims == 2 else functional.adaptive_avg_pool3d
+    return pool(feature_map, (grid,) * spatial_dims).flatten(2).transpose(1, 2)
