@@ -1,8 +1,31 @@
 """Preprocess: file reference + `InputConfig` -> `CanonicalImage`, float32 ``(C, *spatial)`` in [0, 1].
 
-One list of MONAI config nodes defines it for training and for serving.
+`resolve_input` settles what the configuration leaves open, `Preprocessing` does the work from one
+list of MONAI configuration nodes that training and bundles share, and `augment` makes further
+views of an image for training.
 """
 
+from medfuse.preprocessing.augmentation import (
+    RECIPES,
+    augment,
+    augmentation_config,
+    augmentation_identity,
+    recipe_for,
+)
 from medfuse.preprocessing.canonical import CanonicalImage
+from medfuse.preprocessing.loading import LoadedImage
+from medfuse.preprocessing.pipeline import Preprocessing, pixel_digest
+from medfuse.preprocessing.resolve import resolve_input
 
-__all__ = ["CanonicalImage"]
+__all__ = [
+    "RECIPES",
+    "CanonicalImage",
+    "LoadedImage",
+    "Preprocessing",
+    "augment",
+    "augmentation_config",
+    "augmentation_identity",
+    "pixel_digest",
+    "recipe_for",
+    "resolve_input",
+]
