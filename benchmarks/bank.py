@@ -1,0 +1,145 @@
+"""How fast the feature bank writes and reads, beside a plain array file.
+
+    python benchmarks/bank.py [--images 1600] [--views 5] [--features 1280]
+
+Prints rows per second, the ratio to ``numpy.save``/``numpy.load`` of the same values, and how
+long a second run of ``extract_features`` takes in which everything is known.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from medfuse.features.bank import FeatureBank
+from medfuse.features.extract import extract_features
+from medfuse.features.images import ImageIndex
+from medfuse.features.keys import BankKey
+from medfuse.features.request import Augmentation, CaseImage, ExtractionRequest
+from medfuse.storage import digest_of
+
+BATCH = 80
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=int, default=1600)
+    parser.add_argument("--views", type=int, default=5, help="with the clean one")
+    parser.add_argument("--features", type=int, default=1280)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        rows_per_second(args, Path(folder))
+        second_run(args, Path(folder))
+
+
+def rows_per_second(args: argparse.Namespace, folder: Path) -> None:
+    keys = [
+        BankKey(digest_of(str(image)), view, augmentation="ab" if view else "")
+        for image in range(args.images)
+        for view in range(args.views)
+    ]
+    values = np.random.default_rng(0).standard_normal((len(keys), args.features), np.float32)
+    with timed() as save:
+        np.save(folder / "plain.npy", values)
+    with timed() as load:
+        np.load(folder / "plain.npy")
+    with FeatureBank(folder / "rows").recipe({"weights": "benchmark"}) as store:
+        with timed() as write:
+            for start in range(0, len(keys), BATCH):
+                some = slice(start, start + BATCH)
+                store.put(dict(zip(keys[some], values[some], strict=True)))
+        with timed() as read:
+            found = sum(1 for _ in store.read(keys))
+        size = store.path.stat().st_size
+    assert found == len(keys)
+    print(f"{len(keys)} rows of {args.features} float32 = {values.nbytes / 1e6:.1f} MB")
+    print(f"size   {size / 1e6:8.1f} MB  {size / values.nbytes:6.2f} x the values")
+    report("write", len(keys), write.seconds, save.seconds, f"numpy.save; commits of {BATCH}")
+    report("read", len(keys), read.seconds, load.seconds, "numpy.load")
+
+
+def second_run(args: argparse.Namespace, folder: Path) -> None:
+    bank = FeatureBank(folder / "bank")
+    cases = []
+    for number in range(args.images):
+        pixels = np.random.default_rng(number).integers(0, 256, (40, 32), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+        path = str(folder / f"{number}.png")
+        cases.append(CaseImage(str(number), path, args.views - 1))
+    sources = [Source("a", 40 * 32), Source("b", 40 * 32)]
+    views = Augmentation(lambda pixels, _, view: pixels + 0.01 * view, {"recipe": "shift"})
+    for name in ("first", "second"):
+        request = ExtractionRequest(sources, cases, ImageIndex(load, "1", bank), bank, views)
+        with timed() as run:
+            features = extract_features(request, progress=False)
+        print(
+            f"{name} run of extract_features, 2 sources: {run.seconds:.2f} s, "
+            f"{features.known} images known, {features.forwards} forward passes"
+        )
+
+
+@dataclass
+class Loaded:
+    pixels: np.ndarray
+    digest: str
+    pixel_digest: str
+
+
+def load(reference: str) -> Loaded:
+    pixels = np.asarray(Image.open(reference), dtype=np.float32)[None] / 255
+    digest = digest_of(reference)
+    return Loaded(pixels, digest, digest)
+
+
+class Flat(torch.nn.Module):
+    """A network that costs next to nothing."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images.flatten(1)
+
+
+@dataclass
+class Source:
+    label: str
+    feature_dim: int
+    tokens: int = 0
+    module: torch.nn.Module = field(default_factory=Flat)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        return {"weights": self.label}
+
+
+@dataclass
+class Timing:
+    seconds: float = 0.0
+    clock: Callable[[], float] = field(default=time.perf_counter, repr=False)
+
+
+@contextmanager
+def timed() -> Iterator[Timing]:
+    timing = Timing()
+    start = timing.clock()
+    yield timing
+    timing.seconds = timing.clock() - start
+
+
+def report(what: str, rows: int, seconds: float, plain: float, beside: str) -> None:
+    print(
+        f"{what:6} {rows / seconds:8.0f} rows/s  {seconds:6.2f} s  "
+        f"{seconds / plain:6.1f} x {beside}"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""``medfuse bank``: what the feature bank holds, and making room in it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+
+SUMMARY = "what the feature bank holds; prune it"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add ``stats`` and ``prune``."""
+    commands = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    stats = commands.add_parser("stats", help="recipes, rows, size, last use")
+    prune = commands.add_parser(
+        "prune",
+        help="remove recipes",
+        description="Remove what the options choose. Without one, only files that are damaged "
+        "or of another version go. Files in use by a running medfuse are left.",
+    )
+    for command in (stats, prune):
+        command.add_argument("--bank", type=Path, metavar="DIR", help="default: MEDFUSE_BANK")
+        command.add_argument("--json", action="store_true", help="the result as JSON")
+    prune.add_argument("--older-than", type=_not_negative, metavar="DAYS", help="not used so long")
+    prune.add_argument("--recipe", metavar="X", help="a source's label, or the digest's start")
+    prune.add_argument("--max-gb", type=_not_negative, metavar="N", help="longest unused first")
+    prune.add_argument("--all", action="store_true", help="everything")
+    prune.add_argument("--dry-run", action="store_true", help="only say what would go")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the bank's contents, or what was removed."""
+    return _stats(args) if args.action == "stats" else _prune(args)
+
+
+def _stats(args: argparse.Namespace) -> int:
+    from medfuse.features.bank import FeatureBank
+    from medfuse.features.sizes import readable
+
+    inventory = FeatureBank(args.bank).stats()
+    if args.json:
+        print(json.dumps(inventory.to_json(), indent=2))
+        return 0
+    print(f"{inventory.folder}: {_files(inventory.files)}, {readable(inventory.bytes)}")
+    if inventory.files:
+        print(f"{'recipe':12}  {'images':>7}  {'rows':>8}  {'size':>9}  {'last use':16}  source")
+    for file in inventory.files:
+        label = file.label if file.state == "ok" else _STATES[file.state]
+        print(
+            f"{file.recipe[:12]:12}  {file.images:>7}  {file.rows:>8}  "
+            f"{readable(file.bytes):>9}  {_moment(file.last_use)}  {label}"
+        )
+    return 0
+
+
+_STATES = {
+    "damaged": "(damaged: medfuse bank prune removes it)",
+    "version": "(another version: medfuse bank prune removes it)",
+}
+
+
+def _prune(args: argparse.Namespace) -> int:
+    from medfuse.features.bank import FeatureBank
+    from medfuse.features.prune import PruneOrder
+    from medfuse.features.sizes import readable
+
+    order = PruneOrder(args.older_than, args.recipe, args.max_gb, args.all, args.dry_run)
+    pruned = FeatureBank(args.bank).prune(order)
+    if args.json:
+        print(json.dumps(pruned.to_json() | {"dry_run": args.dry_run}, indent=2))
+        return 0
+    verb = "would remove" if args.dry_run else "removed"
+    for file in pruned.removed:
+        print(f"{verb} {file.recipe[:12]} {file.label}".rstrip())
+    for file in pruned.in_use:
+        print(f"left {file.recipe[:12]}: another process is using it", file=sys.stderr)
+    print(f"{verb} {_files(pruned.removed)}, {readable(pruned.bytes)}")
+    return 0
+
+
+def _files(files: Sequence[object]) -> str:
+    return "1 file" if len(files) == 1 else f"{len(files)} files"
+
+
+def _not_negative(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"found {text}, expected 0 or more")
+    return value
+
+
+def _moment(moment: datetime) -> str:
+    return moment.astimezone(timezone.utc).strftime("%Y-%m-%d %H:%M")

@@ -1,0 +1,215 @@
+"""Features of all cases from all sources, each image decoded and computed once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from threading import Lock
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from medfuse.errors import ImageError, SourceError
+from medfuse.features.ahead import map_ahead
+from medfuse.features.engine import Engine, ready
+from medfuse.features.keys import BankKey, recipe_digest
+from medfuse.features.ledger import Ledger
+from medfuse.features.plan import (
+    WantedImage,
+    describe_known,
+    describe_size,
+    wanted_images,
+    wanted_keys,
+)
+from medfuse.features.request import ExtractionRequest, Features
+
+_log = logging.getLogger(__name__)
+
+
+def extract_features(request: ExtractionRequest, progress: bool = True) -> Features:
+    """Return the features of all cases; only what the bank does not know is computed.
+
+    Whatever ends it early (an error, Ctrl-C, a kill), rows committed before stay; they are
+    committed about once a second.
+
+    Raises:
+        ImageError: an image cannot be read, or has another size than the others.
+        SourceError: a network gives another shape than described, or values not finite.
+        BankError: the bank cannot be used.
+    """
+    scan = request.images.scan((case.reference for case in request.cases), progress)
+    for error in scan.failures.values():
+        raise error
+    images = wanted_images(request.cases, scan.facts)
+    augmentation = request.augmentation
+    keys = wanted_keys(images, recipe_digest(augmentation.identity) if augmentation else "")
+    shape = (len(request.cases), 1 + max((case.views for case in request.cases), default=0))
+    with ExitStack() as stack:
+        ledgers = []
+        for source in request.sources:
+            ledgers.append(Ledger(source, request, images, shape))
+            stack.callback(ledgers[-1].close)
+            ledgers[-1].read(keys)
+        missing = {ledger.source.label: list(ledger.missing) for ledger in ledgers}
+        new = {label: len({key.image for key in keys}) for label, keys in missing.items()}
+        _announce(request, ledgers, missing, describe_known(len(images), new))
+        forwards = _compute(request, images, ledgers, progress)
+    computed = len({key.image for keys in missing.values() for key in keys})
+    return Features(
+        values=[ledger.values for ledger in ledgers],
+        views=np.array([case.views for case in request.cases], dtype=np.int64),
+        facts=[scan.facts[case.reference] for case in request.cases],
+        known=len(images) - computed,
+        computed=computed,
+        forwards=forwards,
+    )
+
+
+class _View(NamedTuple):
+    key: BankKey
+    pixels: torch.Tensor
+
+
+@dataclass
+class _Preparation:
+    """Reads one image and makes its missing views; runs in worker threads."""
+
+    request: ExtractionRequest
+    lock: Lock
+
+    def __call__(self, item: tuple[WantedImage, Sequence[BankKey]]) -> list[_View]:
+        image, keys = item
+        pixels = torch.from_numpy(np.ascontiguousarray(self.request.images.take(image.reference)))
+        return [_View(key, self._view(pixels, key)) for key in keys]
+
+    def _view(self, pixels: torch.Tensor, key: BankKey) -> torch.Tensor:
+        if not key.view or self.request.augmentation is None:
+            return pixels
+        # Transforms hold their random state in themselves: one thread at a time.
+        with self.lock:
+            return self.request.augmentation.augment(pixels.clone(), key.image, key.view)
+
+
+def _announce(
+    request: ExtractionRequest,
+    ledgers: Sequence[Ledger],
+    missing: Mapping[str, Sequence[BankKey]],
+    known: Sequence[str],
+) -> None:
+    for line in known:
+        _log.info("%s", line)
+    if not request.bank or not any(missing.values()):
+        return
+    _log.info("%s", describe_size(missing, sum(ledger.new_bytes() for ledger in ledgers)))
+    planned = 0
+    for ledger in ledgers:
+        if ledger.missing and not request.bank.has_room(planned + ledger.new_bytes()):
+            ledger.stop_banking()
+        planned += ledger.new_bytes()
+
+
+def _compute(
+    request: ExtractionRequest,
+    images: Mapping[str, WantedImage],
+    ledgers: Sequence[Ledger],
+    progress: bool,
+) -> int:
+    """Compute all missing rows and return the number of forward passes."""
+    active = [ledger for ledger in ledgers if ledger.missing]
+    if not active:
+        return 0
+    device = torch.device(request.device)
+    with ready([ledger.source.module for ledger in active], device):
+        runs = [_Run(ledger, request, images) for ledger in active]
+        shape: torch.Size | None = None
+        for view in _prepared(request, images, active, progress):
+            shape = shape or view.pixels.shape
+            _check_shape(images[view.key.image], view, shape)
+            for run in runs:
+                run.add(view)
+        for run in runs:
+            run.flush()
+    return sum(run.engine.forwards for run in runs)
+
+
+class _Run:
+    """Collects views into full batches for one source."""
+
+    def __init__(
+        self, ledger: Ledger, request: ExtractionRequest, images: Mapping[str, WantedImage]
+    ) -> None:
+        self.engine = Engine(ledger.source, torch.device(request.device), request.batch_size)
+        self._ledger = ledger
+        self._images = images
+        self._size = request.batch_size
+        self._batch: list[_View] = []
+
+    def add(self, view: _View) -> None:
+        if view.key in self._ledger.missing:
+            self._batch.append(view)
+        if len(self._batch) == self._size:
+            self.flush()
+
+    def flush(self) -> None:
+        if not self._batch:
+            return
+        batch, self._batch = self._batch, []
+        values = self.engine.run([view.pixels for view in batch])
+        for view, row in zip(batch, values, strict=True):
+            self._check(view.key, row)
+            self._ledger.add(view.key, row)
+        self._ledger.commit()
+
+    def _check(self, key: BankKey, row: np.ndarray) -> None:
+        # A value beyond the range of float16 becomes infinite there, so look after rounding.
+        with np.errstate(over="ignore"):
+            bad = int((~np.isfinite(row.astype(self._ledger.type, copy=False))).sum())
+        if bad:
+            view = f", view {key.view}" if key.view else ""
+            raise SourceError(
+                f"source {self._ledger.source.label}: {bad} of {row.size} features of case "
+                f"{self._images[key.image].case_id}{view} are not finite {self._ledger.type} "
+                "numbers. Check the weights and their normalization."
+            )
+
+
+def _prepared(
+    request: ExtractionRequest,
+    images: Mapping[str, WantedImage],
+    active: Sequence[Ledger],
+    progress: bool,
+) -> Iterator[_View]:
+    """Yield all missing views, image by image, prepared a batch ahead."""
+    wanted: dict[str, dict[BankKey, None]] = {digest: {} for digest in images}
+    for ledger in active:
+        for key in ledger.missing:
+            wanted[key.image][key] = None
+    items = [
+        (images[digest], sorted(keys, key=lambda key: key.view))
+        for digest, keys in wanted.items()
+        if keys
+    ]
+    views = sum(len(keys) for _, keys in items) / max(len(items), 1)
+    ahead = max(request.workers, round(request.batch_size / max(views, 1)))
+    prepared = map_ahead(_Preparation(request, Lock()), items, request.workers, ahead)
+    shown = None if progress else True
+    try:
+        for some in tqdm(
+            prepared, total=len(items), desc="features", unit="image", disable=shown, leave=False
+        ):
+            yield from some
+    finally:
+        prepared.close()
+
+
+def _check_shape(image: WantedImage, view: _View, expected: torch.Size) -> None:
+    if view.pixels.shape != expected:
+        raise ImageError(
+            "SIZE",
+            f"case {image.case_id}: found an image of {tuple(view.pixels.shape)}, expected "
+            f"{tuple(expected)} like the others. Give all images of an input one size.",
+        )

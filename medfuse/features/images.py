@@ -1,0 +1,202 @@
+"""The images of a run: their digests, known from the memo where possible, and their pixels."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import PurePath
+from threading import Lock
+from typing import Any, Protocol
+
+import numpy as np
+from tqdm import tqdm
+
+from medfuse.errors import ImageError
+from medfuse.features.ahead import map_ahead
+from medfuse.features.bank import FeatureBank
+from medfuse.features.digests import DigestMemo, ImageFacts, MemoKey
+from medfuse.features.fingerprints import fingerprints
+
+# What decodes and resizes: another version may give other pixels from the same file.
+_DECODERS = ("monai", "numpy", "pillow", "tifffile", "torch")
+_COMMIT_SECONDS = 1.0
+
+
+class LoadedImage(Protocol):
+    """What preprocessing makes of a file: ``pixels`` is ``(C, *spatial)`` float32 in [0, 1]."""
+
+    @property
+    def pixels(self) -> np.ndarray: ...  # noqa: D102
+    @property
+    def digest(self) -> str: ...  # noqa: D102
+    @property
+    def pixel_digest(self) -> str: ...  # noqa: D102
+
+
+_Failures = dict[str, ImageError]
+
+
+@dataclass(frozen=True)
+class Scan:
+    """The facts of all images that can be read, and the error of every other."""
+
+    facts: dict[str, ImageFacts] = field(default_factory=dict)
+    failures: dict[str, ImageError] = field(default_factory=dict)
+    decoded: int = 0
+
+
+class ImageIndex:
+    """Gives digests and pixels of image files, decoding a file once where memory allows.
+
+    Args:
+        load: decodes and preprocesses one reference (``Preprocessing.load``). An ``events``
+            attribute of its result, a sequence with ``code`` and ``detail``, is remembered.
+        preprocessing: digest of everything that decides what ``load`` gives.
+        bank: keeps the memo; ``None`` decodes in every run.
+        workers: threads that decode.
+        keep_bytes: decoded images are kept until they are taken, up to so many bytes.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[str], LoadedImage],
+        preprocessing: str,
+        bank: FeatureBank | None = None,
+        *,
+        workers: int = 2,
+        keep_bytes: int = 512_000_000,
+    ) -> None:
+        self._load = load
+        self._bank = bank
+        self._preprocessing = _with_versions(preprocessing)
+        self._workers = workers
+        self._room = keep_bytes
+        self._lock = Lock()
+        self._kept: dict[str, LoadedImage] = {}
+        self._facts: dict[str, ImageFacts] = {}
+
+    def scan(self, references: Iterable[str], progress: bool = True) -> Scan:
+        """Return the digests of all images; only files that the memo does not know are decoded.
+
+        Raises:
+            BankError: the memo cannot be used.
+        """
+        wanted = list(dict.fromkeys(references))
+        unknown = [item for item in wanted if item not in self._facts]
+        files = fingerprints(unknown, self._workers)
+        keys = {item: MemoKey(file, self._preprocessing) for item, file in files.items()}
+        with self._bank.memo() if self._bank else nullcontext() as memo:
+            known = memo.get(keys.values()) if memo else {}
+            self._facts.update((item, known[key]) for item, key in keys.items() if key in known)
+            new = [item for item in unknown if item not in self._facts]
+            failures = self._decode(new, _Notes(memo, keys), progress)
+        facts = {item: self._facts[item] for item in wanted if item in self._facts}
+        return Scan(facts, failures, len(new))
+
+    def take(self, reference: str) -> np.ndarray:
+        """Return the canonical pixels ``(C, *spatial)`` of a scanned image.
+
+        Raises:
+            ImageError: the file cannot be read, or is not the one that was scanned.
+        """
+        with self._lock:
+            kept = self._kept.pop(reference, None)
+            if kept is not None:
+                self._room += kept.pixels.nbytes
+                return kept.pixels
+        image = self._load(reference)
+        if image.digest != self._facts[reference].digest:
+            raise ImageError(
+                "CHANGED",
+                f"{reference}: its content changed while it was used. "
+                "Expected files that stay as they are during a run; run again.",
+            )
+        return image.pixels
+
+    def _decode(self, references: Sequence[str], notes: _Notes, progress: bool) -> _Failures:
+        failures: _Failures = {}
+        results = map_ahead(self._try, references, self._workers, 4 * self._workers)
+        try:
+            pairs = zip(references, results, strict=True)
+            for item, result in tqdm(pairs, **_bar(len(references), progress)):
+                if isinstance(result, ImageError):
+                    failures[item] = result
+                else:
+                    self._remember(item, result)
+                    notes.add(item, self._facts[item])
+        finally:
+            results.close()
+            notes.commit(now=True)
+        return failures
+
+    def _try(self, reference: str) -> LoadedImage | ImageError:
+        try:
+            return self._load(reference)
+        except ImageError as error:
+            return error
+
+    def _remember(self, reference: str, image: LoadedImage) -> None:
+        self._facts[reference] = _facts_of(image, reference)
+        if image.pixels.nbytes <= self._room:
+            self._room -= image.pixels.nbytes
+            self._kept[reference] = image
+
+
+class _Notes:
+    """Facts on their way to the memo, committed about once a second."""
+
+    def __init__(self, memo: DigestMemo | None, keys: Mapping[str, MemoKey]) -> None:
+        self._memo = memo
+        self._keys = keys
+        self._pending: dict[MemoKey, ImageFacts] = {}
+        self._committed = time.monotonic()
+
+    def add(self, reference: str, facts: ImageFacts) -> None:
+        if self._memo and reference in self._keys:
+            self._pending[self._keys[reference]] = facts
+            self.commit()
+
+    def commit(self, now: bool = False) -> None:
+        waited = time.monotonic() - self._committed
+        if self._memo and self._pending and (now or waited > _COMMIT_SECONDS):
+            pending, self._pending = self._pending, {}
+            self._memo.put(pending)
+            self._committed = time.monotonic()
+
+
+def _facts_of(image: LoadedImage, reference: str) -> ImageFacts:
+    events = getattr(image, "events", ())
+    named = tuple((str(e.code), _without_name(str(e.detail), reference)) for e in events)
+    return ImageFacts(image.digest, image.pixel_digest, named)
+
+
+def _without_name(text: str, reference: str) -> str:
+    """Remove the file's name: a path may hold a patient's."""
+    path = PurePath(reference.partition("::")[0])
+    for name in (reference, str(path), path.name, path.stem):
+        if len(name) > 2:
+            text = text.replace(name, "<file>")
+    return text
+
+
+def _with_versions(preprocessing: str) -> str:
+    digest = hashlib.blake2b(preprocessing.encode(), digest_size=32)
+    for package in _DECODERS:
+        digest.update(f"\0{package} {_version(package)}".encode())
+    return digest.hexdigest()
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "absent"
+
+
+def _bar(total: int, progress: bool) -> dict[str, Any]:
+    shown = None if progress and total else True
+    return {"total": total, "desc": "reading", "unit": "image", "disable": shown, "leave": False}

@@ -1,0 +1,108 @@
+"""What can be asked of feature extraction, and what comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+
+from medfuse.features.bank import FeatureBank
+from medfuse.features.digests import ImageFacts
+from medfuse.features.images import ImageIndex
+
+Augment = Callable[[torch.Tensor, str, int], torch.Tensor]
+
+
+class FeatureSource(Protocol):
+    """A frozen source; a ``BuiltSource`` is one.
+
+    ``module`` maps ``(N, C, *spatial)`` to ``(N, feature_dim)``, or to
+    ``(N, tokens, feature_dim)`` where ``tokens`` is not 0. It is asked for only if a feature is
+    missing, so that it may be built on first use.
+    """
+
+    @property
+    def label(self) -> str: ...  # noqa: D102
+    @property
+    def identity(self) -> Mapping[str, Any]: ...  # noqa: D102
+    @property
+    def feature_dim(self) -> int: ...  # noqa: D102
+    @property
+    def tokens(self) -> int: ...  # noqa: D102
+    @property
+    def module(self) -> torch.nn.Module: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class CaseImage:
+    """One image of one case, with ``views`` augmented views beside the clean one."""
+
+    case_id: str
+    reference: str
+    views: int = 0
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Makes augmented views.
+
+    Args:
+        augment: ``(pixels (C, *spatial), image digest, view)`` to pixels of the same shape;
+            deterministic in the last two.
+        identity: all that decides a view besides: recipe, seed, versions; plain data.
+    """
+
+    augment: Augment
+    identity: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ExtractionRequest:
+    """Sources, cases and where to compute and keep.
+
+    Args:
+        sources: frozen sources, each with its own recipe in the bank.
+        cases: images and their numbers of views; equal images are computed once.
+        images: gives digests and pixels.
+        bank: ``None`` computes everything and keeps nothing.
+        augmentation: needed where a case asks for views.
+        device: ``cpu``, ``cuda``, ``cuda:1``, ...
+        batch_size: every batch is padded to it. Features of one batch size are bit-identical
+            whatever was known before; of two, equal to rounding.
+        tokens_as: how token maps are kept; vectors are always float32.
+    """
+
+    sources: Sequence[FeatureSource]
+    cases: Sequence[CaseImage]
+    images: ImageIndex
+    bank: FeatureBank | None = None
+    augmentation: Augmentation | None = None
+    device: str = "cpu"
+    batch_size: int = 16
+    workers: int = 2
+    tokens_as: Literal["float32", "float16"] = "float32"
+
+
+@dataclass(frozen=True)
+class Features:
+    """The features of all cases, in their order.
+
+    Args:
+        values: per source float32 ``(cases, 1 + most views, F)``, or ``(..., tokens, F)``;
+            NaN where a case has fewer views.
+        views: ``(cases,)`` number of augmented views of each case.
+        facts: what is known of each case's image.
+        known: distinct images whose every feature was in the bank.
+        computed: distinct images with a feature that was computed now.
+        forwards: number of batches that went through a network.
+    """
+
+    values: list[np.ndarray]
+    views: np.ndarray
+    facts: list[ImageFacts]
+    known: int
+    computed: int
+    forwards: int

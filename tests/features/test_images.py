@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medfuse.errors import ImageError
+from medfuse.features import images
+from medfuse.features.bank import FeatureBank
+from medfuse.features.fingerprints import fingerprints
+from medfuse.features.images import ImageIndex
+
+
+@pytest.fixture
+def bank(tmp_path: Path) -> FeatureBank:
+    return FeatureBank(tmp_path / "bank")
+
+
+def test_a_second_run_decodes_nothing(kit) -> None:
+    paths = kit.images(5)
+    first = ImageIndex(kit.Loader(), "p1", kit.bank).scan(paths, progress=False)
+    loader = kit.Loader()
+    second = ImageIndex(loader, "p1", kit.bank).scan(paths, progress=False)
+    assert first.decoded == 5
+    assert second.decoded == 0
+    assert loader.calls == []
+    assert second.facts == first.facts
+
+
+def test_other_preprocessing_is_decoded_again(kit) -> None:
+    paths = kit.images(2)
+    ImageIndex(kit.Loader(), "p1", kit.bank).scan(paths, progress=False)
+    assert ImageIndex(kit.Loader(), "p2", kit.bank).scan(paths, progress=False).decoded == 2
+
+
+def test_another_decoder_version_is_decoded_again(kit, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = kit.images(2)
+    ImageIndex(kit.Loader(), "p1", kit.bank).scan(paths, progress=False)
+    monkeypatch.setattr(images, "version", lambda package: f"99 {package}")
+    assert ImageIndex(kit.Loader(), "p1", kit.bank).scan(paths, progress=False).decoded == 2
+
+
+def test_a_moved_file_is_known_by_its_content(kit) -> None:
+    (path,) = kit.images(1)
+    ImageIndex(kit.Loader(), "p1", kit.bank).scan([path], progress=False)
+    moved = Path(path).rename(kit.folder / "elsewhere.png")
+    assert ImageIndex(kit.Loader(), "p1", kit.bank).scan([str(moved)], progress=False).decoded == 0
+
+
+def test_a_damaged_memo_row_is_decoded_again(kit) -> None:
+    paths = kit.images(2)
+    before = ImageIndex(kit.Loader(), "p1", kit.bank).scan(paths, progress=False)
+    with kit.bank.memo() as memo:
+        memo._database.write([("UPDATE digests SET facts = replace(facts, ?, 'f')", [("0",)])])
+    after = ImageIndex(kit.Loader(), "p1", kit.bank).scan(paths, progress=False)
+    assert after.decoded == 2
+    assert after.facts == before.facts
+
+
+def test_the_memo_holds_no_names(kit) -> None:
+    paths = kit.images(2)
+    scan = ImageIndex(kit.Loader(events=True), "p1", kit.bank).scan(paths, progress=False)
+    assert scan.facts[paths[0]].events == (("RESIZED", "<file> was resized"),)
+    content = b"".join(path.read_bytes() for path in kit.bank.folder.iterdir())
+    assert b"RESIZED" in content
+    assert b"patient" not in content
+    assert str(kit.folder).encode() not in content
+
+
+def test_images_are_decoded_once_where_memory_allows(kit) -> None:
+    paths = kit.images(4, size=16)
+    loader = kit.Loader()
+    index = ImageIndex(loader, "p1", keep_bytes=2 * 16 * 16 * 4)
+    index.scan(paths, progress=False)
+    for path in paths:
+        assert index.take(path).shape == (1, 16, 16)
+    assert len(loader.calls) == 6
+
+
+def test_every_bad_image_is_returned_with_its_error(kit) -> None:
+    paths = kit.images(3)
+    Path(paths[1]).write_text("not a picture")
+    missing = str(kit.folder / "absent.png")
+    scan = ImageIndex(kit.Loader(), "p1", kit.bank).scan([*paths, missing], progress=False)
+    assert set(scan.facts) == {paths[0], paths[2]}
+    assert set(scan.failures) == {paths[1], missing}
+    assert all(isinstance(error, ImageError) for error in scan.failures.values())
+
+
+def test_a_file_that_changes_during_a_run_is_refused(kit) -> None:
+    (path,) = kit.images(1)
+    index = ImageIndex(kit.Loader(), "p1", keep_bytes=0)
+    index.scan([path], progress=False)
+    Path(kit.images(1, start=9)[0]).rename(path)
+    with pytest.raises(ImageError, match="its content changed"):
+        index.take(path)
+
+
+def test_an_interrupted_scan_keeps_what_it_knows(kit) -> None:
+    paths = kit.images(6)
+    loader = kit.Loader()
+
+    def interrupted(reference: str):
+        if reference == paths[4]:
+            raise KeyboardInterrupt
+        return loader(reference)
+
+    with pytest.raises(KeyboardInterrupt):
+        ImageIndex(interrupted, "p1", kit.bank).scan(paths, progress=False)
+    assert ImageIndex(kit.Loader(), "p1", kit.bank).scan(paths, progress=False).decoded == 2
+
+
+def test_rows_of_an_archive_are_told_apart_by_content(tmp_path: Path) -> None:
+    stack = np.arange(12, dtype=np.uint8).reshape(3, 2, 2)
+    np.savez(tmp_path / "a.npz", one=stack, two=stack[::-1])
+    a = str(tmp_path / "a.npz")
+    found = fingerprints(
+        [f"{a}::one::0", f"{a}::one::2", f"{a}::two::0", f"{a}::two::9", "x::y::0"]
+    )
+    assert len(found) == 3
+    assert found[f"{a}::one::2"] == found[f"{a}::two::0"]
+    assert found[f"{a}::one::0"] != found[f"{a}::one::2"]
+
+
+def test_a_row_of_another_type_or_shape_is_another_content(tmp_path: Path) -> None:
+    zeros = np.zeros((1, 2, 8), dtype=np.uint8)
+    np.savez(tmp_path / "a.npz", a=zeros, b=zeros.reshape(1, 4, 4), c=zeros.view(np.uint16))
+    found = fingerprints([f"{tmp_path / 'a.npz'}::{key}::0" for key in "abc"])
+    assert len(set(found.values())) == 3
+
+
+def test_the_suffix_belongs_to_the_content(tmp_path: Path) -> None:
+    for name in ("a.png", "b.PNG", "c.tif"):
+        (tmp_path / name).write_bytes(b"same")
+    digests = list(fingerprints([str(tmp_path / n) for n in ("a.png", "b.PNG", "c.tif")]).values())
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_many_small_files_are_hashed_in_a_second(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{number}.png" for number in range(1600)]
+    for path in paths:
+        path.write_bytes(path.name.encode() * 1000)
+    start = time.process_time()
+    assert len(set(fingerprints([str(path) for path in paths]).values())) == 1600
+    assert time.process_time() - start < 1.0

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import pytest
+
+from medfuse.features.keys import BankKey
+from medfuse.features.plan import describe_known, describe_size
+from medfuse.features.sizes import readable
+
+
+def rows(images: int, views: int) -> list[BankKey]:
+    names = [f"{number:04x}" for number in range(images)]
+    return [BankKey(n, v, augmentation="ab" if v else "") for n in names for v in range(views)]
+
+
+def test_the_size_is_told_as_a_product() -> None:
+    missing = {"a": rows(1600, 5), "b": rows(1600, 5)}
+    assert (
+        describe_size(missing, 9_200_000) == "bank: 1600 images x 5 views x 2 sources = 9.2 MB new"
+    )
+
+
+def test_unequal_numbers_of_views_are_told_as_a_sum() -> None:
+    missing = {"a": [*rows(2, 1), BankKey("0001", 1, augmentation="ab")], "b": []}
+    assert (
+        describe_size(missing, 10)
+        == "bank: 2 images, 3 views with the clean ones, 1 source = 10 B new"
+    )
+
+
+@pytest.mark.parametrize(
+    ("new", "lines"),
+    [
+        ({"a": 12, "b": 12}, ["1600 images: 1588 known, 12 new"]),
+        (
+            {"a": 0, "b": 12},
+            ["a: 1600 images: 1600 known, 0 new", "b: 1600 images: 1588 known, 12 new"],
+        ),
+        ({"a": 0}, ["1600 images: 1600 known, 0 new; no backbone forward was needed"]),
+    ],
+)
+def test_known_and_new_are_told_per_source_only_where_they_differ(new, lines) -> None:
+    assert describe_known(1600, new) == lines
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (999_600, "1.0 MB"), (8e12, "8.0 TB")],
+)
+def test_sizes_are_readable(size: float, text: str) -> None:
+    assert readable(size) == text

@@ -1,0 +1,330 @@
+from __future__ import annotations
+
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+
+from medfuse.errors import BankError
+from medfuse.features.bank import FeatureBank
+from medfuse.features.database import BankDamageError, BankVersionError
+from medfuse.features.keys import BankKey
+from medfuse.features.rows import decode, encode
+
+IDENTITY = {"weights": "ab" * 32}
+# Fills the bank as extraction does, without torch: batches of rows that the bank lacks.
+FILLER = """
+import sys
+import numpy as np
+from medfuse.features.bank import FeatureBank
+from medfuse.features.keys import BankKey
+folder, count, first = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+store = FeatureBank(folder).recipe({"weights": "ab" * 32})
+keys = [BankKey(f"{number:064x}") for number in range(count)]
+keys = keys[first:] + keys[:first]
+print("ready", flush=True)
+for start in range(0, count, 10):
+    batch = keys[start : start + 10]
+    known = store.get(batch)
+    new = [key for key in batch if key not in known]
+    rows = {k: np.random.default_rng(int(k.image, 16)).random(600, dtype=np.float32) for k in new}
+    store.put(rows)
+    print(len(new), flush=True)
+"""
+
+
+def keys(count: int) -> list[BankKey]:
+    return [BankKey(f"{number:064x}") for number in range(count)]
+
+
+def values(key: BankKey) -> np.ndarray:
+    return np.random.default_rng(int(key.image, 16)).random(600, dtype=np.float32)
+
+
+def rows(count: int) -> dict[BankKey, np.ndarray]:
+    return {key: values(key) for key in keys(count)}
+
+
+@pytest.fixture
+def bank(tmp_path: Path) -> FeatureBank:
+    return FeatureBank(tmp_path / "bank")
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    arrays(
+        st.sampled_from([np.float32, np.float16]),
+        array_shapes(min_dims=0, max_dims=3, max_side=5),
+    )
+)
+def test_a_row_comes_back_as_it_was(array: np.ndarray) -> None:
+    key = BankKey("ab")
+    back = decode(key, encode(key, array)[4:])
+    assert back is not None
+    assert back.dtype == array.dtype
+    assert back.shape == array.shape
+    assert back.tobytes() == array.tobytes()
+
+
+@given(st.integers(0, 10**6), st.integers(0, 7))
+def test_any_flipped_bit_of_a_value_is_found(place: int, bit: int) -> None:
+    key = BankKey("ab")
+    name, shape, data, checksum = encode(key, np.arange(50, dtype=np.float32))[4:]
+    wrong = bytearray(data)
+    wrong[place % len(data)] ^= 1 << bit
+    assert decode(key, (name, shape, bytes(wrong), checksum)) is None
+
+
+def test_a_value_under_another_key_is_found() -> None:
+    columns = encode(BankKey("ab"), np.zeros(3, dtype=np.float32))[4:]
+    assert decode(BankKey("ac"), columns) is None
+
+
+def test_only_float32_and_float16_are_kept() -> None:
+    with pytest.raises(ValueError, match="found values of type float64, expected one of float32"):
+        encode(BankKey("ab"), np.zeros(3))
+
+
+def test_views_slices_and_augmentations_are_rows_of_their_own(bank: FeatureBank) -> None:
+    wanted = [
+        BankKey("ab"),
+        BankKey("ab", slice=1),
+        BankKey("ab", 1, augmentation="01"),
+        BankKey("ab", 2, augmentation="01"),
+        BankKey("ab", 1, augmentation="02"),
+    ]
+    with bank.recipe(IDENTITY) as store:
+        store.put({key: np.full(2, i, dtype=np.float32) for i, key in enumerate(wanted)})
+        got = store.get(wanted)
+        assert [got[key][0] for key in wanted] == [0, 1, 2, 3, 4]
+        assert store.get([BankKey("ab", 3, augmentation="01")]) == {}
+
+
+def test_recipes_do_not_see_each_other(bank: FeatureBank) -> None:
+    with bank.recipe(IDENTITY) as one, bank.recipe({"weights": "cd"}) as other:
+        one.put(rows(1))
+        assert other.get(keys(1)) == {}
+
+
+def test_files_are_private(bank: FeatureBank) -> None:
+    with bank.recipe(IDENTITY) as store, bank.memo():
+        store.put(rows(1))
+        modes = {path: stat.S_IMODE(path.stat().st_mode) for path in bank.root.rglob("*")}
+    assert stat.S_IMODE(bank.root.stat().st_mode) == 0o700
+    assert {m for path, m in modes.items() if path.is_dir()} == {0o700}
+    assert {m for path, m in modes.items() if path.is_file()} == {0o600}
+
+
+def test_the_journal_of_a_running_commit_is_private(bank: FeatureBank) -> None:
+    with bank.recipe(IDENTITY) as store:
+        store.put(rows(1))
+        with closing(sqlite3.connect(store.path, isolation_level=None)) as other:
+            other.execute("PRAGMA cache_spill=ON")
+            other.execute("BEGIN IMMEDIATE")
+            other.execute("DELETE FROM features")
+            journal = store.path.with_name(store.path.name + "-journal")
+            assert stat.S_IMODE(journal.stat().st_mode) == 0o600
+
+
+def test_an_open_folder_is_made_private(bank: FeatureBank) -> None:
+    bank.folder.mkdir(parents=True)
+    bank.folder.chmod(0o755)
+    bank.recipe(IDENTITY).close()
+    assert stat.S_IMODE(bank.folder.stat().st_mode) == 0o700
+
+
+def test_a_damaged_row_is_unknown_counted_and_replaced(bank: FeatureBank) -> None:
+    with bank.recipe(IDENTITY) as store:
+        store.put(rows(3))
+        with closing(sqlite3.connect(store.path)) as other, other:
+            other.execute("UPDATE features SET value = zeroblob(2400) WHERE rowid = 2")
+        assert set(store.get(keys(3))) == {keys(3)[0], keys(3)[2]}
+        assert store.damaged == {keys(3)[1]}
+        store.put({keys(3)[1]: values(keys(3)[1])})
+        assert len(store.get(keys(3))) == 3
+        assert not store.damaged
+
+
+def test_a_damaged_file_is_named_with_its_remedy(bank: FeatureBank) -> None:
+    with bank.recipe(IDENTITY) as store:
+        store.put(rows(50))
+    store.path.write_bytes(b"\xff" * 5000)
+    with pytest.raises(BankDamageError, match=r"is damaged .*medfuse bank prune") as caught:
+        bank.recipe(IDENTITY)
+    assert str(store.path) in str(caught.value)
+
+
+def test_damage_deep_in_a_file_is_named_with_its_remedy(bank: FeatureBank) -> None:
+    with bank.recipe(IDENTITY) as store:
+        store.put(rows(50))
+    content = bytearray(store.path.read_bytes())
+    content[8192:] = b"\xff" * (len(content) - 8192)
+    store.path.write_bytes(content)
+    with (
+        bank.recipe(IDENTITY) as store,
+        pytest.raises(BankDamageError, match="medfuse bank prune"),
+    ):
+        store.get(keys(50))
+
+
+@pytest.mark.parametrize(
+    ("pragma", "message"),
+    [
+        ("user_version=7", "found bank version 7, expected"),
+        ("application_id=5", "another database"),
+    ],
+)
+def test_a_file_of_another_version_is_refused(bank: FeatureBank, pragma, message) -> None:
+    path = bank.recipe(IDENTITY).path
+    with closing(sqlite3.connect(path)) as other:
+        other.execute(f"PRAGMA {pragma}")
+    with pytest.raises(BankVersionError, match=message):
+        bank.recipe(IDENTITY)
+
+
+def test_an_empty_file_of_a_process_killed_early_is_filled(bank: FeatureBank) -> None:
+    path = bank.recipe(IDENTITY).path
+    path.write_bytes(b"")
+    with bank.recipe(IDENTITY) as store:
+        store.put(rows(1))
+        assert len(store.get(keys(1))) == 1
+
+
+def test_a_full_disk_is_one_line_and_keeps_what_was_there(bank: FeatureBank) -> None:
+    with bank.recipe(IDENTITY) as store:
+        store.put(rows(2))
+        store.limit_pages(8)
+        with pytest.raises(BankError, match="cannot be written .*full") as caught:
+            store.put(rows(500))
+        assert "\n" not in str(caught.value)
+        assert str(bank.folder) in str(caught.value)
+        assert len(store.get(keys(500))) == 2
+
+
+def test_a_file_in_place_of_the_folder_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "bank").write_text("")
+    with pytest.raises(BankError, match=r"bank cannot be used .*MEDFUSE_BANK"):
+        FeatureBank(tmp_path / "bank").recipe(IDENTITY)
+
+
+def test_a_bank_that_is_only_readable_can_be_read(bank: FeatureBank, monkeypatch) -> None:
+    with bank.recipe(IDENTITY) as store:
+        store.put(rows(2))
+    monkeypatch.setattr("os.utime", _refuse)
+    with bank.recipe(IDENTITY) as store:
+        store._database._connection.execute("PRAGMA query_only=ON")
+        assert len(store.get(keys(2))) == 2
+        with pytest.raises(BankError, match="readonly"):
+            store.put(rows(3))
+
+
+def test_no_path_of_a_weights_file_is_kept(bank: FeatureBank) -> None:
+    with bank.recipe(IDENTITY, "timm:x@/a/b.pt") as store:
+        store.put(rows(1))
+    assert b"timm:x" in store.path.read_bytes()
+    assert b"/a/b.pt" not in store.path.read_bytes()
+
+
+def test_a_pruned_file_does_not_swallow_new_rows(bank: FeatureBank) -> None:
+    with bank.recipe(IDENTITY) as store:
+        store.put(rows(2))
+        store.path.unlink()
+        store.put({keys(3)[2]: values(keys(3)[2])})
+    with bank.recipe(IDENTITY) as store:
+        assert set(store.get(keys(3))) == {keys(3)[2]}
+
+
+def test_threads_with_a_store_each_lose_nothing(bank: FeatureBank) -> None:
+    def fill(part: int) -> None:
+        with bank.recipe(IDENTITY) as store:
+            for key in keys(40)[part::4]:
+                store.put({key: values(key)})
+
+    threads = [threading.Thread(target=fill, args=(part,)) for part in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert_whole(bank, 40)
+
+
+@pytest.mark.slow
+def test_killed_at_random_points_and_resumed_equals_unbroken(bank: FeatureBank) -> None:
+    random = np.random.default_rng(5)
+    lost_at_most_one_batch = []
+    for _ in range(8):
+        done = run_and_kill(bank, 2000, after=int(random.integers(1, 25)))
+        with bank.recipe(IDENTITY) as store:
+            lost_at_most_one_batch.append(len(store.get(keys(2000))) >= done)
+    finish = filler(bank, 2000)
+    assert finish.communicate(timeout=120)[1] == b""
+    assert finish.returncode == 0
+    assert all(lost_at_most_one_batch)
+    assert_whole(bank, 2000)
+
+
+@pytest.mark.slow
+def test_two_processes_fill_one_bank_at_once(bank: FeatureBank) -> None:
+    both = [filler(bank, 600, first=first) for first in (0, 300)]
+    for process in both:
+        assert process.communicate(timeout=120)[1] == b""
+        assert process.returncode == 0
+    assert_whole(bank, 600)
+
+
+@pytest.mark.slow
+def test_a_file_size_limit_is_one_line(bank: FeatureBank) -> None:
+    resource = pytest.importorskip("resource")
+    limit = (200_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1])
+    process = filler(bank, 600, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit))
+    error = process.communicate(timeout=120)[1].decode().splitlines()[-1]
+    assert "BankError" in error
+    assert str(bank.folder) in error
+    with bank.recipe(IDENTITY) as store:
+        got = store.get(keys(600))
+        assert 0 < len(got) < 600
+        assert not store.damaged
+
+
+def filler(bank: FeatureBank, count: int, first: int = 0, **others) -> subprocess.Popen:
+    command = [sys.executable, "-c", FILLER, str(bank.root), str(count), str(first)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **others)
+
+
+def run_and_kill(bank: FeatureBank, count: int, after: int) -> int:
+    """Kill a filler some lines after its first new rows; return the rows it said it kept."""
+    process = filler(bank, count)
+    assert process.stdout is not None
+    kept = 0
+    for line in process.stdout:
+        kept += int(line) if line.strip().isdigit() else 0
+        after -= kept > 0
+        if after <= 0:
+            break
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    return kept
+
+
+def assert_whole(bank: FeatureBank, count: int) -> None:
+    with bank.recipe(IDENTITY) as store:
+        got = store.get(keys(count))
+        assert len(got) == count
+        assert all(np.array_equal(got[key], values(key)) for key in keys(count))
+        with closing(sqlite3.connect(store.path)) as other:
+            assert other.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+            assert other.execute("SELECT COUNT(*) FROM features").fetchone() == (count,)
+
+
+def _refuse(*_: object) -> None:
+    raise PermissionError("read only")
