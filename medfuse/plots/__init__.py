@@ -1,0 +1,27 @@
+"""Plot: arrays -> matplotlib figures that are legible on paper and without color vision.
+
+No pyplot and no global state: every function returns a `matplotlib.figure.Figure`;
+`save_figure` writes it as PNG, SVG or PDF.
+"""
+
+from medfuse.plots.calibration import reliability_diagram
+from medfuse.plots.confusion import confusion_matrix
+from medfuse.plots.counts import class_counts
+from medfuse.plots.curves import precision_recall, roc
+from medfuse.plots.distributions import score_histogram, source_shares
+from medfuse.plots.history import training_history
+from medfuse.plots.samples import sample_grid
+from medfuse.plots.style import save_figure
+
+__all__ = [
+    "class_counts",
+    "confusion_matrix",
+    "precision_recall",
+    "reliability_diagram",
+    "roc",
+    "sample_grid",
+    "save_figure",
+    "score_histogram",
+    "source_shares",
+    "training_history",
+]

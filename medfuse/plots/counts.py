@@ -1,0 +1,39 @@
+"""How many cases of each class lie in each part of the split."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from medfuse.plots.style import INK, color, label, legend_below, new_figure, short
+
+_HATCHES = ("", "///", "...", "xx", "\\\\", "++")
+
+
+def class_counts(counts: Mapping[str, Mapping[str, int]], classes: Sequence[str]) -> Figure:
+    """Return horizontal bars: one row per class, stacked by role, the total at the end.
+
+    Args:
+        counts: cases per class, by role: ``{"train": {"healthy": 120, ...}, ...}``.
+        classes: names in order, top to bottom.
+    """
+    figure, axes = new_figure(6.3, 1.7 + 0.36 * len(classes))
+    places, ends = np.arange(len(classes)), np.zeros(len(classes))
+    for index, (role, per_class) in enumerate(counts.items()):
+        widths = np.array([per_class.get(name, 0) for name in classes], dtype=float)
+        axes.barh(
+            places, widths, left=ends, height=0.68, color=color(index), edgecolor="white",
+            hatch=_HATCHES[index % len(_HATCHES)], linewidth=0.5,
+            label=f"{short(role, 20, 1)} ({int(widths.sum())})",
+        )  # fmt: skip
+        ends += widths
+    for place, end in zip(places, ends, strict=True):
+        axes.text(end, place, f" {int(end)}", va="center", ha="left", fontsize=8.5, color=INK)
+    axes.set_yticks(places, [short(name, 26, 1) for name in classes])
+    axes.set(ylim=(len(classes) - 0.4, -0.6), xlim=(0, max(ends.max(initial=0) * 1.08, 1)))
+    axes.grid(visible=False, axis="y")
+    label(axes, "Cases per class and part of the split", "cases", "")
+    legend_below(figure, axes, columns=4)
+    return figure
