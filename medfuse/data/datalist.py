@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def list_datalist(path: Path, config: CohortConfig, input_name: str = "image") -
         for index, item in enumerate(content[key]):
             given = role if len(known) > 1 else None
             where = f"{path}, {key}[{index}]"
-            records.append(_record(path, where, _as_mapping(item, input_name), given, config))
+            records.append(_record(_Place(where, path.parent, given), item, config, input_name))
     if not records:
         raise CohortError(f"{path}: its lists are empty, expected at least one case.")
     return Listing(tuple(records), path.parent, _class_names(path, content.get("labels")))
@@ -51,29 +52,31 @@ def _load(path: Path) -> dict[str, Any]:
     return content
 
 
-def _as_mapping(item: Any, input_name: str) -> Mapping[str, Any]:
-    return item if isinstance(item, Mapping) else {input_name: item}
+@dataclass(frozen=True)
+class _Place:
+    where: str
+    folder: Path
+    role: Role | None
 
 
-def _record(
-    path: Path, where: str, item: Mapping[str, Any], role: Role | None, config: CohortConfig
-) -> Record:
-    image = item.get(input_name)
+def _record(place: _Place, given: Any, config: CohortConfig, input_name: str) -> Record:
+    item = given if isinstance(given, Mapping) else {input_name: given}
+    where, image = place.where, item.get(input_name)
     if not isinstance(image, str) or not image:
-        raise CohortError(f"{where}: image is {image!r}, expected the path of one file.")
+        raise CohortError(f"{where}: {input_name} is {image!r}, expected the path of one file.")
     file = Path(image)
     group = config.group or "patient_id"
     if config.group is not None and config.group not in item:
         raise CohortError(f"{where}: no key {config.group!r}, which cohort.group names.")
     return Record(
         where=where,
-        reference=str(file if file.is_absolute() else path.parent / file),
+        reference=str(file if file.is_absolute() else place.folder / file),
         relative=file.name if file.is_absolute() else file.as_posix(),
         label=_label(item.get(config.label), where),
         patient=str(item.get(group) or ""),
         case_id=str(item.get("case_id") or ""),
         site=str(item.get("site") or ""),
-        role=role,
+        role=place.role,
         fold=_fold(item.get("fold"), where),
     )
 

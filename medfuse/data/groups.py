@@ -7,9 +7,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from medfuse.data.cohort import Case
 
 
-def link_cases(
-    cases: Sequence[Case], digests: Mapping[str, str] | None = None
-) -> list[list[Case]]:
+def link_cases(cases: Sequence[Case], digests: Mapping[str, str] | None = None) -> list[list[Case]]:
     """Return the connected components of "same patient" and "same pixels".
 
     Args:

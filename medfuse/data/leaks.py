@@ -147,7 +147,9 @@ def _without_dropped(cohort: Cohort, report: LeakReport) -> Cohort:
     for leak in report.leaks:
         for case_id in leak.dropped:
             gone.setdefault(case_id, leak.kind)
-    events = [Event(f"LEAK_{kind.upper()}_DROPPED", case, _TEXT[kind]) for case, kind in gone.items()]
+    events = [
+        Event(f"LEAK_{kind.upper()}_DROPPED", case, _TEXT[kind]) for case, kind in gone.items()
+    ]
     kept_contradictions = [
         Event("LEAK_LABELS_KEPT", ", ".join(leak.cases), "contradicting labels in the test part")
         for leak in report.leaks

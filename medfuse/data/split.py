@@ -123,9 +123,7 @@ def _fold_numbers(
     return {k: int(v) for k, v in allocate(groups, shares, f"{config.seed}|folds").items()}
 
 
-def _follow_given(
-    cases: Mapping[str, Case], groups: Iterable[Sequence[Case]]
-) -> dict[str, Case]:
+def _follow_given(cases: Mapping[str, Case], groups: Iterable[Sequence[Case]]) -> dict[str, Case]:
     """A case without a role joins the part that its patient or its picture is in already."""
     placed = dict(cases)
     order: tuple[Role, ...] = ("test", "calibration", "validation", "train")

@@ -77,9 +77,7 @@ def _find_columns(
     return _Columns(image, config.label, config.group or default_patient, role, frozenset(names))
 
 
-def _image_column(
-    path: Path, names: Sequence[str], input_name: str, events: list[Event]
-) -> str:
+def _image_column(path: Path, names: Sequence[str], input_name: str, events: list[Event]) -> str:
     if input_name in names:
         return input_name
     lower = {name.lower(): name for name in names}

@@ -1,4 +1,4 @@
-"""Preprocess: file reference + `InputConfig` -> `CanonicalImage`, float32 ``(C, *spatial)`` in [0, 1].
+"""Preprocess: file reference + `InputConfig` -> `CanonicalImage`, float32 in [0, 1].
 
 `resolve_input` settles what the configuration leaves open, `Preprocessing` does the work from one
 list of MONAI configuration nodes that training and bundles share, and `augment` makes further

@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.transforms import AdjustContrast, Affine
+from monai.data.meta_tensor import MetaTensor
+from monai.transforms.intensity.array import AdjustContrast
+from monai.transforms.spatial.array import Affine
 from torch import Tensor
 
 from medfuse.errors import ConfigError
@@ -70,7 +72,7 @@ def augment(pixels: Tensor, recipe: str, seed: int, digest: str, view: int) -> T
     random = np.random.RandomState(_words(recipe, seed, digest, view))
     moved = _moved(pixels, ranges, random)
     gamma = math.exp(random.uniform(-1, 1) * math.log(ranges.gamma))
-    curved = torch.as_tensor(AdjustContrast(gamma)(moved))
+    curved = _plain(AdjustContrast(gamma)(moved))
     noise = random.standard_normal(tuple(pixels.shape)) * random.uniform(0, ranges.noise)
     noisy = curved + torch.from_numpy(noise.astype(np.float32))
     return noisy.clamp(0.0, 1.0)
@@ -161,4 +163,9 @@ def _moved(pixels: Tensor, ranges: Recipe, random: np.random.RandomState) -> Ten
         mode="bilinear",
         image_only=True,
     )
-    return torch.as_tensor(affine(pixels))
+    return _plain(affine(pixels))
+
+
+def _plain(image: Any) -> Tensor:
+    tensor: Tensor = image.as_tensor() if isinstance(image, MetaTensor) else image
+    return tensor

@@ -5,14 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from monai.bundle import ConfigParser
+from monai.bundle.config_parser import ConfigParser
 
 from medfuse.config import InputConfig
 from medfuse.errors import ConfigError
 
 Node = dict[str, Any]
 
-VENDORED_MODULES = ("medfuse.data.image_reader", "medfuse.preprocessing.transforms")
+VENDORED_MODULES = (
+    "medfuse.data.image_reader",
+    "medfuse.data.image_file",
+    "medfuse.data.image_tiff",
+    "medfuse.data.image_array",
+    "medfuse.data.image_facts",
+    "medfuse.preprocessing.transforms",
+)
 
 
 def config_nodes(config: InputConfig, bits: int | None = None) -> list[Node]:

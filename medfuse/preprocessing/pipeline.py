@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from medfuse.config import InputConfig
 from medfuse.data.events import Event
-from medfuse.data.image_reader import ImageFileError, ImageFileReader, read_pixels
+from medfuse.data.image_facts import ImageFileError
+from medfuse.data.image_file import read_pixels
+from medfuse.data.image_reader import ImageFileReader
 from medfuse.errors import ImageError
 from medfuse.preprocessing.canonical import CanonicalImage
 from medfuse.preprocessing.loading import BadImagePolicy, LoadedImage, load_in_order

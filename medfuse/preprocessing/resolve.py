@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from medfuse.config import InputConfig
-from medfuse.data.image_reader import ImageFileError, read_pixels
+from medfuse.data.image_facts import ImageFileError
+from medfuse.data.image_file import read_pixels
 from medfuse.errors import ImageError
 
 SAMPLE_SIZE = 64
@@ -70,13 +71,9 @@ def _spread(references: Sequence[str]) -> list[str]:
 
 
 def _looks(references: Sequence[str]) -> list[_Look]:
-    looks: list[_Look] = []
-    first: ImageFileError | None = None
-    for reference in references:
-        try:
-            looks.append(_look(reference))
-        except ImageFileError as error:
-            first = first or error
+    found = [_look(reference) for reference in references]
+    looks = [look for look in found if isinstance(look, _Look)]
+    first = next((error for error in found if isinstance(error, ImageFileError)), None)
     if first is not None and not looks:
         raise ImageError(first.code, f"{first} None of {len(references)} images can be read.")
     if not looks:
@@ -84,8 +81,11 @@ def _looks(references: Sequence[str]) -> list[_Look]:
     return looks
 
 
-def _look(reference: str) -> _Look:
-    pixels, facts = read_pixels(reference)
+def _look(reference: str) -> _Look | ImageFileError:
+    try:
+        pixels, facts = read_pixels(reference)
+    except ImageFileError as error:
+        return error
     return _Look(
         reference,
         facts.bits,

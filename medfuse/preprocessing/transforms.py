@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.config import KeysCollection
-from monai.transforms import MapTransform, Resize
+from monai.config.type_definitions import KeysCollection
+from monai.transforms.spatial.array import Resize
+from monai.transforms.transform import MapTransform
 from torch import Tensor
 
 LUMA = (0.299, 0.587, 0.114)
@@ -74,7 +75,8 @@ class ScaleToUnitd(MapTransform):
     def _bounds(self, image: Tensor) -> tuple[float, float]:
         if self.window is not None:
             return float(self.window[0]), float(self.window[1])
-        low, high = np.percentile(np.asarray(image.detach().cpu()), self.percentiles)
+        values = np.asarray(image.detach().cpu())
+        low, high = np.percentile(values, np.asarray(self.percentiles))
         return float(low), float(high)
 
 
@@ -157,8 +159,8 @@ class RequireUnitd(MapTransform):
             low, high = float(image.min()), float(image.max())
             if not (low >= -1e-3 and high <= 1.001):
                 raise ValueError(
-                    f"intensities go from {low:g} to {high:g} after preprocessing, expected [0, 1]. "
-                    "Read the file through the bundle's own reader."
+                    f"intensities go from {low:g} to {high:g} after preprocessing, expected "
+                    "[0, 1]. Read the file through the bundle's own reader."
                 )
             result[key] = image.clamp(0.0, 1.0)
         return result

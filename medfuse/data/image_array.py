@@ -1,0 +1,68 @@
+"""Read one 2D image out of a numpy file.
+
+This file is copied into every bundle, so it imports numpy and its neighbor.
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from functools import lru_cache
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medfuse.data.image_facts import ImageFacts, ImageFileError, facts_of_array, require_size
+
+
+def read_npy(file: IO[bytes], path: str) -> tuple[NDArray[Any], ImageFacts]:
+    """Return the array of a ``.npy`` file, its length checked before it is read."""
+    version = np.lib.format.read_magic(file)
+    read_header: Any = (
+        np.lib.format.read_array_header_1_0
+        if version == (1, 0)
+        else np.lib.format.read_array_header_2_0
+    )
+    shape, _, dtype = read_header(file)
+    if dtype.hasobject:
+        raise ImageFileError("UNSUPPORTED", path, "holds pickled Python objects, expected numbers.")
+    require_size(path, int(np.prod(shape)))
+    if os.fstat(file.fileno()).st_size - file.tell() < int(np.prod(shape)) * dtype.itemsize:
+        raise ImageFileError("TRUNCATED", path, "ends before its last pixel. Copy it again.")
+    file.seek(0)
+    pixels = np.load(file, allow_pickle=False)
+    return _from_array(pixels, path)
+
+
+def read_archive(path: str, inside: str) -> tuple[NDArray[Any], ImageFacts]:
+    """Return one image of an array in a ``.npz`` archive; ``inside`` is ``KEY::INDEX``."""
+    key, _, index = inside.partition("::")
+    status = Path(path).stat()
+    stack = _archive_array(path, key, status.st_mtime_ns, status.st_size)
+    if not index.isdigit() or int(index) >= len(stack):
+        raise ImageFileError("FILE_NOT_FOUND", path, f"{key} has {len(stack)} images, not {index}.")
+    return _from_array(stack[int(index)], f"{path}::{inside}")
+
+
+@lru_cache(maxsize=4)
+def _archive_array(path: str, key: str, _changed: int, _size: int) -> NDArray[Any]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if key not in archive.files:
+                raise ImageFileError("FILE_NOT_FOUND", path, f"holds no array {key!r}.")
+            return np.asarray(archive[key])
+    except (zipfile.BadZipFile, AttributeError) as error:
+        raise ImageFileError("TRUNCATED", path, "is no whole .npz archive.") from error
+
+
+def _from_array(pixels: NDArray[Any], path: str) -> tuple[NDArray[Any], ImageFacts]:
+    """Return rows and columns first, and a type that the rest of this file knows."""
+    if pixels.ndim == 3 and pixels.shape[-1] not in (1, 3) and pixels.shape[0] in (1, 3):
+        pixels = np.moveaxis(pixels, 0, -1)
+    if pixels.dtype == bool:
+        pixels = pixels.astype(np.uint8) * np.uint8(255)
+    if pixels.dtype.kind not in "iuf":
+        raise ImageFileError("UNSUPPORTED", path, f"holds {pixels.dtype}, expected numbers.")
+    return pixels, facts_of_array(pixels, "NPY", [])
