@@ -49,7 +49,7 @@ MAKERS: dict[str, Callable[[list[str]], Figure]] = {
     "confusion": lambda n: plots.confusion_matrix(RNG.integers(0, 999, (len(n), len(n))), n),
     "roc": lambda n: plots.roc(_curves(n), _areas(n)),
     "precision_recall": lambda n: plots.precision_recall(_curves(n), _areas(n)),
-    "reliability": lambda n: plots.reliability_diagram(
+    "reliability": lambda _: plots.reliability_diagram(
         _bins(), {"value": 0.05, "low": 0.04, "high": 0.06}
     ),
     "counts": lambda n: plots.class_counts(

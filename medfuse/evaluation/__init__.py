@@ -7,12 +7,12 @@ from medfuse.evaluation.comparison import compare, verdict
 from medfuse.evaluation.curves import precision_recall_curves, roc_curves
 from medfuse.evaluation.metrics import evaluate
 from medfuse.evaluation.paired import bootstrap_difference, delong, holm, mcnemar
-from medfuse.evaluation.predictions import Predictions
 from medfuse.evaluation.prediction_table import (
     PredictionRow,
     read_predictions,
     write_predictions,
 )
+from medfuse.evaluation.predictions import Predictions
 from medfuse.evaluation.settings import EvaluationSettings
 
 __all__ = [

@@ -87,7 +87,7 @@ def _curve(
     for weights in weight_blocks(predictions.patient_index, settings.bootstrap, settings.seed):
         ranking = rank(scores, positive, weights)
         usable = (ranking.positives > 0) & (ranking.negatives > 0)
-        sampled += [np.interp(_GRID, *points(ranking, r)) for r in np.flatnonzero(usable)]
+        sampled += [np.interp(_GRID, *points(ranking, int(r))) for r in np.flatnonzero(usable)]
     x, y = points(rank(scores, positive, np.ones((1, len(scores)))), 0)
     curve: dict[str, Any] = {"x": x.tolist(), "y": y.tolist(), "grid": _GRID.tolist()}
     if len(sampled) > 1:

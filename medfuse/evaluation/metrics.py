@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medfuse.errors import EvaluationError
 from medfuse.evaluation.curves import reliability_bins
 from medfuse.evaluation.estimates import Estimate, estimate, undefined_reason
 from medfuse.evaluation.plugin_metrics import Metric, metric_values
@@ -81,9 +82,7 @@ def _overall(
     first = ("accuracy", "balanced_accuracy", "auroc_macro", "auprc_macro")
     rest = [name for name, index in table if index == OVERALL and name not in first]
     return {
-        name: estimate(
-            table[name, OVERALL], settings, undefined_reason(predictions, name, OVERALL)
-        )
+        name: estimate(table[name, OVERALL], settings, undefined_reason(predictions, name, OVERALL))
         for name in [*first, *rest]
     }
 
@@ -94,8 +93,6 @@ def _plugin_overall(
     metrics: Mapping[str, Metric],
     taken: Mapping[str, Estimate],
 ) -> dict[str, Estimate]:
-    from medfuse.errors import EvaluationError
-
     result = {}
     for name, metric in metrics.items():
         if name in taken:

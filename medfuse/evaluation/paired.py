@@ -100,9 +100,7 @@ def delong(
         return Difference(float(areas[0]), float(areas[1]), gap, None, None, p_value, test)
     half = error * float(norm.ppf((1 + confidence) / 2))
     p_value = float(2 * norm.sf(abs(gap) / error))
-    return Difference(
-        float(areas[0]), float(areas[1]), gap, gap - half, gap + half, p_value, test
-    )
+    return Difference(float(areas[0]), float(areas[1]), gap, gap - half, gap + half, p_value, test)
 
 
 def mcnemar(first_right: ArrayLike, second_right: ArrayLike) -> McNemar:
@@ -157,9 +155,7 @@ def difference_of(first: Floats, second: Floats, settings: EvaluationSettings) -
     finite = gaps[1:][np.isfinite(gaps[1:])]
     interval = percentile_interval(gaps[1:], settings.confidence)
     if interval is None:
-        return Difference(
-            float(first[0]), float(second[0]), float(gaps[0]), None, None, None, test
-        )
+        return Difference(float(first[0]), float(second[0]), float(gaps[0]), None, None, None, test)
     below, above = int((finite <= 0).sum()), int((finite >= 0).sum())
     p_value = min(1.0, 2 * (1 + min(below, above)) / (1 + len(finite)))
     return Difference(float(first[0]), float(second[0]), float(gaps[0]), *interval, p_value, test)

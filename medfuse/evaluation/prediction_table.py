@@ -67,7 +67,7 @@ def write_predictions(
                 f"{path}: row {number} has {len(row.probabilities)} probabilities, expected "
                 f"{len(classes)}, or none for a refused case."
             )
-        chances = row.probabilities or [None] * len(classes)
+        chances: list[float | None] = [*row.probabilities] or [None] * len(classes)
         shares = [row.shares.get(name) for name in sources]
         texts = [_guarded(str(getattr(row, column))) for column in _COLUMNS]
         writer.writerow([*texts, *map(_number, chances), *map(_number, shares)])

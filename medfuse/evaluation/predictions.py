@@ -56,7 +56,7 @@ class Predictions:
     @property
     def predicted(self) -> NDArray[np.int64]:
         """The most probable class of each case, ``(N,)``; the first one of a tie."""
-        return self.probabilities.argmax(1)
+        return np.asarray(self.probabilities.argmax(1))
 
     @property
     def patient_index(self) -> NDArray[np.int64]:
@@ -99,7 +99,7 @@ def _checked_labels(values: ArrayLike, num_classes: int) -> NDArray[np.int64]:
             f"labels are {given.dtype} of shape {given.shape}, expected one integer per case. "
             "Leave out unlabeled cases first."
         )
-    if len(given) and not (0 <= given.min() and given.max() < num_classes):
+    if len(given) and (given.min() < 0 or given.max() >= num_classes):
         raise EvaluationError(
             f"labels run from {given.min()} to {given.max()}, expected 0 to {num_classes - 1}."
         )

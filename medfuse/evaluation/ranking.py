@@ -102,4 +102,5 @@ def _shifted(values: Floats) -> Floats:
 
 def _divide(part: Floats, whole: Floats) -> Floats:
     scale = whole.astype(np.float64)
-    return np.divide(part, scale, out=np.full(len(scale), np.nan), where=scale > 0)
+    quotient: Floats = np.divide(part, scale, out=np.full(len(scale), np.nan), where=scale > 0)
+    return quotient

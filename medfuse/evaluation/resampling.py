@@ -37,7 +37,8 @@ def weight_blocks(patient: NDArray[np.int64], resamples: int, seed: int) -> Iter
 
 def percentile_interval(resampled: Floats, confidence: float) -> tuple[float, float] | None:
     """Return the percentile interval of the finite values (Efron, 1979,
-    doi:10.1214/aos/1176344552), or ``None`` where fewer than half are finite."""
+    doi:10.1214/aos/1176344552), or ``None`` where fewer than half are finite.
+    """
     finite = resampled[np.isfinite(resampled)]
     if len(finite) == 0 or 2 * len(finite) < len(resampled):
         return None

@@ -24,7 +24,9 @@ OVERALL = -1
 """The class index under which metrics of all classes together are found."""
 
 
-def score_table(predictions: Predictions, weights: Floats, settings: EvaluationSettings) -> ScoreTable:
+def score_table(
+    predictions: Predictions, weights: Floats, settings: EvaluationSettings
+) -> ScoreTable:
     """Return each metric ``(R,)`` under R case weightings ``(R, N)``; undefined is NaN.
 
     Keys are (metric, class index), with `OVERALL` for metrics of all classes together.
@@ -50,13 +52,13 @@ def confusion_counts(predictions: Predictions, weights: Floats) -> Floats:
     """Return confusion matrices ``(R, K, K)``: rows are true, columns predicted classes."""
     count = len(predictions.classes)
     cell = np.eye(count * count)[predictions.labels * count + predictions.predicted]
-    return (weights @ cell).reshape(len(weights), count, count)
+    return np.asarray((weights @ cell).reshape(len(weights), count, count))
 
 
 def confidence_bins(predictions: Predictions, bins: int) -> NDArray[np.int64]:
     """Return the bin of each case's top probability; bin b covers (b / bins, (b + 1) / bins]."""
     top = predictions.probabilities.max(1)
-    return np.clip(np.ceil(top * bins).astype(np.int64) - 1, 0, bins - 1)
+    return np.asarray(np.clip(np.ceil(top * bins).astype(np.int64) - 1, 0, bins - 1))
 
 
 def calibration_error(predictions: Predictions, weights: Floats, bins: int) -> Floats:
@@ -113,4 +115,5 @@ def _from_ranking(
 
 
 def _ratio(part: Floats, whole: Floats) -> Floats:
-    return np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
+    quotient: Floats = np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
+    return quotient

@@ -29,7 +29,9 @@ def reliability_diagram(
         tidy(axes)
     x, y = [[b[key] for b in bins] for key in ("confidence", "accuracy")]
     whiskers = np.array([_wilson(b["accuracy"], b["cases"]) for b in bins]).T.reshape(2, -1)
-    upper.plot([0, 1], [0, 1], color=FAINT, linestyle=":", linewidth=1, label="perfectly calibrated")
+    upper.plot(
+        [0, 1], [0, 1], color=FAINT, linestyle=":", linewidth=1, label="perfectly calibrated"
+    )
     upper.errorbar(
         x, y, yerr=np.abs(whiskers - np.array(y)), color=color(0), marker="o", markersize=5,
         linewidth=1.5, elinewidth=1, capsize=2, label="model",

@@ -56,10 +56,11 @@ def _draw(
 ) -> None:
     for index, (name, curve) in enumerate(curves.items()):
         style = dash(index // 7 if len(curves) > 7 else index)
+        shown = short(name, 26 if len(curves) <= 8 else 18, 1)
         axes.plot(
             curve["x"], curve["y"], color=color(index), linestyle=style, linewidth=1.8,
             drawstyle="steps-post" if measure == "AUROC" else "default",
-            label=f"{short(name, 26 if len(curves) <= 8 else 18, 1)}: {_area(areas.get(name, {}), measure)}",
+            label=f"{shown}: {_area(areas.get(name, {}), measure)}",
         )  # fmt: skip
         if "low" in curve and len(curves) <= _MOST_BANDS:
             axes.fill_between(

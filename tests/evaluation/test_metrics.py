@@ -98,7 +98,9 @@ def test_accuracy_interval_is_the_percentile_of_resampled_patients(sample) -> No
     right = (p.labels == p.predicted).reshape(30, 3).mean(1)
     rng = np.random.default_rng(123)
     means = right[rng.integers(0, 30, (20_000, 30))].mean(1)
-    assert [entry["low"], entry["high"]] == pytest.approx(np.quantile(means, [0.025, 0.975]), abs=0.02)
+    assert [entry["low"], entry["high"]] == pytest.approx(
+        np.quantile(means, [0.025, 0.975]), abs=0.02
+    )
 
 
 def test_copies_of_a_patients_image_do_not_narrow_the_interval(sample) -> None:
@@ -106,7 +108,9 @@ def test_copies_of_a_patients_image_do_not_narrow_the_interval(sample) -> None:
     settings = EvaluationSettings(bootstrap=300)
     once = evaluate(p, settings)["overall"]["auroc_macro"]
     ids = np.repeat(np.arange(60), 5)
-    copied = Predictions(p.labels[ids], p.probabilities[ids], p.classes, [str(i).zfill(3) for i in ids])
+    copied = Predictions(
+        p.labels[ids], p.probabilities[ids], p.classes, [str(i).zfill(3) for i in ids]
+    )
     assert evaluate(copied, settings)["overall"]["auroc_macro"] == pytest.approx(once)
 
 
@@ -212,7 +216,7 @@ def test_a_plugin_metric_warns_once_at_most(sample) -> None:
 
 def test_a_plugin_metric_cannot_take_a_built_in_name(sample) -> None:
     with pytest.raises(EvaluationError, match=r"metric 'ece' of a plugin has the name"):
-        evaluate(sample(), FEW, {"ece": lambda labels, chances: 0.0})
+        evaluate(sample(), FEW, {"ece": lambda *_: 0.0})
 
 
 def test_a_thousand_resamples_of_600_cases_take_less_than_five_seconds(sample) -> None:

@@ -53,9 +53,7 @@ def test_every_row_is_read_back_as_written(
     tmp_path_factory: pytest.TempPathFactory, case_id: str, label: str, p: float, share: float
 ) -> None:
     path = tmp_path_factory.mktemp("table") / "p.csv"
-    row = PredictionRow(
-        case_id=case_id, label=label, probabilities=(p, 1 - p), shares={"s": share}
-    )
+    row = PredictionRow(case_id=case_id, label=label, probabilities=(p, 1 - p), shares={"s": share})
     write_predictions(path, [row], CLASSES)
     (back,), classes = read_predictions(path)
     assert (back.case_id, back.label, classes) == (case_id, label, CLASSES)

@@ -1,0 +1,158 @@
+"""Metrics and comparisons, as `evaluate` and `compare` return them, in tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from medfuse.report.content import Table
+
+_NAMES = {
+    "auroc": "AUROC",
+    "auprc": "AUPRC",
+    "f1": "F1",
+    "ece": "ECE",
+    "brier": "Brier score",
+    "recall": "recall (sensitivity)",
+}
+_CLASS_COLUMNS = ("auroc", "auprc", "precision", "recall", "f1")
+_GROUP_COLUMNS = ("accuracy", "balanced_accuracy", "auroc_macro", "brier")
+
+
+def overall_table(metrics: Mapping[str, Any]) -> Table:
+    """Return the metrics of all classes together, one a row, with intervals and remarks."""
+    rows = [
+        [metric_name(name), estimate_text(entry), _remark(entry)]
+        for name, entry in metrics["overall"].items()
+    ]
+    header = ["metric", _value_header(metrics), "remark"]
+    if not any(row[-1] for row in rows):
+        header, rows = header[:-1], [row[:-1] for row in rows]
+    return Table(header=header, rows=rows, caption=_caption(metrics))
+
+
+def class_table(metrics: Mapping[str, Any]) -> Table:
+    """Return the metrics of each class, one class a row."""
+    caption = "Each class against the rest."
+    if metrics["positive_class"] is not None:
+        caption += f" The positive class is {metrics['positive_class']}."
+    return _per_class(metrics, _CLASS_COLUMNS, caption)
+
+
+def operating_point_table(metrics: Mapping[str, Any]) -> Table:
+    """Return sensitivity at fixed specificity of each class, and the other way round."""
+    points = [key for key in next(iter(metrics["per_class"].values())) if "_at_" in key]
+    caption = (
+        "Specificity as predicted, then operating points of each class against the rest. Their "
+        "thresholds are chosen on these very cases, so the values are optimistic."
+    )
+    return _per_class(metrics, ["specificity", *points], caption)
+
+
+def group_table(metrics: Mapping[str, Any], column: str) -> Table:
+    """Return the metrics of each site or subgroup; small groups are counted only."""
+    rows = []
+    for name, group in metrics["groups"][column].items():
+        counts = [name or "(none)", str(group["cases"]), str(group["patients"])]
+        if group["overall"] is None:
+            rows.append([*counts, group["reason"], *[""] * (len(_GROUP_COLUMNS) - 1)])
+        else:
+            rows.append([*counts, *(estimate_text(group["overall"][k]) for k in _GROUP_COLUMNS)])
+    header = [column, "cases", "patients", *map(metric_name, _GROUP_COLUMNS)]
+    return Table(header=header, rows=rows, caption=f"By {column}.")
+
+
+def comparison_table(comparison: Mapping[str, Any]) -> Table:
+    """Return the fused model beside each single source, with differences and p-values."""
+    rows = []
+    for row in comparison["sources"]:
+        area, accuracy = row["auroc"], row["accuracy"]
+        rows.append([
+            row["source"],
+            f"{_number(area['second'])} / {_number(area['first'])}",
+            _gap(area),
+            _p_value(row["p_adjusted"]),
+            _gap(accuracy),
+            _p_value(accuracy["p_value"]),
+        ])  # fmt: skip
+    tests = " and ".join(dict.fromkeys(row["auroc"]["test"] for row in comparison["sources"]))
+    return Table(
+        header=[
+            "single source", "AUROC single / fused", "AUROC gained by fusing",
+            "p (corrected)", "accuracy gained by fusing", "p",
+        ],
+        rows=rows,
+        caption=f"AUROC by {tests}, p-values corrected by {comparison['correction']}'s method; "
+        "accuracy by bootstrap of the patients, uncorrected.",
+    )  # fmt: skip
+
+
+def metric_name(key: str) -> str:
+    """Return a metric's key as words: ``auroc_macro`` gives ``AUROC, macro``."""
+    if "_at_" in key:
+        what, _, point = key.partition("_at_")
+        fixed, _, value = point.rpartition("_")
+        return f"{what} at {fixed} {value}"
+    stem = key.removesuffix("_macro")
+    name = _NAMES.get(stem, stem.replace("_", " "))
+    return f"{name}, macro" if key.endswith("_macro") else name
+
+
+def estimate_text(entry: Mapping[str, Any]) -> str:
+    """Return ``0.912 [0.880, 0.941]``, a value alone, or ``undefined``.
+
+    The space inside the brackets does not break.
+    """
+    if entry["value"] is None:
+        return "undefined"
+    if entry["low"] is None:
+        return f"{entry['value']:.3f}"
+    return f"{entry['value']:.3f} [{entry['low']:.3f},\u00a0{entry['high']:.3f}]"
+
+
+def _per_class(metrics: Mapping[str, Any], columns: Sequence[str], caption: str) -> Table:
+    rows = [
+        [name, str(entry["support"]), *(estimate_text(entry[key]) for key in columns)]
+        for name, entry in metrics["per_class"].items()
+    ]
+    return Table(header=["class", "cases", *map(metric_name, columns)], rows=rows, caption=caption)
+
+
+def _remark(entry: Mapping[str, Any]) -> str:
+    parts = [entry.get("reason", ""), entry.get("note", "")]
+    if "resamples" in entry:
+        parts.append(f"{entry['resamples']} resamples usable")
+    return "; ".join(part for part in parts if part)
+
+
+def _value_header(metrics: Mapping[str, Any]) -> str:
+    if not metrics["bootstrap"]["resamples"]:
+        return "value"
+    return f"value [{100 * metrics['bootstrap']['confidence']:g} % interval]"
+
+
+def _caption(metrics: Mapping[str, Any]) -> str:
+    facts = metrics["bootstrap"]
+    text = f"{metrics['cases']} cases of {metrics['patients']} patients."
+    if facts["resamples"]:
+        text += f" Intervals: {facts['resamples']} resamples of the {facts['unit']}s."
+    return text
+
+
+def _gap(difference: Mapping[str, Any]) -> str:
+    if difference["difference"] is None:
+        return "undefined"
+    if difference["low"] is None:
+        return f"{difference['difference']:+.3f}"
+    low, high = difference["low"], difference["high"]
+    return f"{difference['difference']:+.3f} [{low:+.3f},\u00a0{high:+.3f}]"
+
+
+def _number(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.3f}"
+
+
+def _p_value(value: float | None) -> str:
+    if value is None:
+        return "undefined"
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
