@@ -29,17 +29,8 @@ def class_counts(counts: Mapping[str, Mapping[str, int]], classes: Sequence[str]
             label=f"{short(role, 20, 1)} ({int(widths.sum())})",
         )  # fmt: skip
         ends += widths
-    for place, end in zip(places, ends, strict=True):
-        row = float(place)
-        axes.text(float(end), row, f" {int(end)}", va="center", ha="left", fontsize=8.5, color=INK)
-            float(end),
-            float(place),
-            f" {int(end)}",
-            va="center",
-            ha="left",
-            fontsize=8.5,
-            color=INK,
-        )
+    for place, end in enumerate(ends.tolist()):
+        axes.text(end, place, f" {int(end)}", va="center", ha="left", fontsize=8.5, color=INK)
     axes.set_yticks(places, [short(name, 26, 1) for name in classes])
     axes.set(ylim=(len(classes) - 0.4, -0.6), xlim=(0, max(ends.max(initial=0) * 1.08, 1)))
     axes.grid(visible=False, axis="y")
