@@ -110,4 +110,4 @@ def _map_and_vector(product: Tensor | Sequence[Tensor | None]) -> tuple[Tensor |
 def _grid_tokens(feature_map: Tensor, grid: int) -> Tensor:
     spatial_dims = feature_map.ndim - 2
     pool = functional.adaptive_avg_pool2d if spatial_dims == 2 else functional.adaptive_avg_pool3d
-    return pool(feature_map, (grid,) * spatial_dims).flatten(2).transpose(1, 2)
+    return pool(feature_map, grid).flatten(2).transpose(1, 2)

@@ -1,1 +1,19 @@
-"""Backbones of torchvision for medfuse."""
+"""Describe: the image classifiers of torchvision, such as ``torchvision:densenet121``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from medfuse.contract import BackboneFamilySpec, hookimpl
+
+
+@hookimpl
+def medfuse_backbones() -> Iterator[BackboneFamilySpec]:
+    """Yield the family ``torchvision``."""
+    yield BackboneFamilySpec(
+        name="torchvision",
+        summary="image classifiers of torchvision, weights by enum",
+        describe="medfuse_torchvision.families:describe",
+        names="medfuse_torchvision.families:names",
+        requires=("torchvision",),
+    )
