@@ -1,0 +1,156 @@
+"""The model card and the license file, in words for whoever receives the bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.resources import files
+from typing import Any
+
+from medfuse.bundle.licenses import strictest
+from medfuse.bundle.metadata import description, intended_use, license_of, modality
+from medfuse.bundle.names import bundle_folder_name
+from medfuse.bundle.request import BundleRequest, SourceRecord
+
+
+def model_card(
+    request: BundleRequest, left_out: Mapping[str, str], packages: dict[str, str]
+) -> str:
+    """Return ``docs/README.md``.
+
+    Args:
+        request: what the bundle is made of.
+        left_out: file -> why it is not there.
+        packages: distribution -> version that must be installed.
+    """
+    sections = {
+        "Intended use": intended_use(request),
+        "Classes": "\n".join(f"{i}. {name}" for i, name in enumerate(request.classes)),
+        "Input": _input(request),
+        "Sources": _sources(request.provenance.sources),
+        "Training data": request.data,
+        "Performance": _metrics(request.metrics),
+        "Limits": _limits(request),
+        "License": _license(request),
+        "How to run": _how_to_run(request, packages),
+        "Fine-tuning": _fine_tuning(left_out),
+        "Files left out": "\n".join(f"- `{f}`: {why}" for f, why in left_out.items()) or "None.",
+    }
+    body = "\n\n".join(f"## {title}\n\n{text}" for title, text in sections.items())
+    return f"# {request.name}\n\n{description(request)}\n\n{body}\n"
+
+
+def license_text(request: BundleRequest) -> str:
+    """Return ``LICENSE``: the terms of each part, then the text for the code."""
+    parts = [f"- weights derived from {s.label}: {s.license}" for s in request.provenance.sources]
+    apache = files("medfuse.bundle").joinpath("apache-2.0.txt").read_text(encoding="utf-8")
+    head = [
+        f"SPDX-License-Identifier: {license_of(request)}",
+        "",
+        "The bundle as a whole is under the license above, the strictest of its parts:",
+        "- code in scripts/ and configs/: Apache-2.0, text below",
+        *parts,
+    ]
+    return "\n".join(head) + "\n\n" + apache
+
+
+def _input(request: BundleRequest) -> str:
+    size = " x ".join(map(str, request.input.size))
+    kinds = ", ".join(request.suffixes)
+    return (
+        f"One {modality(request)} image per file ({kinds}). The bundle's own preprocessing makes "
+        f"it {request.input.channels} x {size}, float32 in [0, 1]."
+    )
+
+
+def _sources(sources: Sequence[SourceRecord]) -> str:
+    rows = [
+        f"| {s.label} | {s.domain or 'not stated'} | {s.license} | "
+        f"{f'{s.package} {s.version}'.strip() or 'not stated'} | `{s.digest[:16]}` |"
+        for s in sources
+    ]
+    head = "| source | trained on | license | provider | weights (SHA-256) |\n|---|---|---|---|---|"
+    cited = "\n".join(f"- {s.label}: {s.citation}" for s in sources if s.citation)
+    return "\n".join([head, *rows]) + (f"\n\n{cited}" if cited else "")
+
+
+def _metrics(metrics: Mapping[str, Any]) -> str:
+    rows = [f"| {name} | {value} |" for name, value in _flat(metrics)]
+    if not rows:
+        return "Not measured."
+    head = "Measured on the test cases, with confidence intervals where they are given."
+    return "\n".join([head, "", "| measure | value |", "|---|---|", *rows])
+
+
+def _flat(metrics: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in metrics.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            estimate = _estimate(value)
+            yield from [(name, estimate)] if estimate else _flat(value, f"{name}, ")
+        elif isinstance(value, int | float | str) or value is None:
+            yield name, _number(value)
+
+
+def _estimate(value: Mapping[str, Any]) -> str:
+    """``0.93 (0.90 to 0.95)`` of ``{"value": .., "low": .., "high": ..}``; else empty."""
+    if "value" not in value:
+        return ""
+    low, high = value.get("low"), value.get("high")
+    interval = f" ({_number(low)} to {_number(high)})" if None not in (low, high) else ""
+    return _number(value["value"]) + interval
+
+
+def _number(value: Any) -> str:
+    if value is None:
+        return "undefined"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def _limits(request: BundleRequest) -> str:
+    return (
+        "- Images from other scanners, sites, populations or diseases than in the training data "
+        "may be classified wrongly with high probability; measure on your own data first.\n"
+        f"- Every image gets one of {len(request.classes)} answers, also one that shows none of "
+        "them.\n"
+        "- Probabilities hold for the class frequencies of the training data.\n"
+        "- Configurations and scripts of a bundle are code: run it only if you trust its origin. "
+        "`SHA256SUMS` shows damage, not forgery."
+    )
+
+
+def _license(request: BundleRequest) -> str:
+    verdict = strictest([*(s.license for s in request.provenance.sources), license_of(request)])
+    commercial = {
+        True: "No part forbids commercial use.",
+        False: "A part forbids commercial use.",
+        None: "Commercial use is open: the terms of a part are not known.",
+    }[verdict.commercial]
+    unknown = f" Unknown to medfuse: {', '.join(verdict.unknown)}." if verdict.unknown else ""
+    return f"{license_of(request)} (see `LICENSE`). {commercial}{unknown}"
+
+
+def _how_to_run(request: BundleRequest, packages: dict[str, str]) -> str:
+    needed = " ".join(f"{name}=={version}" for name, version in packages.items())
+    folder = bundle_folder_name(request.name)
+    return (
+        f"`B` is the absolute path of this folder (`{folder}`), `IN` a folder of images, `OUT` "
+        "the folder for `predictions.csv`. medfuse is not needed.\n\n"
+        f"```\npip install torch monai {needed}\n```\n\n"
+        "```sh\npython -m monai.bundle run --config_file $B/configs/inference.json "
+        "--bundle_root $B --dataset_dir $IN --output_dir $OUT\n```\n\n"
+        "With medfuse: `medfuse predict $B $IN --out predictions.csv`, and "
+        "`medfuse bundle verify $B`. In MONAI Label, put this folder into the `model` folder of "
+        "an app; in MONAI Deploy, give it as `bundle_path`."
+    )
+
+
+def _fine_tuning(left_out: Mapping[str, str]) -> str:
+    if "configs/train.json" in left_out:
+        return f"Not possible here: {left_out['configs/train.json']}."
+    return (
+        "Put new images into `DATA/train/<class>/` and `DATA/val/<class>/`. Frozen parts stay "
+        "frozen. The result is `models/model_candidate.pt`; compare it before you replace "
+        "`model.pt`, then export and verify again. The temperature is not refitted.\n\n"
+        "```\npython -m monai.bundle run --config_file $B/configs/train.json --bundle_root $B "
+        "--dataset_dir $DATA\n```"
+    )

@@ -1,0 +1,88 @@
+"""The names that MONAI Label and MONAI Deploy depend on."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from medfuse.bundle.licenses import rank, strictest
+from medfuse.bundle.request import BundleRequest
+from medfuse.errors import BundleError
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_ENDING = "_classification"
+
+
+def bundle_folder_name(name: str) -> str:
+    """Return ``<name>_classification``: MONAI Label infers the task from the folder's name.
+
+    Raises:
+        BundleError: the name has characters that not every file system and tool accepts.
+    """
+    if not _NAME.fullmatch(name):
+        raise BundleError(
+            f"bundle name {name!r}: expected 1 to 64 letters, digits, _ and -, "
+            "a letter or digit first. Set name: in the configuration."
+        )
+    return name if name.endswith(_ENDING) else name + _ENDING
+
+
+def check_request(request: BundleRequest) -> None:
+    """Pass if the request can become a bundle that every reader takes.
+
+    Raises:
+        BundleError: a name, a size or a part is missing or not usable.
+    """
+    bundle_folder_name(request.name)
+    check_classes(request.classes)
+    if request.input.channels < 1 or len(request.input.size) not in (2, 3):
+        raise BundleError(
+            f"bundle {request.name}: input is {request.input.channels} x {request.input.size}, "
+            "expected at least one channel and a size (H, W) or (H, W, D)."
+        )
+    if not request.preprocessing_nodes:
+        raise BundleError(f"bundle {request.name}: no preprocessing, expected at least a loader.")
+    if (request.network_node is None) != bool(request.graph_only):
+        raise BundleError(
+            f"bundle {request.name}: found {len(request.graph_only)} graph-only reasons and "
+            f"{'no ' if request.network_node is None else 'a '}network node. "
+            "Give a node, or say for each part why it exists only as a graph."
+        )
+    _check_license(request)
+
+
+def _check_license(request: BundleRequest) -> None:
+    needed = strictest(source.license for source in request.provenance.sources).expression
+    if request.license and rank(request.license) < rank(needed):
+        raise BundleError(
+            f"bundle {request.name}: license {request.license} is freer than that of its sources, "
+            f"{needed}. Leave license out, or give one that is at least as strict."
+        )
+
+
+def check_classes(classes: Sequence[str]) -> None:
+    """Pass if the class names survive MONAI Label, which lower-cases them and drops background.
+
+    Raises:
+        BundleError: naming the class to rename.
+    """
+    if len(classes) < 2:
+        raise BundleError(f"classes: found {len(classes)}, expected at least 2.")
+    for name in classes:
+        if not name.strip() or name != name.strip() or not name.isprintable():
+            raise BundleError(
+                f"class {name!r}: expected printable text without blanks around it. Rename it."
+            )
+        if name.lower() == "background":
+            raise BundleError(
+                f"class {name!r}: MONAI Label drops a class of this name. "
+                'Rename it, for example to "negative".'
+            )
+    twice = [name for name, count in Counter(map(str.lower, classes)).items() if count > 1]
+    if twice:
+        same = " and ".join(repr(name) for name in classes if name.lower() == twice[0])
+        raise BundleError(
+            f"classes {same} are the same name in lower case, as MONAI Label writes them. "
+            "Rename one."
+        )

@@ -1,0 +1,52 @@
+"""MONAI configuration nodes, and what makes code inside a bundle importable from anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+BUNDLE_CODE = (
+    "$sys.path.insert(0, os.path.abspath(@bundle_root)) "
+    "if os.path.abspath(@bundle_root) not in sys.path else None"
+)
+IMAGE_LIST = "scripts.bundle_image_list"
+PREDICTION_WRITER = "scripts.bundle_prediction_writer.PredictionWriter"
+DROP_SPATIAL_SHAPE = "scripts.bundle_spatial_shape.DropSpatialShaped"
+
+OWN_MODULES = (
+    "medfuse.bundle.image_list",
+    "medfuse.bundle.prediction_writer",
+    "medfuse.bundle.spatial_shape",
+)
+
+
+def with_code(node: Any) -> Any:
+    """Return plain data with ``_requires_: "@bundle_code"`` in every node from ``scripts``.
+
+    MONAI puts the bundle on ``sys.path`` only inside ``run``; the reference makes every other
+    command (verify, export, MONAI Label) find the code too, from any working directory.
+    """
+    if isinstance(node, Mapping):
+        plain = {str(key): with_code(value) for key, value in node.items()}
+        if str(plain.get("_target_", "")).startswith("scripts."):
+            plain["_requires_"] = "@bundle_code"
+        return plain
+    if isinstance(node, list | tuple):
+        return [with_code(item) for item in node]
+    return node
+
+
+def compose(nodes: list[Any]) -> dict[str, Any]:
+    """Return a ``Compose`` node over ``nodes``."""
+    return {"_target_": "Compose", "transforms": with_code(nodes)}
+
+
+def loader(dataset: str, batch_size: str, **options: Any) -> dict[str, Any]:
+    """Return a ``DataLoader`` node in the main process."""
+    return {
+        "_target_": "DataLoader",
+        "dataset": dataset,
+        "batch_size": batch_size,
+        "num_workers": 0,
+        **options,
+    }

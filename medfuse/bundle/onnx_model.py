@@ -1,0 +1,117 @@
+"""``model.onnx``: outputs ``pred`` and ``features`` of input ``image``, any batch size."""
+
+from __future__ import annotations
+
+import warnings
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from medfuse.bundle.torchscript import largest_difference, quiet_torchscript
+
+if TYPE_CHECKING:
+    from medfuse.model import FusedNetwork
+
+_OPSET = 18
+
+
+def write_onnx(network: FusedNetwork, example: Tensor, path: Path) -> str:
+    """Write the network as ONNX and return an empty text, or why it was left out.
+
+    The exporter that goes through a trace is tried first (14 times faster, measured, and it traces
+    what ``model.ts`` holds), then the one through ``torch.export``. A file that differs from the
+    network by more than 1e-4 is not kept.
+
+    Args:
+        network: in eval mode, on the CPU.
+        example: ``(2, C, *spatial)``.
+        path: the ``.onnx`` file.
+    """
+    missing = [name for name in ("onnx", "onnxruntime") if find_spec(name) is None]
+    if missing:
+        return f"not installed: {', '.join(missing)} (pip install medfuse[onnx])"
+    reason = _attempt(network, example, path, dynamo=False)
+    if reason:
+        second = _attempt(network, example, path, dynamo=True)
+        reason = f"{reason}; then: {second}" if second else ""
+    return reason
+
+
+class _BothOutputs(nn.Module):
+    def __init__(self, network: FusedNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        return self.network(image), self.network.features(image)
+
+
+class _OnnxNetwork:
+    """An ONNX file, called as the network is."""
+
+    def __init__(self, path: Path) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        options.intra_op_num_threads = 1
+        self._session = onnxruntime.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"]
+        )
+
+    def __call__(self, batch: Tensor) -> Tensor:
+        return self._output("pred", batch)
+
+    def features(self, batch: Tensor) -> Tensor:
+        return self._output("features", batch)
+
+    def _output(self, name: str, batch: Tensor) -> Tensor:
+        return torch.from_numpy(self._session.run([name], {"image": batch.numpy()})[0])
+
+
+def _attempt(network: FusedNetwork, example: Tensor, path: Path, *, dynamo: bool) -> str:
+    try:
+        _export(_BothOutputs(network).eval(), example, path, dynamo)
+        _strip(path)
+        largest_difference(network, _OnnxNetwork(path), example, path.name)
+    except Exception as error:  # noqa: BLE001 - exporters raise anything; the reason is recorded
+        path.unlink(missing_ok=True)
+        return " ".join(str(error).split())[:200] or type(error).__name__
+    return ""
+
+
+def _export(network: nn.Module, example: Tensor, path: Path, dynamo: bool) -> None:
+    options: dict[str, Any] = {
+        "input_names": ["image"],
+        "output_names": ["pred", "features"],
+        "opset_version": _OPSET,
+        "dynamo": dynamo,
+        "verbose": False,
+    }
+    if dynamo:
+        options |= {"dynamic_shapes": ({0: torch.export.Dim("batch", min=1)},)}
+        options |= {"external_data": False}
+    else:
+        names = ("image", "pred", "features")
+        options |= {"dynamic_axes": {name: {0: "batch"} for name in names}}
+    with quiet_torchscript(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # exporters warn about their own future and shapes
+        torch.onnx.export(network, (example,), str(path), **options)
+
+
+def _strip(path: Path) -> None:
+    """Remove what names source files on this machine."""
+    import onnx
+
+    model = onnx.load(str(path))
+    graphs = [model.graph, *model.functions]
+    for graph in graphs:
+        graph.doc_string = ""
+        for node in graph.node:
+            node.doc_string = ""
+            del node.metadata_props[:]
+    onnx.checker.check_model(model)
+    onnx.save(model, str(path))

@@ -1,0 +1,98 @@
+"""Writes predictions. Copied into every bundle: torch and ignite only.
+
+A handler, not a transform: MONAI Label and MONAI Deploy run the bundle's postprocessing, but not
+its handlers, and a service must not write tables.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+
+logger = logging.getLogger(__name__)
+
+
+class PredictionWriter:
+    """Ignite handler that writes ``predictions.csv`` and ``predictions.json``.
+
+    Args:
+        output_dir: made if need be.
+        dataset_dir: images are named relative to it; machine paths are never written.
+        class_names: in the order of the probabilities.
+        exclusive: one class per image; else every class from 0.5 on is predicted.
+    """
+
+    def __init__(
+        self,
+        output_dir: str,
+        dataset_dir: str,
+        class_names: Sequence[str],
+        exclusive: bool = True,
+    ) -> None:
+        self.output_dir = Path(output_dir)
+        self.dataset_dir = Path(dataset_dir)
+        self.class_names = list(class_names)
+        self.exclusive = exclusive
+        self.rows: list[dict[str, Any]] = []
+
+    def attach(self, engine: Engine) -> None:
+        """Collect every batch of ``engine``; write when it has ended."""
+        engine.add_event_handler(Events.STARTED, lambda _: self.rows.clear())
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+        engine.add_event_handler(Events.COMPLETED, self.write)
+
+    def __call__(self, engine: Engine) -> None:
+        """Take the probabilities of one decollated batch."""
+        state: Any = engine.state
+        for item, output in zip(state.batch, state.output, strict=True):
+            values = torch.as_tensor(output["pred"]).flatten().tolist()
+            if len(values) != len(self.class_names):
+                raise ValueError(f"{len(values)} outputs for {len(self.class_names)} classes")
+            self.rows.append(
+                {
+                    "image": self._name(item["image"]),
+                    "predicted": self._predicted(values),
+                    "probabilities": dict(zip(self.class_names, values, strict=True)),
+                }
+            )
+
+    def write(self, _: Engine | None = None) -> None:
+        """Write both files, each as a whole or not at all."""
+        self.output_dir.mkdir(parents=True, exist_ok=True)
+        self._write_csv(self.output_dir / "predictions.csv")
+        text = json.dumps(self.rows, indent=1) + "\n"
+        _replace(self.output_dir / "predictions.json", text)
+        logger.info("%d predictions written to %s", len(self.rows), self.output_dir)
+
+    def _write_csv(self, path: Path) -> None:
+        part = path.with_name(f".{path.name}.part")
+        with part.open("w", newline="", encoding="utf-8") as handle:
+            writer = csv.writer(handle)
+            writer.writerow(["image", "predicted", *(f"prob_{c}" for c in self.class_names)])
+            for row in self.rows:
+                writer.writerow([row["image"], row["predicted"], *row["probabilities"].values()])
+        part.replace(path)
+
+    def _name(self, image: Any) -> str:
+        name = str(getattr(image, "meta", {}).get("filename_or_obj", ""))
+        relative = os.path.relpath(name, self.dataset_dir) if name else ""
+        return Path(name).name if relative.startswith("..") else Path(relative).as_posix()
+
+    def _predicted(self, values: list[float]) -> str:
+        if self.exclusive:
+            return self.class_names[max(range(len(values)), key=values.__getitem__)]
+        return ";".join(c for c, p in zip(self.class_names, values, strict=True) if p >= 0.5)
+
+
+def _replace(path: Path, text: str) -> None:
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)

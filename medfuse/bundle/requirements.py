@@ -1,0 +1,72 @@
+"""What must be installed for a bundle's scripts to be importable."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Sequence
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from pathlib import Path
+
+from medfuse.contract import VendoredSource
+from medfuse.errors import BundleError
+from medfuse.registry.vendoring import check_imports, copy_vendored
+
+_ALWAYS = ("torch", "torchvision", "numpy", "monai", "ignite", "PIL", "tifffile", "pydicom")
+_HAVE_OWN_KEYS = ("torch", "numpy", "monai")
+
+
+def copy_scripts(modules: Sequence[str], requires: Iterable[str], folder: Path) -> None:
+    """Copy ``modules`` into ``folder`` after a check of what they import.
+
+    Raises:
+        PluginError: a module imports what a user of the bundle would not have.
+    """
+    unique = tuple(dict.fromkeys(modules))
+    allowed = (*_ALWAYS, *_import_names(requires))
+    check_imports(VendoredSource(modules=unique, allowed_imports=allowed))
+    copy_vendored(unique, folder)
+
+
+def required_packages(folder: Path, requires: Iterable[str]) -> dict[str, str]:
+    """Return distribution -> installed version for what the scripts import and what was named.
+
+    Args:
+        folder: the bundle's ``scripts``.
+        requires: distributions that configuration nodes need.
+
+    Raises:
+        BundleError: a named distribution is not installed here.
+    """
+    owners = packages_distributions()
+    imported = {name for path in folder.glob("*.py") for name in _top_level_imports(path)}
+    names = {owners[name][0] for name in imported if name in owners and name not in _HAVE_OWN_KEYS}
+    return {name: _version(name) for name in sorted({*names, *requires, "pytorch-ignite"})}
+
+
+def _import_names(distributions: Iterable[str]) -> tuple[str, ...]:
+    wanted = {name.lower().replace("_", "-") for name in distributions}
+    return tuple(
+        top
+        for top, owners in packages_distributions().items()
+        if wanted & {owner.lower().replace("_", "-") for owner in owners}
+    )
+
+
+def _top_level_imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+            found.add(node.module.partition(".")[0])
+    return found
+
+
+def _version(distribution: str) -> str:
+    try:
+        return version(distribution)
+    except PackageNotFoundError as error:
+        raise BundleError(
+            f"distribution {distribution!r} is required by the bundle, but not installed here. "
+            f"pip install {distribution}."
+        ) from error

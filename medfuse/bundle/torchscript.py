@@ -1,0 +1,115 @@
+"""``model.ts``: the traced network with ``forward`` and ``features``, without the code."""
+
+from __future__ import annotations
+
+import json
+import warnings
+import zipfile
+from collections.abc import Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from medfuse.errors import BundleError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from medfuse.model import FusedNetwork
+
+TOLERANCE = 1e-4
+
+
+def write_torchscript(
+    network: FusedNetwork, example: torch.Tensor, path: Path, extra: Mapping[str, Any]
+) -> float:
+    """Write the traced network; return its largest difference from ``network``.
+
+    Args:
+        network: in eval mode, on the CPU.
+        example: ``(2, C, *spatial)``; checked on other batch sizes too.
+        path: the ``.ts`` file.
+        extra: JSON files stored inside, by name; MONAI Deploy reads them.
+
+    Raises:
+        BundleError: the network cannot be traced, or the trace gives other results.
+    """
+    files = {name: json.dumps(value).encode() for name, value in extra.items()}
+    with quiet_torchscript():
+        try:
+            methods = {"forward": example, "features": example}
+            traced = torch.jit.trace_module(network, methods, check_trace=False)  # type: ignore[no-untyped-call]
+        except (RuntimeError, TypeError, ValueError) as error:
+            raise BundleError(
+                f"{path.name}: the network cannot be traced ({_first_line(error)}). "
+                "Its sources, fusion and head must map tensors to tensors."
+            ) from error
+        torch.jit.save(traced, path, files)
+        _drop_debug_records(path)
+        loaded = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
+    return largest_difference(network, loaded, example, path.name)
+
+
+def largest_difference(
+    network: torch.nn.Module, other: Any, example: torch.Tensor, name: str
+) -> float:
+    """Return the largest difference of logits and features over batches of 2, 1 and 3.
+
+    It is relative to the largest value of a batch where that is above 1.
+
+    Args:
+        network: the reference, with ``forward`` and ``features``.
+        other: called the same way.
+        example: ``(2, C, *spatial)``.
+        name: of ``other``, for the error text.
+
+    Raises:
+        BundleError: the difference is above 1e-4.
+    """
+    worst = 0.0
+    for batch in (example, example[:1], torch.cat([example, example.flip(-1)[:1]])):
+        with torch.inference_mode():
+            logits = _distance(network(batch), other(batch))
+            features = _distance(_features(network, batch), _features(other, batch))
+        worst = max(worst, logits, features)
+    if not worst <= TOLERANCE:
+        raise BundleError(
+            f"{name}: differs from the trained network by {worst:.2g}, expected at most "
+            f"{TOLERANCE:g}. A part behaves differently for another batch."
+        )
+    return worst
+
+
+@contextmanager
+def quiet_torchscript() -> Iterator[None]:
+    """Silence what torch.jit says about its future; it is the format that Deploy reads."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r".*torch\.jit.*", FutureWarning)
+        warnings.filterwarnings("ignore", r".*torch\.jit.*", DeprecationWarning)
+        warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)  # type: ignore[attr-defined]
+        yield
+
+
+def _distance(expected: torch.Tensor, found: torch.Tensor) -> float:
+    return float((expected - found).abs().max() / expected.abs().max().clamp(min=1.0))
+
+
+def _features(network: Any, batch: torch.Tensor) -> torch.Tensor:
+    features: torch.Tensor = network.features(batch)
+    return features
+
+
+def _drop_debug_records(path: Path) -> None:
+    """Debug records name source files on this machine; traced inputs are of no use."""
+    part = path.with_name(f"{path.name}.part")
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as new:
+        for record in old.infolist():
+            if not record.filename.endswith(".debug_pkl"):
+                new.writestr(record, old.read(record))
+    part.replace(path)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

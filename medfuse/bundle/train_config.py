@@ -1,0 +1,153 @@
+"""``train.json``: fine-tune the bundle on further labelled images, with the ids of MONAI Label."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from medfuse.bundle.inference_config import shared
+from medfuse.bundle.nodes import IMAGE_LIST, compose, loader, with_code
+from medfuse.bundle.request import BundleRequest
+
+CANDIDATE = "model_candidate.pt"
+
+
+def train_config(request: BundleRequest) -> dict[str, Any]:
+    """Return the configuration that fine-tunes on ``dataset_dir/train|val/<class>/``.
+
+    It starts from ``model.pt`` and writes ``model_candidate.pt``: the served weights change only
+    when somebody decides so.
+    """
+    return {
+        **shared(request),
+        "ckpt_dir": "$@bundle_root + '/models'",
+        "seed": 0,
+        "batch_size": 16,
+        "learning_rate": 1e-4,
+        "val_interval": 1,
+        "train_list": _labelled("train"),
+        "val_list": _labelled("val"),
+        "loss": {"_target_": "torch.nn.CrossEntropyLoss"},
+        "optimizer": {
+            "_target_": "torch.optim.AdamW",
+            "params": "$[p for p in @network.parameters() if p.requires_grad]",
+            "lr": "@learning_rate",
+        },
+        "train": _train(request),
+        "validate": _validate(request),
+        "initialize": [
+            "$monai.utils.set_determinism(seed=@seed)",
+            "$@network.load_state_dict("
+            "torch.load(@ckpt_path, map_location=@device, weights_only=True), strict=True)",
+        ],
+        "run": ["$@train::trainer.run()"],
+        "finalize": [],
+    }
+
+
+def _train(request: BundleRequest) -> dict[str, Any]:
+    return {
+        "preprocessing": compose([*request.preprocessing_nodes, *request.augmentation_nodes]),
+        "dataset": _dataset("train", "@train_list"),
+        "dataloader": loader(
+            "@train::dataset",
+            "@batch_size",
+            shuffle=True,
+            # batch normalization cannot train on a last batch of one image
+            drop_last="$len(@train::dataset) > 1 and len(@train::dataset) % @batch_size == 1",
+        ),
+        "inferer": {"_target_": "SimpleInferer"},
+        "postprocessing": _one_hot(),
+        "key_metric": {"train_accuracy": _accuracy()},
+        "handlers": [
+            {
+                "_target_": "ValidationHandler",
+                "validator": "@validate::evaluator",
+                "epoch_level": True,
+                "interval": "@val_interval",
+            },
+            {
+                "_target_": "StatsHandler",
+                "tag_name": "train_loss",
+                "output_transform": "$monai.handlers.from_engine(['loss'], first=True)",
+            },
+        ],
+        "trainer": {
+            "_target_": "SupervisedTrainer",
+            "max_epochs": 10,
+            "device": "@device",
+            "train_data_loader": "@train::dataloader",
+            "network": "@network",
+            "loss_function": "@loss",
+            "optimizer": "@optimizer",
+            "inferer": "@train::inferer",
+            "postprocessing": "@train::postprocessing",
+            "key_train_metric": "@train::key_metric",
+            "train_handlers": "@train::handlers",
+        },
+    }
+
+
+def _validate(request: BundleRequest) -> dict[str, Any]:
+    return {
+        "preprocessing": compose(list(request.preprocessing_nodes)),
+        "dataset": _dataset("validate", "@val_list"),
+        "dataloader": loader("@validate::dataset", "@batch_size", shuffle=False),
+        "inferer": {"_target_": "SimpleInferer"},
+        "postprocessing": _one_hot(),
+        "key_metric": {"val_accuracy": _accuracy()},
+        "handlers": [
+            {"_target_": "StatsHandler", "iteration_log": False},
+            {
+                "_target_": "CheckpointSaver",
+                "save_dir": "@ckpt_dir",
+                "save_dict": {"model": "@network"},
+                "save_key_metric": True,
+                "key_metric_filename": CANDIDATE,
+            },
+        ],
+        "evaluator": {
+            "_target_": "SupervisedEvaluator",
+            "device": "@device",
+            "val_data_loader": "@validate::dataloader",
+            "network": "@network",
+            "inferer": "@validate::inferer",
+            "postprocessing": "@validate::postprocessing",
+            "key_val_metric": "@validate::key_metric",
+            "val_handlers": "@validate::handlers",
+        },
+    }
+
+
+def _labelled(part: str) -> Any:
+    return with_code(
+        {
+            "_target_": f"{IMAGE_LIST}.list_labelled_images",
+            "folder": f"$os.path.join(@dataset_dir, '{part}')",
+            "class_names": "@class_names",
+            "suffixes": "@suffixes",
+        }
+    )
+
+
+def _dataset(part: str, data: str) -> dict[str, Any]:
+    return {"_target_": "Dataset", "data": data, "transform": f"@{part}::preprocessing"}
+
+
+def _one_hot() -> dict[str, Any]:
+    return compose(
+        [
+            {
+                "_target_": "AsDiscreted",
+                "keys": ["pred", "label"],
+                "argmax": [True, False],
+                "to_onehot": "$len(@class_names)",
+            }
+        ]
+    )
+
+
+def _accuracy() -> dict[str, Any]:
+    return {
+        "_target_": "ignite.metrics.Accuracy",
+        "output_transform": "$monai.handlers.from_engine(['pred', 'label'])",
+    }

@@ -1,0 +1,88 @@
+"""The bundle under test, and how a check ends."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+class CheckFailedError(Exception):
+    """What a check found wrong, in one line."""
+
+
+class CheckSkippedError(Exception):
+    """Why a check does not apply."""
+
+
+class Bundle:
+    """The bundle under test: paths, configurations, and the network once it is built."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self.root = Path(settings["bundle"])
+        self.work = Path(settings["work"])
+        self.schema = settings["schema"]
+
+    def config(self, name: str) -> Any:
+        """Return a configuration as plain data."""
+        return json.loads((self.root / "configs" / name).read_text(encoding="utf-8"))
+
+    @property
+    def metadata(self) -> Any:
+        """``metadata.json`` as plain data."""
+        return self.config("metadata.json")
+
+    @property
+    def retrainable(self) -> bool:
+        """Whether the network is there as code and weights."""
+        return not (self.metadata.get("medfuse") or {}).get("graph_only")
+
+    def config_path(self, name: str) -> str:
+        """Return where a configuration lies."""
+        return str(self.root / "configs" / name)
+
+    def network(self) -> Any:
+        """Return the network with its weights, in eval mode."""
+        import torch
+        from monai.bundle.config_parser import ConfigParser
+
+        parser = ConfigParser()
+        parser.read_config(self.config_path("inference.json"))
+        parser["bundle_root"] = str(self.root)
+        parser["device"] = torch.device("cpu")
+        network = parser.get_parsed_content("network_def")
+        if not isinstance(network, torch.jit.ScriptModule):
+            state = torch.load(self.root / "models" / "model.pt", weights_only=True)
+            network.load_state_dict(state, strict=True)
+        return network.eval()
+
+    def fixed_input(self) -> Any:
+        """Return three images, the same each time."""
+        import torch
+
+        image = self.metadata["network_data_format"]["inputs"]["image"]
+        generator = torch.Generator().manual_seed(0)
+        shape = (3, image["num_channels"], *image["spatial_shape"])
+        return torch.rand(shape, generator=generator)
+
+    def class_names(self) -> list[str]:
+        """Return the class names in the order of the outputs."""
+        pred = self.metadata["network_data_format"]["outputs"]["pred"]
+        return list(pred["channel_def"].values())
+
+    def files(self) -> list[Path]:
+        """Return all files but the digests and what Python compiled."""
+        return [
+            path
+            for path in sorted(self.root.rglob("*"))
+            if path.is_file() and "__pycache__" not in path.parts and path.name != "SHA256SUMS"
+        ]
+
+
+def root_cause(error: BaseException) -> str:
+    """Return the first cause; MONAI nests it below four or five reports of its own."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = str(error).strip().splitlines() or [""]
+    text = f"{type(error).__name__}: {lines[0]}".removeprefix("CheckFailedError: ")
+    return text[:400]

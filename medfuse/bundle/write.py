@@ -1,0 +1,132 @@
+"""Write a bundle: whole or not at all."""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import math
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from medfuse.bundle.card import license_text, model_card
+from medfuse.bundle.digests import write_digests
+from medfuse.bundle.inference_config import inference_config, inference_ts_config
+from medfuse.bundle.metadata import metadata
+from medfuse.bundle.names import bundle_folder_name, check_request
+from medfuse.bundle.nodes import OWN_MODULES
+from medfuse.bundle.onnx_model import write_onnx
+from medfuse.bundle.parity import check_rebuilt, fixed_input
+from medfuse.bundle.request import BundleRequest
+from medfuse.bundle.requirements import copy_scripts, required_packages
+from medfuse.bundle.torchscript import write_torchscript
+from medfuse.bundle.train_config import train_config
+from medfuse.errors import BundleError
+from medfuse.storage import atomic_folder, write_json, write_text
+
+if TYPE_CHECKING:
+    from medfuse.model import FusedNetwork
+
+logger = logging.getLogger("medfuse")
+
+
+def write_bundle(request: BundleRequest, folder: Path) -> Path:
+    """Write ``<name>_classification`` into ``folder`` and return its path.
+
+    A bundle of the same name is replaced, in one step and only when the new one is complete.
+
+    Args:
+        request: what the bundle is made of.
+        folder: made if need be.
+
+    Raises:
+        BundleError: the request is not usable, something else is in the way, or what was written
+            does not give the trained network's results.
+        PluginError: a vendored module imports what a user of the bundle would not have.
+        OutputError: the folder cannot be written.
+    """
+    check_request(request)
+    target = Path(folder) / bundle_folder_name(request.name)
+    _refuse_other_content(target)
+    network = copy.deepcopy(request.network).cpu().eval()
+    with atomic_folder(target) as root:
+        _fill(request, network, root)
+    return target
+
+
+def _fill(request: BundleRequest, network: FusedNetwork, root: Path) -> None:
+    modules = (*OWN_MODULES, *request.vendored)
+    copy_scripts(modules, request.requires, root / "scripts")
+    packages = required_packages(root / "scripts", request.requires)
+    document = plain(metadata(request, packages))
+    left_out = _write_configs(request, document, root / "configs")
+    measured = _write_models(request, network, root, left_out)
+    measured["rebuilt"] = check_rebuilt(request, network, root)
+    document["medfuse"] |= {"left_out": left_out, "parity": measured}
+    write_json(root / "configs" / "metadata.json", document)
+    write_text(root / "docs" / "README.md", model_card(request, left_out, packages))
+    write_text(root / "LICENSE", license_text(request))
+    write_digests(root)
+    for name, reason in left_out.items():
+        logger.warning("bundle %s: without %s: %s", request.name, name, reason)
+
+
+def plain(value: Any) -> Any:
+    """Return JSON data with ``null`` for numbers that are not finite (undefined metrics)."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _write_configs(request: BundleRequest, document: Any, folder: Path) -> dict[str, str]:
+    """Write the configurations; return what was left out, and why."""
+    left_out: dict[str, str] = {}
+    write_json(folder / "metadata.json", document)
+    write_json(folder / "inference.json", inference_config(request))
+    if request.network_node is not None:
+        write_json(folder / "inference_ts.json", inference_ts_config())
+    if request.network_node is None:
+        why = "the network exists only as a graph: " + "; ".join(request.graph_only)
+        left_out |= {"configs/train.json": why, "models/model.pt": why}
+    elif request.link == "sigmoid":
+        left_out["configs/train.json"] = "class folders cannot hold several labels per image"
+    else:
+        write_json(folder / "train.json", train_config(request))
+    conf = files("medfuse.bundle").joinpath("logging.conf").read_text(encoding="utf-8")
+    write_text(folder / "logging.conf", conf)
+    return left_out
+
+
+def _write_models(
+    request: BundleRequest, network: FusedNetwork, root: Path, left_out: dict[str, str]
+) -> dict[str, Any]:
+    """Write the weights in all formats; return how far each is from the network."""
+    folder = root / "models"
+    folder.mkdir()
+    example = fixed_input(request.input)
+    if request.network_node is not None:
+        torch.save(network.state_dict(), folder / "model.pt")
+    extra = {name: _read(root, name) for name in ("metadata.json", "inference.json")}
+    difference = write_torchscript(network, example, folder / "model.ts", extra)
+    reason = write_onnx(network, example, folder / "model.onnx")
+    if reason:
+        left_out["models/model.onnx"] = reason
+    return {"torchscript": difference}
+
+
+def _read(root: Path, name: str) -> Any:
+    return json.loads((root / "configs" / name).read_text(encoding="utf-8"))
+
+
+def _refuse_other_content(target: Path) -> None:
+    """A folder that is no bundle was made by somebody else, and stays."""
+    if target.exists() and not (target / "configs" / "metadata.json").is_file():
+        raise BundleError(
+            f"{target}: exists and is not a bundle. Remove it, or choose another folder or name."
+        )

@@ -1,0 +1,56 @@
+"""``medfuse predict``: a table of probabilities for image files and folders."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from pathlib import Path
+
+SUMMARY = "classify images with a bundle"
+SOME_REFUSED = 3
+
+logger = logging.getLogger("medfuse")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's options."""
+    parser.epilog = (
+        "Exit code: 0 every image has an answer, 1 the bundle or an input cannot be used, "
+        f"{SOME_REFUSED} some images were refused (see status and reason_code). "
+        "The bundle's code is executed: use only bundles you trust."
+    )
+    parser.add_argument("bundle", help="folder <name>_classification")
+    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="image file or folder")
+    parser.add_argument("--out", metavar="FILE", type=Path, help="write there, not to stdout")
+    parser.add_argument("--json", action="store_true", help="JSON, not CSV")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda:0 ... (auto)")
+    parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="images at once (8)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print or write the predictions; 3 if some images were refused."""
+    from dataclasses import replace
+
+    from medfuse.serving import prediction_table
+    from medfuse.serving.inputs import expand_inputs
+    from medfuse.serving.predict import load_bundle
+    from medfuse.storage import write_text
+
+    predictor = load_bundle(arguments.bundle, arguments.device)
+    inputs = expand_inputs(arguments.inputs, predictor.suffixes)
+    answers = predictor.predict([reference for _, reference in inputs], arguments.batch_size)
+    found = [replace(p, case=name) for p, (name, _) in zip(answers, inputs, strict=True)]
+    if arguments.json:
+        text = json.dumps([p.to_dict() for p in found], indent=2) + "\n"
+    else:
+        text = prediction_table(found, predictor.classes)
+    if arguments.out:
+        write_text(arguments.out, text)
+    else:
+        sys.stdout.write(text)
+    refused = [p for p in found if p.status == "refused"]
+    for p in refused:
+        logger.warning("refused %s: %s", p.case, p.reason)
+    return SOME_REFUSED if refused else 0

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from medfuse.bundle import write as write_module
+from medfuse.bundle.digests import check_digests
+from medfuse.bundle.write import plain, write_bundle
+from medfuse.errors import BundleError, PluginError
+
+
+def test_all_files_are_there_and_have_their_digests(bundle: Path) -> None:
+    found = {p.relative_to(bundle).as_posix() for p in bundle.rglob("*") if p.is_file()}
+    assert bundle.name == "tiny_classification"
+    assert {
+        "LICENSE",
+        "SHA256SUMS",
+        "configs/metadata.json",
+        "configs/inference.json",
+        "configs/inference_ts.json",
+        "configs/train.json",
+        "configs/logging.conf",
+        "models/model.pt",
+        "models/model.ts",
+        "docs/README.md",
+        "scripts/__init__.py",
+        "scripts/model.py",
+        "scripts/bundle_prediction_writer.py",
+    } <= found
+    check_digests(bundle)
+
+
+def test_weights_are_a_bare_state_dict(bundle: Path, request_) -> None:
+    state = torch.load(bundle / "models" / "model.pt", weights_only=True)
+    assert list(state) == list(request_.network.state_dict())
+
+
+def test_no_file_names_a_case_or_a_place_on_this_machine(
+    bundle: Path, images: Path, request_
+) -> None:
+    repository = str(Path(write_module.__file__).parents[2])
+    secrets = [repository, str(images), "patient-0", str(Path.home()) + "/", str(bundle.parent)]
+    assert request_.examples[0].startswith(str(images))
+    for path in bundle.rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            assert not [s for s in secrets if s.encode() in content], path
+
+
+def test_nothing_imports_medfuse(bundle: Path) -> None:
+    for path in (bundle / "scripts").glob("*.py"):
+        assert "import medfuse" not in path.read_text()
+        assert "from medfuse" not in path.read_text()
+
+
+def test_the_network_is_given_back_as_it_was(request_for, tmp_path: Path, monkeypatch) -> None:
+    request = request_for()
+    monkeypatch.setattr(write_module, "write_onnx", lambda *_: "not tried here")
+    request.network.train()
+    write_bundle(request, tmp_path)
+    assert request.network.training
+
+
+def test_a_second_write_replaces_the_first_as_a_whole(
+    request_for, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr(write_module, "write_onnx", lambda *_: "not tried here")
+    first = write_bundle(request_for(), tmp_path)
+    (first / "left-over").write_text("")
+    second = write_bundle(request_for(classes=("a", "b")), tmp_path)
+    assert second == first
+    assert not (second / "left-over").exists()
+    assert json.loads((second / "configs" / "inference.json").read_text())["class_names"] == [
+        "a",
+        "b",
+    ]
+    assert [p.name for p in tmp_path.iterdir()] == ["tiny_classification"]
+
+
+def test_what_is_left_out_is_recorded_and_said(
+    request_for, tmp_path: Path, monkeypatch, caplog
+) -> None:
+    monkeypatch.setattr(write_module, "write_onnx", lambda *_: "not installed: onnx")
+    with caplog.at_level("WARNING", logger="medfuse"):
+        root = write_bundle(request_for(), tmp_path)
+    left_out = json.loads((root / "configs" / "metadata.json").read_text())["medfuse"]["left_out"]
+    assert left_out == {"models/model.onnx": "not installed: onnx"}
+    assert "`models/model.onnx`: not installed: onnx" in (root / "docs" / "README.md").read_text()
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, RuntimeError])
+def test_an_interrupted_write_leaves_nothing(
+    request_for, tmp_path: Path, monkeypatch, stop: type[BaseException]
+) -> None:
+    def fail(*_: object) -> None:
+        raise stop
+
+    monkeypatch.setattr(write_module, "write_digests", fail)
+    monkeypatch.setattr(write_module, "write_onnx", lambda *_: "")
+    with pytest.raises(stop):
+        write_bundle(request_for(), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folders_that_are_no_bundle_stay(request_, tmp_path: Path) -> None:
+    (tmp_path / "tiny_classification").mkdir()
+    (tmp_path / "tiny_classification" / "thesis.txt").write_text("mine")
+    with pytest.raises(BundleError, match="exists and is not a bundle"):
+        write_bundle(request_, tmp_path)
+    assert (tmp_path / "tiny_classification" / "thesis.txt").read_text() == "mine"
+
+
+def test_nodes_that_rebuild_another_network_are_refused(request_, tmp_path: Path) -> None:
+    node = {**request_.network_node, "sources": request_.network_node["sources"][:1]}
+    with pytest.raises(BundleError, match="weights cannot be loaded"):
+        write_bundle(replace(request_, network_node=node), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nodes_that_forget_a_setting_are_refused_by_their_result(
+    request_, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr(write_module, "write_onnx", lambda *_: "")
+    sources = [
+        {**node, "adapter": {**node["adapter"], "input_range": [-1.0, 1.0]}}
+        for node in request_.network_node["sources"]
+    ]
+    node = {**request_.network_node, "sources": sources}
+    with pytest.raises(BundleError, match=r"rebuilt network differs by .* in probability"):
+        write_bundle(replace(request_, network_node=node), tmp_path)
+
+
+def test_targets_that_do_not_exist_are_refused_with_the_first_cause(
+    request_, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr(write_module, "write_onnx", lambda *_: "")
+    node = {**request_.network_node, "_target_": "scripts.model.Nothing"}
+    with pytest.raises(BundleError, match="cannot be built from its own files .*Nothing"):
+        write_bundle(replace(request_, network_node=node), tmp_path)
+
+
+def test_vendored_modules_that_need_medfuse_are_refused(request_, tmp_path: Path) -> None:
+    vendored = (*request_.vendored, "medfuse.storage")
+    with pytest.raises(PluginError, match="imports filelock|imports medfuse"):
+        write_bundle(replace(request_, vendored=vendored), tmp_path)
+
+
+def test_distributions_that_are_not_installed_are_refused(request_, tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="'no-such-distribution' is required"):
+        write_bundle(replace(request_, requires=("no-such-distribution",)), tmp_path)
+
+
+def test_preprocessing_of_another_size_is_refused(request_, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(write_module, "write_onnx", lambda *_: "")
+    nodes = tuple(n for n in request_.preprocessing_nodes if n["_target_"] != "Resized")
+    with pytest.raises(BundleError, match=r"preprocessing gives \(1, 50, 60\)"):
+        write_bundle(replace(request_, preprocessing_nodes=nodes), tmp_path)
+
+
+def test_undefined_metrics_become_null() -> None:
+    assert plain({"a": float("nan"), "b": [1.0, float("inf")]}) == {"a": None, "b": [1.0, None]}
