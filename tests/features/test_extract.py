@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ from medfuse.errors import BankError, ImageError, SourceError
 from medfuse.features.bank import FeatureBank
 from medfuse.features.engine import _full_precision, ready
 from medfuse.features.extract import extract_features
+from medfuse.features.ledger import _recipe
+from medfuse.features.request import Augmentation
 
 
 @pytest.fixture
@@ -301,6 +304,59 @@ def test_tensor_cores_do_not_round_the_bank() -> None:
         assert not torch.backends.cudnn.allow_tf32
         assert torch.backends.cudnn.enabled
     assert before == (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32)
+
+
+def test_kept_rows_of_another_shape_are_computed_again(kit) -> None:
+    cases = kit.cases(kit.images(2))
+    kit.extract(cases, kit.Source("a", 8, identity={"weights": "same"}))
+    got = kit.extract(cases, kit.Source("a", 6, identity={"weights": "same"}))
+    assert got.computed == 2
+    assert got.values[0].shape == (2, 1, 6)
+
+
+def test_an_augmentation_in_place_leaves_the_clean_image(kit) -> None:
+    cases = kit.cases(kit.images(2))
+    clean = kit.extract(cases, kit.Source("a", 8), bank=None)
+    zero = Augmentation(lambda pixels, *_: pixels.zero_(), {"recipe": "zero"})
+    both = kit.extract(kit.cases([c.reference for c in cases], 2), kit.Source("a", 8), bank=None)
+    zeroed = kit.extract(
+        kit.cases([c.reference for c in cases], 2), kit.Source("a", 8), augmentation=zero
+    )
+    assert np.array_equal(both.values[0][:, 0], clean.values[0][:, 0])
+    assert np.array_equal(zeroed.values[0][:, 0], clean.values[0][:, 0])
+
+
+def test_views_are_made_by_one_thread_at_a_time(kit) -> None:
+    inside: list[int] = []
+    most: list[int] = []
+
+    def slow(pixels: torch.Tensor, digest: str, view: int) -> torch.Tensor:
+        inside.append(1)
+        most.append(len(inside))
+        time.sleep(0.002)
+        inside.pop()
+        return pixels
+
+    views = Augmentation(slow, {"recipe": "slow"})
+    kit.extract(kit.cases(kit.images(8), 2), kit.Source("a", 8), augmentation=views, workers=4)
+    assert max(most) == 1
+
+
+def test_a_budget_used_up_meanwhile_by_another_process_ends_keeping(kit, log, monkeypatch) -> None:
+    answers = iter([True, False])
+    monkeypatch.setattr(kit.bank, "has_room", lambda _: next(answers))
+    got = kit.extract(kit.cases(kit.images(3)), kit.Source("a", 8))
+    assert np.isfinite(got.values[0]).all()
+    assert any("over the bank's budget" in line for line in log.messages)
+    assert {file.label: file.rows for file in kit.bank.stats().files}["a"] == 0
+
+
+def test_device_and_kept_type_belong_to_the_recipe(kit) -> None:
+    source = kit.Source("a", 8)
+    requests = [kit.request([], source, device=d) for d in ("cpu", "cuda:0", "cuda:1")]
+    cpu, first, second = (_recipe(source, request, "float32") for request in requests)
+    assert cpu != first == second
+    assert _recipe(source, requests[0], "float16") != cpu
 
 
 def test_no_cases_give_empty_features(kit) -> None:
