@@ -72,14 +72,10 @@ class Adapter(nn.Module):
         return (x - self.mean.view(shape)) / self.std.view(shape)
 
     def _with_channels(self, x: Tensor) -> Tensor:
-        found = x.shape[1]
-        if found == self.channels:
-            return x
+        """Average into one channel, or repeat one; `expand` refuses any other change."""
         if self.channels == 1:
             return x.mean(1, keepdim=True)
-        if found == 1:
-            return x.expand(-1, self.channels, *(-1,) * (x.ndim - 2))
-        raise ValueError(f"image has {found} channels, expected 1 or {self.channels}")
+        return x.expand(-1, self.channels, *(-1,) * (x.ndim - 2))
 
 
 class Resize(nn.Module):
@@ -129,8 +125,8 @@ def _resize(
 
 def _resize_matrix(before: int, after: int, interpolation: str) -> Tensor:
     """Return ``(after, before)``: torch's own resizing of the identity, one axis at a time."""
-    identity = torch.eye(before, device="cpu").view(1, before, before, 1)
-    size = (after, 1)
+    identity = torch.eye(before, device="cpu").view(1, 1, before, before)
+    size = (before, after)
     if interpolation == "nearest":
         columns = functional.interpolate(identity, size=size, mode="nearest-exact")
     else:
