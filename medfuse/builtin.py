@@ -1,1 +1,202 @@
 """The built-in components: a plugin like any other, and the one table of all that ships."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from medfuse.contract import (
+    DecisionFusionSpec,
+    FeatureFusionSpec,
+    HeadSpec,
+    Option,
+    VendoredSource,
+    hookimpl,
+)
+
+MEDFUSE_API = 1
+
+_NOISE = Option(
+    name="noise",
+    kind="float",
+    default=0.0,
+    minimum=0.0,
+    maximum=10.0,
+    summary="standard deviation of Gaussian noise on the standardized input, in training",
+)
+_DROPOUT = Option(
+    name="dropout",
+    kind="float",
+    default=0.0,
+    minimum=0.0,
+    maximum=0.95,
+    summary="fraction of units set to zero in training",
+)
+
+
+_HIDDEN_KEYS = replace(_DROPOUT, default=0.5, summary="fraction of features hidden from the keys")
+_ATTENTION_OPTIONS = (
+    Option(name="heads", kind="int", default=4, minimum=1, maximum=64, summary="attention heads"),
+    Option(
+        name="width",
+        kind="int",
+        default=32,
+        minimum=1,
+        maximum=4096,
+        summary="width of the keys, a multiple of heads",
+    ),
+    Option(
+        name="sharpness",
+        kind="float",
+        default=1.0,
+        minimum=0.0,
+        maximum=100.0,
+        summary="largest attention score: how clearly a case may choose",
+    ),
+    _HIDDEN_KEYS,
+)
+
+
+def _vendored(module: str) -> VendoredSource:
+    return VendoredSource(modules=(module,), allowed_imports=("torch",))
+
+
+_FEATURE_FUSIONS = (
+    FeatureFusionSpec(
+        name="concat",
+        summary="all features side by side",
+        factory="medfuse.fusion.concat:ConcatFusion",
+        export=_vendored("medfuse.fusion.concat"),
+        handles_missing=True,
+    ),
+    FeatureFusionSpec(
+        name="weighted",
+        summary="one learned weight per source",
+        factory="medfuse.fusion.weighted:WeightedFusion",
+        options=(
+            Option(
+                name="width",
+                kind="int",
+                default=0,
+                minimum=0,
+                maximum=4096,
+                summary="project every source to this width and add up; 0 keeps all features",
+            ),
+            replace(_DROPOUT, default=0.3, summary="fraction hidden from the projections"),
+        ),
+        export=_vendored("medfuse.fusion.weighted"),
+        handles_missing=True,
+    ),
+    FeatureFusionSpec(
+        name="gated",
+        summary="a gating network weighs the sources case by case",
+        factory="medfuse.fusion.gated:GatedFusion",
+        options=(
+            Option(
+                name="hidden",
+                kind="int",
+                default=16,
+                minimum=1,
+                maximum=4096,
+                summary="width of the code that the gate sees of each source",
+            ),
+            replace(_DROPOUT, default=0.5, summary="fraction of features hidden from the gate"),
+        ),
+        export=_vendored("medfuse.fusion.gated"),
+        handles_missing=True,
+    ),
+    FeatureFusionSpec(
+        name="attention",
+        summary="multi-head attention weighs the sources case by case",
+        factory="medfuse.fusion.attention:AttentionFusion",
+        options=_ATTENTION_OPTIONS,
+        export=_vendored("medfuse.fusion.attention"),
+        handles_missing=True,
+    ),
+    FeatureFusionSpec(
+        name="attention_maps",
+        summary="multi-head attention over the places of all sources' feature maps",
+        factory="medfuse.fusion.attention_maps:AttentionMapsFusion",
+        options=_ATTENTION_OPTIONS,
+        export=_vendored("medfuse.fusion.attention_maps"),
+        accepts="maps",
+        handles_missing=True,
+    ),
+)
+
+_DECISION_FUSIONS = (
+    DecisionFusionSpec(
+        name="average",
+        summary="mean of the probabilities of one head per source",
+        factory="medfuse.fusion.average:AverageFusion",
+        export=_vendored("medfuse.fusion.average"),
+        handles_missing=True,
+    ),
+    DecisionFusionSpec(
+        name="weighted_average",
+        summary="learned weighted mean of the probabilities of one head per source",
+        factory="medfuse.fusion.weighted_average:WeightedAverageFusion",
+        export=_vendored("medfuse.fusion.weighted_average"),
+        handles_missing=True,
+        fitting="out_of_fold",
+    ),
+    DecisionFusionSpec(
+        name="stacking",
+        summary="logistic regression on the decisions of one head per source",
+        factory="medfuse.fusion.stacking:StackingFusion",
+        export=_vendored("medfuse.fusion.stacking"),
+        handles_missing=True,
+        fitting="out_of_fold",
+    ),
+)
+
+_HEADS = (
+    HeadSpec(
+        name="linear",
+        summary="one linear layer: logistic regression",
+        factory="medfuse.heads.linear:LinearHead",
+        options=(_NOISE, _DROPOUT),
+        export=_vendored("medfuse.heads.linear"),
+    ),
+    HeadSpec(
+        name="mlp",
+        summary="Gaussian noise, one hidden layer, batch norm, dropout",
+        factory="medfuse.heads.mlp:MlpHead",
+        options=(
+            Option(
+                name="hidden",
+                kind="int",
+                default=256,
+                minimum=1,
+                maximum=65536,
+                summary="width of the hidden layer",
+            ),
+            replace(_NOISE, default=0.1),
+            replace(_DROPOUT, default=0.3),
+        ),
+        export=_vendored("medfuse.heads.mlp"),
+    ),
+    HeadSpec(
+        name="sigmoid",
+        summary="a single logit for two classes",
+        factory="medfuse.heads.sigmoid:SigmoidHead",
+        options=(_NOISE, _DROPOUT),
+        export=_vendored("medfuse.heads.sigmoid"),
+        single_logit=True,
+        loss="binary_cross_entropy",
+        link="sigmoid_pair",
+    ),
+)
+
+
+@hookimpl
+def medfuse_fusions() -> Iterable[FeatureFusionSpec | DecisionFusionSpec]:
+    """Yield the built-in fusions of features, then those of decisions."""
+    yield from _FEATURE_FUSIONS
+    yield from _DECISION_FUSIONS
+
+
+@hookimpl
+def medfuse_heads() -> Iterable[HeadSpec]:
+    """Yield the built-in heads."""
+    yield from _HEADS

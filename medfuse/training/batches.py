@@ -1,0 +1,175 @@
+"""Batches of an epoch, drawn by index: no loader, no per-case work on banked features."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from medfuse.training.data import TrainingData
+from medfuse.training.seeds import derived_seed, generator
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B cases, ready for the network.
+
+    Attributes:
+        features: per source ``(B, F)`` or ``(B, T, F)``; ``None`` where the image is used.
+        image: ``(B, C, *spatial)``, or ``None`` where no source needs it.
+        mask: ``(B, S)`` presence of the sources, or ``None``.
+        targets: ``(B, K)`` class probabilities to learn.
+        partner: ``(B,)`` rows to mix with, or ``None`` without mixup.
+        mix: the part of each row that is its own.
+    """
+
+    features: list[Tensor | None]
+    image: Tensor | None
+    mask: Tensor | None
+    targets: Tensor
+    partner: Tensor | None = None
+    mix: float = 1.0
+
+    def to(self, device: torch.device, non_blocking: bool = False) -> Batch:
+        """Return the batch on a device."""
+
+        def move(x: Tensor | None) -> Tensor | None:
+            return None if x is None else x.to(device, non_blocking=non_blocking)
+
+        return replace(
+            self,
+            features=[move(x) for x in self.features],
+            image=move(self.image),
+            mask=move(self.mask),
+            targets=self.targets.to(device, non_blocking=non_blocking),
+            partner=move(self.partner),
+        )
+
+
+class CaseBatches:
+    """The clean view of all cases, in order; iterate as often as needed.
+
+    Args:
+        data: the cases.
+        num_classes: K.
+        batch_size: largest number of cases in a batch.
+    """
+
+    def __init__(self, data: TrainingData, num_classes: int, batch_size: int) -> None:
+        self.data = data
+        self.num_classes = num_classes
+        self.batch_size = batch_size
+        self.live: frozenset[int] = _without_features(data)
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.data) / self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for rows in torch.arange(len(self.data)).split(self.batch_size):
+            yield self.batch(rows, torch.zeros_like(rows))
+
+    def batch(self, rows: Tensor, views: Tensor) -> Batch:
+        """Return given views of given cases; sources in ``live`` get the image instead."""
+        data = self.data
+        drawn = [
+            None if x is None or i in self.live else _draw(x, rows, views)
+            for i, x in enumerate(data.features)
+        ]
+        image = None
+        if self.live:
+            pairs = zip(rows.tolist(), views.tolist(), strict=True)
+            image = torch.stack([data.image(row, view) for row, view in pairs])
+        mask = None if data.mask is None else data.mask[rows].float()
+        return Batch(drawn, image, mask, F.one_hot(data.labels[rows], self.num_classes).float())
+
+
+@dataclass(frozen=True)
+class Draws:
+    """How an epoch is drawn: ``seed``, ``oversample`` and the Beta parameter of ``mixup``."""
+
+    seed: int = 0
+    oversample: bool = False
+    mixup: float = 0.0
+
+
+class EpochBatches(CaseBatches):
+    """A new order and new views in every epoch, decided by (seed, ``epoch``) alone.
+
+    Batches are of equal size up to one case, so that no tiny batch disturbs the batch norm.
+
+    Args:
+        data: the training cases.
+        num_classes: K.
+        batch_size: largest number of cases in a batch.
+        draws: how cases are drawn.
+    """
+
+    def __init__(self, data: TrainingData, num_classes: int, batch_size: int, draws: Draws) -> None:
+        super().__init__(data, num_classes, batch_size)
+        self.draws = draws
+        self.epoch = 1
+        counts = torch.bincount(data.labels, minlength=num_classes)
+        present = int((counts > 0).sum())
+        self._cases = int(counts.max()) * present if draws.oversample else len(data)
+
+    def __len__(self) -> int:
+        return math.ceil(self._cases / self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        source = generator(derived_seed(self.draws.seed, "batches", self.epoch))
+        order = self._order(source)
+        views = (torch.rand(len(order), generator=source) * self.data.views[order]).long()
+        coefficients = self._coefficients()
+        parts = zip(
+            order.tensor_split(len(self)), views.tensor_split(len(self)), coefficients, strict=True
+        )
+        for rows, view, mix in parts:
+            yield self._mixed(self.batch(rows, view), mix, source)
+
+    def _order(self, source: torch.Generator) -> Tensor:
+        if not self.draws.oversample:
+            return torch.randperm(len(self.data), generator=source)
+        counts = torch.bincount(self.data.labels, minlength=self.num_classes)
+        chosen = [
+            _repeat_to(int(counts.max()), (self.data.labels == label).nonzero()[:, 0], source)
+            for label in range(self.num_classes)
+            if counts[label] > 0
+        ]
+        drawn = torch.cat(chosen)
+        return drawn[torch.randperm(len(drawn), generator=source)]
+
+    def _coefficients(self) -> list[float]:
+        if self.draws.mixup <= 0:
+            return [1.0] * len(self)
+        import numpy as np
+
+        numbers = np.random.default_rng(derived_seed(self.draws.seed, "mixup", self.epoch))
+        drawn = numbers.beta(self.draws.mixup, self.draws.mixup, len(self))
+        return [float(x) for x in np.maximum(drawn, 1 - drawn)]
+
+    def _mixed(self, batch: Batch, mix: float, source: torch.Generator) -> Batch:
+        if self.draws.mixup <= 0:
+            return batch
+        partner = torch.randperm(len(batch.targets), generator=source)
+        targets = mix * batch.targets + (1 - mix) * batch.targets[partner]
+        return replace(batch, targets=targets, partner=partner, mix=mix)
+
+
+def _repeat_to(count: int, rows: Tensor, source: torch.Generator) -> Tensor:
+    """Return ``count`` of the rows, each as often as any other up to one."""
+    rounds = math.ceil(count / len(rows))
+    orders = [torch.randperm(len(rows), generator=source) for _ in range(rounds)]
+    return rows[torch.cat(orders)[:count]]
+
+
+def _draw(x: Tensor, rows: Tensor, views: Tensor) -> Tensor:
+    """Return ``x[rows, views]`` as float32, by one index over the flattened first axes."""
+    return x.flatten(0, 1).index_select(0, rows * x.shape[1] + views).float()
+
+
+def _without_features(data: TrainingData) -> frozenset[int]:
+    return frozenset(i for i, x in enumerate(data.features) if x is None)

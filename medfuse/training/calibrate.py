@@ -1,0 +1,40 @@
+"""Make probabilities honest: one temperature for all logits."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
+
+from medfuse.errors import TrainingError
+
+_LOWEST = 0.05
+_HIGHEST = 20.0
+
+
+def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Return the temperature that gives held-out cases the highest likelihood.
+
+    The loss is convex in the inverse temperature, so the minimum over [0.05, 20] is the global
+    one (Guo et al., 2017, "On calibration of modern neural networks", arXiv:1706.04599).
+
+    Args:
+        logits: ``(N, K)`` of cases that were not trained on.
+        labels: ``(N,)`` class indices.
+
+    Raises:
+        TrainingError: there is no case, or a logit is not finite.
+    """
+    values = np.asarray(logits, dtype=np.float64)
+    target = np.asarray(labels, dtype=np.int64)
+    if len(values) == 0 or not np.isfinite(values).all():
+        raise TrainingError(
+            f"The temperature needs finite logits of at least one case, found {len(values)} cases."
+        )
+    rows = np.arange(len(target))
+
+    def loss(inverse: float) -> float:
+        return float(-log_softmax(values * inverse, axis=1)[rows, target].mean())
+
+    found = minimize_scalar(loss, bounds=(1 / _HIGHEST, 1 / _LOWEST), method="bounded")
+    return float(1 / found.x)

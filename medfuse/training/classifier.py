@@ -1,0 +1,211 @@
+"""Build the trainable part of a network from a configuration: fusion and head."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import torch
+
+from medfuse.config import ComponentConfig, TrainingConfig
+from medfuse.contract import (
+    ComponentSpec,
+    DecisionFusionSpec,
+    FeatureFusionSpec,
+    HeadSpec,
+    PublicTarget,
+    VendoredSource,
+    resolve_options,
+)
+from medfuse.errors import ConfigError
+from medfuse.model import DecisionClassifier, FeatureClassifier
+from medfuse.registry.factories import load_factory
+from medfuse.registry.registry import Registry
+from medfuse.registry.vendoring import vendored_target
+
+_Module: TypeAlias = "FeatureClassifier | DecisionClassifier"
+
+TRAINABLE_LINKS = ("softmax", "sigmoid_pair")
+_SOFTMAX_LOSSES = ("cross_entropy", "binary_cross_entropy", "focal")
+
+
+@dataclass(frozen=True)
+class BuiltClassifier:
+    """A classifier, and how it lives on in a bundle.
+
+    Attributes:
+        module: `FeatureClassifier` or `DecisionClassifier`, with untrained parameters.
+        node: MONAI configuration that rebuilds it, or ``None`` where only a traced graph remains.
+        vendored: modules that the bundle must hold a copy of.
+        requires: distributions that a user of the bundle must install.
+        fusion: the fusion's spec.
+        head: the head's spec.
+        fusion_options: options of the fusion, defaults filled in.
+        head_options: options of the head, defaults filled in.
+    """
+
+    module: _Module
+    node: dict[str, Any] | None
+    vendored: tuple[str, ...]
+    requires: tuple[str, ...]
+    fusion: FeatureFusionSpec | DecisionFusionSpec
+    head: HeadSpec
+    fusion_options: Mapping[str, Any]
+    head_options: Mapping[str, Any]
+    _make: Callable[[], _Module]
+
+    @property
+    def takes_maps(self) -> bool:
+        """Whether the sources must give grid tokens rather than pooled vectors."""
+        return isinstance(self.fusion, FeatureFusionSpec) and self.fusion.accepts == "maps"
+
+    def fresh(self, seed: int) -> _Module:
+        """Return a new module whose untrained parameters depend on ``seed`` alone."""
+        return _seeded(self._make, seed)
+
+
+def build_classifier(
+    fusion: ComponentConfig,
+    head: ComponentConfig,
+    registry: Registry,
+    in_dims: Sequence[int],
+    num_classes: int,
+) -> BuiltClassifier:
+    """Return the classifier of a configuration, its parameters drawn with seed 0.
+
+    Args:
+        fusion: name and options of the fusion.
+        head: name and options of the head; a decision fusion gets one head per source.
+        registry: knows both.
+        in_dims: feature width of each source.
+        num_classes: number of classes K.
+
+    Raises:
+        ConfigError: an option is refused, or the head cannot be used for this task.
+        PluginError: a name is unknown or a factory cannot be imported.
+    """
+    recipe = _Recipe(
+        *_resolved(registry.fusion(fusion.use), fusion, "fusion"),
+        *_resolved(registry.head(head.use), head, "head"),
+        tuple(in_dims),
+        num_classes,
+    )
+    _check_head(recipe.head, num_classes)
+    exports = (recipe.fusion.export, recipe.head.export)
+    own = tuple(m for e in exports if isinstance(e, VendoredSource) for m in e.modules)
+    public = (e for e in exports if isinstance(e, PublicTarget | VendoredSource))
+    return BuiltClassifier(
+        module=_seeded(recipe.make, 0),
+        node=recipe.node(),
+        vendored=("medfuse.model", *dict.fromkeys(own)),
+        requires=tuple(dict.fromkeys(r for e in public for r in e.requires)),
+        fusion=recipe.fusion,
+        head=recipe.head,
+        fusion_options=recipe.fusion_options,
+        head_options=recipe.head_options,
+        _make=recipe.make,
+    )
+
+
+def check_training(head: HeadSpec, config: TrainingConfig) -> None:
+    """Refuse what a head cannot learn from.
+
+    Raises:
+        ConfigError: soft targets (mixup, label smoothing) for a head that cannot take them.
+    """
+    soft = config.mixup > 0 or config.label_smoothing > 0
+    if soft and not head.supports_soft_targets:
+        raise ConfigError(
+            f"head {head.name!r} cannot learn from soft targets. "
+            "Set training.mixup and training.label_smoothing to 0."
+        )
+
+
+@dataclass(frozen=True)
+class _Recipe:
+    fusion: FeatureFusionSpec | DecisionFusionSpec
+    fusion_options: dict[str, Any]
+    head: HeadSpec
+    head_options: dict[str, Any]
+    in_dims: tuple[int, ...]
+    num_classes: int
+
+    def make(self) -> _Module:
+        """Return a module with parameters drawn from torch's global generator."""
+        make_fusion, make_head = load_factory(self.fusion), load_factory(self.head)
+        if isinstance(self.fusion, DecisionFusionSpec):
+            combine = make_fusion(len(self.in_dims), self.num_classes, **self.fusion_options)
+            heads = [make_head(d, self.num_classes, **self.head_options) for d in self.in_dims]
+            return DecisionClassifier(self.in_dims, heads, combine, self.head.link)
+        fused: Any = make_fusion(list(self.in_dims), **self.fusion_options)
+        head = make_head(fused.out_dim, self.num_classes, **self.head_options)
+        return FeatureClassifier(self.in_dims, fused, head, self.head.link)
+
+    def node(self) -> dict[str, Any] | None:
+        """Return the MONAI configuration of the module, or ``None``."""
+        fusion = _target(self.fusion)
+        head = _target(self.head)
+        if fusion is None or head is None:
+            return None
+        dims = list(self.in_dims)
+        link = {"in_dims": dims, "link": self.head.link}
+        if isinstance(self.fusion, DecisionFusionSpec):
+            sizes = {"num_sources": len(dims), "num_outputs": self.num_classes}
+            heads = [self._head_node(head, dim) for dim in dims]
+            combine = {**fusion, **sizes, **self.fusion_options}
+            target = "scripts.model.DecisionClassifier"
+            return {"_target_": target, **link, "heads": heads, "combine": combine}
+        width = int(self._fusion_width())
+        return {
+            "_target_": "scripts.model.FeatureClassifier",
+            **link,
+            "fusion": {**fusion, "in_dims": dims, **self.fusion_options},
+            "head": self._head_node(head, width),
+        }
+
+    def _head_node(self, target: dict[str, Any], in_dim: int) -> dict[str, Any]:
+        return {**target, "in_dim": in_dim, "num_classes": self.num_classes, **self.head_options}
+
+    def _fusion_width(self) -> int:
+        with torch.random.fork_rng(devices=[]):
+            fused: Any = load_factory(self.fusion)(list(self.in_dims), **self.fusion_options)
+        return int(fused.out_dim)
+
+
+def _resolved(spec: Any, config: ComponentConfig, kind: str) -> tuple[Any, dict[str, Any]]:
+    return spec, resolve_options(spec.options, config.options, f"{kind} {config.use!r}")
+
+
+def _target(spec: ComponentSpec) -> dict[str, Any] | None:
+    """Return the node that names a component's factory in a bundle."""
+    export = spec.export
+    if isinstance(export, PublicTarget):
+        return {"_target_": export.target, **export.kwargs}
+    if isinstance(export, VendoredSource):
+        return {"_target_": vendored_target(spec.factory)}
+    return None
+
+
+def _check_head(head: HeadSpec, num_classes: int) -> None:
+    if head.task != "multiclass" or head.link not in TRAINABLE_LINKS:
+        raise ConfigError(
+            f"head {head.name!r} is for {head.task} labels with link {head.link}; "
+            f"training takes multiclass heads with link {' or '.join(TRAINABLE_LINKS)}."
+        )
+    if head.single_logit and num_classes != 2:
+        raise ConfigError(
+            f"head {head.name!r} gives one logit for 2 classes, found {num_classes} classes. "
+            "Use linear or mlp."
+        )
+    if head.loss not in _SOFTMAX_LOSSES:
+        raise ConfigError(
+            f"head {head.name!r} asks for loss {head.loss!r}, "
+            f"expected one of {', '.join(_SOFTMAX_LOSSES)}."
+        )
+
+
+def _seeded(make: Callable[[], _Module], seed: int) -> _Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return make()

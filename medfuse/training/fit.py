@@ -1,0 +1,164 @@
+"""Train a classifier, and the sources that are not frozen."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import nn
+
+from medfuse.config import TrainingConfig
+from medfuse.errors import TrainingError
+from medfuse.model import DecisionClassifier, FusedNetwork
+from medfuse.storage import digest_of
+from medfuse.training.checkpoint import LAST, load_checkpoint
+from medfuse.training.data import TrainingData
+from medfuse.training.learner import Learner
+from medfuse.training.out_of_fold import fit_out_of_fold
+from medfuse.training.result import TrainingResult
+from medfuse.training.run import Run
+from medfuse.training.seeds import derived_seed, seed_everything
+
+if TYPE_CHECKING:
+    from medfuse.training.session import Session
+    from medfuse.training.setup import Setup
+
+_LOG = logging.getLogger("medfuse")
+
+
+def fit(
+    model: nn.Module,
+    data: TrainingData,
+    validation: TrainingData | None,
+    config: TrainingConfig,
+    run: Run,
+) -> TrainingResult:
+    """Train ``model`` in place and return how it went.
+
+    With validation cases, the epoch of the smallest validation loss is kept; without, all epochs
+    run and the last is kept. A run that was interrupted goes on after its last checkpoint and
+    ends bit for bit as if it had not been (same machine, same number of threads). A run that is
+    complete returns its result at once. The combiner of a `DecisionClassifier` that has
+    parameters is fitted afterwards, on predictions out of fold.
+
+    Args:
+        model: `FeatureClassifier` or `DecisionClassifier`; or `FusedNetwork` whose sources
+            without features in ``data``, or named in ``run.unfreeze``, learn from images. It must
+            be initialized the same way when a run is resumed.
+        data: the training cases.
+        validation: decides when to stop; may be ``None`` or empty.
+        config: how to learn.
+        run: where to write, which seed.
+
+    Raises:
+        TrainingError: nothing to learn, a checkpoint of another run, a loss that is not finite.
+        OutputError: a checkpoint cannot be written.
+    """
+    used = _sources_used(model, data, run)
+    _check(model, data, config, run)
+    untrained = copy.deepcopy(model) if _combines_by_fit(model) else None
+    session, resumed_from = _prepare(Learner(model, used), data, validation, config, run)
+    session.train()
+    session.keep_best()
+    session.learner.cpu()
+    result = TrainingResult(
+        tuple(session.history), session.best.epoch, session.stopped, resumed_from
+    )
+    if untrained is not None:
+        inner = replace(run, last_epoch=result.best_epoch, attach_handlers=None)
+        fit_out_of_fold((model, untrained), data, lambda m, d, r: fit(m, d, None, config, r), inner)
+    return result
+
+
+def _prepare(
+    learner: Learner,
+    data: TrainingData,
+    validation: TrainingData | None,
+    config: TrainingConfig,
+    run: Run,
+) -> tuple[Session, int]:
+    """Return a session ready to go on, and the epoch that it goes on from."""
+    from medfuse.training.session import Session
+    from medfuse.training.setup import build_setup
+
+    setup = build_setup(data, validation, config, run)
+    identity = _identity(data, validation, config, run)
+    folder = run.checkpoints
+    state = load_checkpoint(folder / LAST, identity) if folder and run.resume else None
+    learner.to(setup.device)
+    if state is None:
+        _start(learner, data, setup, run)
+    session = Session(learner, setup, run, identity)
+    if state is None:
+        return session, 0
+    session.restore(state)
+    epoch = len(session.history)
+    if not session.stopped:
+        _LOG.info("resuming training after epoch %d of %d", epoch, config.epochs)
+    return session, epoch
+
+
+def _start(learner: Learner, data: TrainingData, setup: Setup, run: Run) -> None:
+    from medfuse.training.batches import CaseBatches
+
+    if setup.device.type == "cuda":
+        torch.backends.cudnn.deterministic = True
+        torch.backends.cudnn.benchmark = False
+    seed_everything(derived_seed(run.seed, "start"))
+    learner.standardize(data, CaseBatches(data, len(run.classes), setup.config.batch_size))
+
+
+def _sources_used(model: nn.Module, data: TrainingData, run: Run) -> frozenset[int]:
+    absent = {i for i, x in enumerate(data.features) if x is None}
+    used = frozenset(absent | {change.source for change in run.unfreeze})
+    if used and not isinstance(model, FusedNetwork):
+        raise TrainingError(
+            f"Source {min(used) + 1} learns from images, so the whole network must be given, "
+            f"found a {type(model).__name__}."
+        )
+    if used and data.load_view is None:
+        raise TrainingError(f"Source {min(used) + 1} learns from images, but none were given.")
+    return used
+
+
+def _check(model: nn.Module, data: TrainingData, config: TrainingConfig, run: Run) -> None:
+    if len(run.classes) < 2:
+        raise TrainingError(f"Found {len(run.classes)} class names, expected at least 2.")
+    late = [u.after for u in run.unfreeze if u.after >= config.epochs]
+    if late:
+        raise TrainingError(
+            f"unfreeze.after is {max(late)}, but training has {config.epochs} epochs. "
+            "Set it lower, or train longer."
+        )
+    classifier = model.classifier if isinstance(model, FusedNetwork) else model
+    parts = len(cast("DecisionClassifier", classifier).standardize)
+    if parts != len(data.features):
+        raise TrainingError(
+            f"The network has {parts} sources, but the cases have {len(data.features)}."
+        )
+
+
+def _combines_by_fit(model: nn.Module) -> bool:
+    classifier = model.classifier if isinstance(model, FusedNetwork) else model
+    if not isinstance(classifier, DecisionClassifier):
+        return False
+    return any(True for _ in classifier.combine.parameters())
+
+
+def _identity(
+    data: TrainingData, validation: TrainingData | None, config: TrainingConfig, run: Run
+) -> str:
+    facts = {
+        "configuration": dict(run.configuration),
+        "training": config.model_dump(mode="json"),
+        "classes": list(run.classes),
+        "seed": run.seed,
+        "last_epoch": run.last_epoch,
+        "unfreeze": [[u.source, u.after, list(u.paths), u.lr_scale] for u in run.unfreeze],
+        "cases": data.digest(),
+        "validation": "" if validation is None else validation.digest(),
+    }
+    return digest_of(facts)

@@ -1,0 +1,98 @@
+"""The module that the engines train: a classifier, and the sources that learn with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Literal, Protocol, cast
+
+import torch
+from torch import Tensor, nn
+
+from medfuse.model import DecisionClassifier, FeatureClassifier, FusedNetwork
+from medfuse.training.batches import Batch
+from medfuse.training.data import TrainingData
+
+
+class LearningSource(Protocol):
+    """A source whose parameters can be freed."""
+
+    def set_trainable(self, paths: Sequence[str] | Literal["all"]) -> object:
+        """Let the parameters of these submodules learn, and no others."""
+
+
+class Learner(nn.Module):
+    """Logits of a `Batch`, from banked features where there are some and else from the image.
+
+    In training a `DecisionClassifier` gives the logits of every head, ``(N, S, K)``; otherwise
+    the result is ``(N, K)``.
+
+    Args:
+        model: `FeatureClassifier`, `DecisionClassifier`, or `FusedNetwork` with learning sources.
+        used: indices of the sources that compute features from the image at some time.
+    """
+
+    def __init__(self, model: nn.Module, used: frozenset[int] = frozenset()) -> None:
+        super().__init__()
+        network = model if isinstance(model, FusedNetwork) else None
+        classifier = network.classifier if network is not None else model
+        self.classifier = cast("FeatureClassifier | DecisionClassifier", classifier)
+        chosen = {str(i): network.sources[i] for i in sorted(used)} if network is not None else {}
+        self.sources = nn.ModuleDict(chosen)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Return logits ``(N, K)``, or ``(N, S, K)`` of each head in training."""
+        features = self._mixed(self.features(batch), batch)
+        if self.training and isinstance(self.classifier, DecisionClassifier):
+            return self.classifier.decisions(features)
+        logits: Tensor = self.classifier(features, _mixed_mask(batch))
+        return logits
+
+    def features(self, batch: Batch) -> list[Tensor]:
+        """Return the features of each source, before standardization."""
+        return [
+            x if x is not None else self.sources[str(i)](batch.image)
+            for i, x in enumerate(batch.features)
+        ]
+
+    def classifier_parameters(self) -> list[nn.Parameter]:
+        """Return what gradients train; a combiner of decisions is fitted afterwards."""
+        apart: Iterator[nn.Parameter] = iter(())
+        if isinstance(self.classifier, DecisionClassifier):
+            apart = self.classifier.combine.parameters()
+        excluded = {id(p) for p in apart}
+        return [
+            p for p in self.classifier.parameters() if p.requires_grad and id(p) not in excluded
+        ]
+
+    @torch.no_grad()
+    def standardize(self, data: TrainingData, batches: Sequence[Batch] | None) -> None:
+        """Fit mean and standard deviation of every source on the clean views of ``data``.
+
+        Args:
+            data: the training cases.
+            batches: their clean views, needed where a source has no banked features.
+        """
+        self.eval()
+        for i, (part, banked) in enumerate(
+            zip(self.classifier.standardize, data.features, strict=True)
+        ):
+            if banked is not None:
+                x = banked[:, 0]
+            else:
+                device = next(self.parameters()).device
+                images = (cast("Tensor", b.image).to(device) for b in batches or ())
+                x = torch.cat([self.sources[str(i)](image) for image in images])
+            present = slice(None) if data.mask is None else data.mask[:, i] > 0
+            part.fit(x[present])  # type: ignore[operator]
+
+    def _mixed(self, features: list[Tensor], batch: Batch) -> list[Tensor]:
+        if batch.partner is None:
+            return features
+        return [torch.lerp(x[batch.partner], x, batch.mix) for x in features]
+
+
+def _mixed_mask(batch: Batch) -> Tensor | None:
+    """Return the mask; a mixed case has the sources that both of its parts have."""
+    if batch.mask is None or batch.partner is None:
+        return batch.mask
+    return batch.mask * batch.mask[batch.partner]

@@ -1,0 +1,101 @@
+"""Train several classifiers, each without another part of the cases, and average them.
+
+Every case is left out once, so the held-out predictions of all cases calibrate the probabilities
+without a part of their own (Breiman, 1996, doi:10.1007/BF00058655; cross-validated bagging as in
+Parmanto et al., 1996, "Improving committee diagnosis with resampling techniques").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from torch import nn
+
+from medfuse.config import TrainingConfig
+from medfuse.errors import TrainingError
+from medfuse.model import ClassifierEnsemble
+from medfuse.training.data import TrainingData
+from medfuse.training.fit import fit
+from medfuse.training.predict import predict_logits
+from medfuse.training.result import TrainingResult
+from medfuse.training.run import Run
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Trained members and what they say of the cases they were not trained on.
+
+    Attributes:
+        classifier: the members, averaged.
+        results: history of each member.
+        held_out_logits: ``(N, K)`` in the order of the cases: the logits of the one member that
+            was trained without the case.
+    """
+
+    classifier: ClassifierEnsemble
+    results: tuple[TrainingResult, ...]
+    held_out_logits: np.ndarray
+
+
+def fit_members(
+    members: Sequence[nn.Module], data: TrainingData, config: TrainingConfig, run: Run
+) -> Ensemble:
+    """Train each of M members on M - 1 of M parts of the cases; the part left out stops it early.
+
+    Cases of one patient stay in one part; classes are spread evenly. Each member has a folder of
+    its own below the run's, so an interrupted run goes on with the member it was at.
+
+    Args:
+        members: untrained classifiers of the same structure, trained in place.
+        data: all cases that may be learned from.
+        config: how to learn.
+        run: its seed also decides the parts.
+
+    Raises:
+        TrainingError: a class has fewer patients than there are members.
+    """
+    parts = member_parts(data, len(members), run.seed)
+    results = []
+    logits: np.ndarray | None = None
+    for number, (member, held_out) in enumerate(zip(members, parts, strict=True)):
+        rest = np.setdiff1d(np.arange(len(data)), held_out)
+        left_out = data.select(held_out)
+        results.append(fit(member, data.select(rest), left_out, config, _member_run(run, number)))
+        found = predict_logits(member, left_out)
+        if logits is None:
+            logits = np.empty((len(data), found.shape[1]), dtype=found.dtype)
+        logits[held_out] = found
+    assert logits is not None
+    return Ensemble(ClassifierEnsemble(members), tuple(results), logits)
+
+
+def most_members(data: TrainingData) -> int:
+    """Return the number of parts that can each hold a patient of every class."""
+    labels, groups = data.labels.numpy(), data.groups.numpy()
+    return min(len(np.unique(groups[labels == label])) for label in np.unique(labels))
+
+
+def member_parts(data: TrainingData, count: int, seed: int) -> list[np.ndarray]:
+    """Return ``count`` disjoint sets of rows that together are all rows.
+
+    Raises:
+        TrainingError: a class has fewer groups of cases than parts are asked for.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    most = most_members(data)
+    if most < count:
+        raise TrainingError(
+            f"training.members is {count}, but a class has only {most} patients to train on. "
+            f"Set training.members to at most {most}."
+        )
+    splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
+    labels = data.labels.numpy()
+    return [held_out for _, held_out in splitter.split(labels, labels, data.groups.numpy())]
+
+
+def _member_run(run: Run, number: int) -> Run:
+    folder = run.folder / "members" / str(number) if run.folder else None
+    return replace(run, folder=folder, seed=run.seed + 7919 * number)

@@ -1,0 +1,140 @@
+"""Fit the combiner of decisions on predictions for cases that the heads did not see."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from medfuse.errors import TrainingError
+from medfuse.model import DecisionClassifier, FusedNetwork
+from medfuse.training.batches import CaseBatches
+from medfuse.training.data import TrainingData
+from medfuse.training.learner import Learner
+from medfuse.training.run import Run
+
+FOLDS = 5
+_PENALTY = 1e-2
+_BATCH = 256
+
+FitHeads = Callable[[nn.Module, TrainingData, Run], object]
+
+
+def fit_out_of_fold(
+    models: tuple[nn.Module, nn.Module], data: TrainingData, fit_heads: FitHeads, run: Run
+) -> None:
+    """Fit the combiner of a trained `DecisionClassifier` in place.
+
+    The heads are trained again on 4 of 5 parts of the training cases, for as many epochs as the
+    final heads, and predict the fifth. Cases of one patient stay in one part; classes are spread
+    evenly (Wolpert, 1992, doi:10.1016/S0893-6080(05)80023-1).
+
+    Args:
+        models: the trained one, and a copy of it before training.
+        data: the training cases.
+        fit_heads: trains a model on cases; called once per part.
+        run: of the final heads; parts are written below its folder.
+    """
+    trained, untrained = models
+    parts = _decisions_out_of_fold(untrained, data, fit_heads, run)
+    mask = torch.ones(parts.shape[:2]) if data.mask is None else data.mask.float()
+    fit_combiner(_classifier(trained).combine, parts, data.labels, mask)
+
+
+def fit_combiner(combine: nn.Module, decisions: Tensor, labels: Tensor, mask: Tensor) -> None:
+    """Fit a combiner's parameters by penalized maximum likelihood.
+
+    The penalty, 0.01 times the squared distance from where the parameters start (equal weights),
+    keeps the combiner near the average where there is little to learn from.
+
+    Args:
+        combine: module called as ``combine(decisions, mask)``.
+        decisions: log-probabilities ``(N, S, K)``.
+        labels: ``(N,)`` class indices.
+        mask: ``(N, S)`` presence of the sources.
+    """
+    parameters = [p for p in combine.parameters() if p.requires_grad]
+    start = [p.detach().clone() for p in parameters]
+    optimizer = torch.optim.LBFGS(
+        parameters, max_iter=200, tolerance_grad=1e-7, line_search_fn="strong_wolfe"
+    )
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        logits, _ = combine(decisions, mask)
+        distance = sum(((p - s) ** 2).sum() for p, s in zip(parameters, start, strict=True))
+        value: Tensor = F.cross_entropy(logits, labels) + _PENALTY * distance
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    combine.train()
+    optimizer.step(loss)
+    combine.eval()
+    if not all(bool(torch.isfinite(p).all()) for p in parameters):
+        raise TrainingError("The combiner of decisions has no finite fit. Use fusion: average.")
+
+
+def grouped_folds(data: TrainingData, folds: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield ``(training rows, held-out rows)``; a patient is on one side, classes are spread.
+
+    Raises:
+        TrainingError: there are too few patients.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    groups = data.groups.numpy()
+    number = min(folds, len(np.unique(groups)))
+    if number < 2:
+        raise TrainingError(
+            "A fitted combiner needs cases of at least 2 patients. Use fusion: average."
+        )
+    splitter = StratifiedGroupKFold(number, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        # A class with fewer cases than folds is fine here: some folds lack it.
+        warnings.filterwarnings("ignore", message="The least populated class")
+        parts = list(splitter.split(np.zeros(len(data)), data.labels.numpy(), groups))
+    for train, held_out in parts:
+        yield torch.from_numpy(train), torch.from_numpy(held_out)
+
+
+def _decisions_out_of_fold(
+    untrained: nn.Module, data: TrainingData, fit_heads: FitHeads, run: Run
+) -> Tensor:
+    number = len(_classifier(untrained).heads)
+    decisions = torch.zeros(len(data), number, len(run.classes))
+    for fold, (train, held_out) in enumerate(grouped_folds(data, FOLDS, run.seed)):
+        model = copy.deepcopy(untrained)
+        _classifier(model).combine = _NoCombiner()
+        folder = None if run.folder is None else run.folder / "out_of_fold" / str(fold)
+        fit_heads(model, data.select(train), replace(run, folder=folder))
+        decisions[held_out] = _decide(model, data.select(held_out), len(run.classes))
+    return decisions
+
+
+@torch.no_grad()
+def _decide(model: nn.Module, data: TrainingData, num_classes: int) -> Tensor:
+    live = frozenset(i for i, x in enumerate(data.features) if x is None)
+    learner = Learner(model, live).eval()
+    classifier = _classifier(model)
+    batches = CaseBatches(data, num_classes, _BATCH)
+    return torch.cat([classifier.decisions(learner.features(batch)) for batch in batches])
+
+
+def _classifier(model: nn.Module) -> DecisionClassifier:
+    classifier = model.classifier if isinstance(model, FusedNetwork) else model
+    return cast("DecisionClassifier", classifier)
+
+
+class _NoCombiner(nn.Module):
+    """Stands in while only heads are trained: has no parameters, so nothing is fitted."""
+
+    def forward(self, decisions: Tensor, mask: Tensor) -> tuple[Tensor, None]:
+        """Return the geometric mean."""
+        return (decisions * mask[:, :, None]).mean(1), None

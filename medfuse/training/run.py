@@ -1,0 +1,67 @@
+"""What a training run is beside its data: where it is written, its seed, its handlers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+AttachHandlers = Callable[[Any, "Run"], None]
+
+
+@dataclass(frozen=True)
+class Unfreeze:
+    """One source starts to learn after some epochs of training the head alone.
+
+    Attributes:
+        source: index of the source.
+        after: epochs that are trained before.
+        paths: submodules that learn from then on, or ``all``; given to ``set_trainable``.
+        lr_scale: factor on the learning rate for these parameters.
+    """
+
+    source: int
+    after: int
+    paths: Sequence[str] | Literal["all"] = "all"
+    lr_scale: float = 0.1
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything about one training run but the model and its cases.
+
+    Attributes:
+        folder: checkpoints and TensorBoard events are written below; ``None`` writes nothing.
+        configuration: plain data of the whole experiment; a checkpoint of another one is refused.
+        classes: class names, in the order of the logits.
+        seed: of the shuffling, the views, dropout, noise and mixup.
+        unfreeze: sources that start to learn later.
+        attach_handlers: called with ``(trainer, run)`` before training starts; plugins add their
+            Ignite handlers here. ``trainer.state.metrics`` holds the losses of the epoch.
+        progress: show a progress bar on stderr where that is a terminal.
+        resume: continue from the last checkpoint below ``folder``, if there is one.
+        checkpoint_seconds: least time between two checkpoints. What is lost by a kill is trained
+            again with the same result.
+        source_lr_scale: factor on the learning rate of sources that learn from the first epoch.
+        head_loss: the loss that the head's spec names, for ``loss: auto``.
+        last_epoch: stop after this epoch, while schedules plan for all; ``None`` for all epochs.
+    """
+
+    folder: Path | None = None
+    configuration: Mapping[str, Any] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
+    seed: int = 0
+    unfreeze: tuple[Unfreeze, ...] = ()
+    attach_handlers: AttachHandlers | None = None
+    progress: bool = False
+    resume: bool = True
+    checkpoint_seconds: float = 3.0
+    source_lr_scale: float = 0.1
+    head_loss: str = "cross_entropy"
+    last_epoch: int | None = None
+
+    @property
+    def checkpoints(self) -> Path | None:
+        """Folder of ``last.pt`` and ``best.pt``."""
+        return None if self.folder is None else self.folder / "checkpoints"

@@ -1,0 +1,80 @@
+"""What training works with: cases as batches, the loss, the device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from medfuse.config import TrainingConfig
+from medfuse.errors import TrainingError
+from medfuse.training.batches import CaseBatches, Draws, EpochBatches
+from medfuse.training.data import TrainingData
+from medfuse.training.engines import choose_device
+from medfuse.training.loss import ClassLoss, build_loss
+from medfuse.training.run import Run
+
+_VALIDATION_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Batches, losses and device of one training.
+
+    Attributes:
+        config: the training section of the configuration.
+        batches: of the training cases, new in every epoch.
+        validation: the clean validation cases, or ``None``.
+        loss: what is minimized.
+        validation_loss: the same without label smoothing.
+        device: where to compute.
+        amp: mixed precision; GPUs only.
+    """
+
+    config: TrainingConfig
+    batches: EpochBatches
+    validation: CaseBatches | None
+    loss: ClassLoss
+    validation_loss: ClassLoss
+    device: torch.device
+    amp: bool
+
+
+def build_setup(
+    data: TrainingData, validation: TrainingData | None, config: TrainingConfig, run: Run
+) -> Setup:
+    """Return everything that does not change from epoch to epoch.
+
+    Raises:
+        ConfigError: the class weights do not fit the classes.
+        TrainingError: a label is not among the classes, or the device is absent.
+    """
+    num_classes = len(run.classes)
+    for cases in (data, validation):
+        if cases is not None and len(cases) and int(cases.labels.max()) >= num_classes:
+            raise TrainingError(
+                f"Found class index {int(cases.labels.max())}, expected at most "
+                f"{num_classes - 1}: the run has {num_classes} classes."
+            )
+    device = choose_device(config.device)
+    draws = Draws(run.seed, config.sampler == "oversample", config.mixup)
+    batches = EpochBatches(data, num_classes, config.batch_size, draws)
+    loss = build_loss(config, data.labels, num_classes, run.head_loss).to(device)
+    return Setup(
+        config=config,
+        batches=batches,
+        validation=_validation_batches(validation, num_classes, config.batch_size),
+        loss=loss,
+        validation_loss=ClassLoss(loss.weights, 0.0, loss.focal_gamma).to(device),
+        device=device,
+        amp=config.mixed_precision and device.type == "cuda",
+    )
+
+
+def _validation_batches(
+    cases: TrainingData | None, num_classes: int, batch_size: int
+) -> CaseBatches | None:
+    if cases is None or len(cases) == 0:
+        return None
+    learns = any(x is None for x in cases.features) or cases.load_view is not None
+    return CaseBatches(cases, num_classes, batch_size if learns else _VALIDATION_BATCH)
