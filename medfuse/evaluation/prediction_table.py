@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from medfuse.storage import write_text
 Status = Literal["ok", "abstained", "refused"]
 
 _COLUMNS = ("case_id", "role", "label", "status", "reason_code", "predicted")
+_QUOTED = frozenset('",\r\n')
 # A spreadsheet runs cells that begin like this as formulas (OWASP, "CSV Injection").
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001
 
@@ -57,10 +57,8 @@ def write_predictions(
         EvaluationError: a row has neither no probability nor one per class.
     """
     sources = list(dict.fromkeys(name for row in rows for name in row.shares))
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
     header = [*_COLUMNS, *(f"prob_{c}" for c in classes), *(f"share_{s}" for s in sources)]
-    writer.writerow(header)
+    lines = [_line(header)]
     for number, row in enumerate(rows, start=2):
         if len(row.probabilities) not in (0, len(classes)):
             raise EvaluationError(
@@ -70,8 +68,8 @@ def write_predictions(
         chances: list[float | None] = [*row.probabilities] or [None] * len(classes)
         shares = [row.shares.get(name) for name in sources]
         texts = [_guarded(str(getattr(row, column))) for column in _COLUMNS]
-        writer.writerow([*texts, *map(_number, chances), *map(_number, shares)])
-    write_text(path, stream.getvalue(), mode=0o600)
+        lines.append(_line([*texts, *map(_number, chances), *map(_number, shares)]))
+    write_text(path, "".join(lines), mode=0o600)
 
 
 def read_predictions(path: Path | str) -> tuple[list[PredictionRow], tuple[str, ...]]:
@@ -108,6 +106,12 @@ def _parsed(cells: list[str], classes: Sequence[str], sources: Sequence[str]) ->
         probabilities=chances,
         shares={name: float(cell) for name, cell in shares if cell},
     )
+
+
+def _line(cells: Sequence[str]) -> str:
+    """Return one CSV line; unlike `csv.writer` before Python 3.13 it quotes a carriage return."""
+    quoted = [f'"{c.replace(chr(34), chr(34) * 2)}"' if set(c) & _QUOTED else c for c in cells]
+    return ",".join(quoted) + "\n"
 
 
 def _guarded(text: str) -> str:

@@ -93,6 +93,33 @@ def test_delong_by_patient_does_not_gain_from_copies_of_images() -> None:
     assert naive.p_value < once.p_value
 
 
+def test_delong_by_patient_is_obuchowskis_variance_where_patients_have_both_kinds_of_cases() -> (
+    None
+):
+    rng = np.random.default_rng(3)
+    patients = np.repeat(np.arange(20), 4)
+    truth = rng.random(80) < 0.5
+    scores = rng.normal(size=(2, 80)) + truth + rng.normal(size=(2, 20))[:, patients]
+    wins = (scores[0][truth][:, None] > scores[0][~truth]) * 1.0
+    wins -= (scores[1][truth][:, None] > scores[1][~truth]) * 1.0
+    gap = wins.mean()
+    # Obuchowski (1997), equations for S10, S01 and S11, written for the difference of two areas.
+    own = {i: (truth[patients == i].sum(), (~truth[patients == i]).sum()) for i in range(20)}
+    s10 = s01 = s11 = 0.0
+    for i, (positives, negatives) in own.items():
+        v10 = wins.mean(1)[patients[truth] == i].sum() - positives * gap
+        v01 = wins.mean(0)[patients[~truth] == i].sum() - negatives * gap
+        s10, s01, s11 = s10 + v10**2, s01 + v01**2, s11 + v10 * v01
+    m, n = truth.sum(), (~truth).sum()
+    i10, i01 = (sum(pair[k] > 0 for pair in own.values()) for k in (0, 1))
+    variance = i10 / (i10 - 1) * s10 / m**2 + i01 / (i01 - 1) * s01 / n**2
+    variance += 2 * 20 / 19 * s11 / (m * n)
+    result = delong(truth, *scores, patients)
+    error = (result.high - result.difference) / norm.ppf(0.975)
+    assert result.difference == pytest.approx(gap)
+    assert error**2 == pytest.approx(variance)
+
+
 def test_delong_of_a_classifier_with_itself_finds_no_difference() -> None:
     truth, score = np.arange(20) % 2 == 0, np.arange(20.0)
     result = delong(truth, score, score)
