@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from importlib.metadata import packages_distributions
 from io import BytesIO
 from pathlib import Path
@@ -33,23 +33,20 @@ IN_EVERY_BUNDLE = frozenset({"torch", "numpy", "monai"})
 _TIMEOUT_SECONDS = 300
 
 
-def recipe_is_sound(probe: Probe, package: str) -> None:
+def recipe_is_sound(probe: Probe, own: Collection[str]) -> None:
     """Pass if the export names public things alone and declares what it needs.
 
     Args:
         probe: the component.
-        package: the plugin's own package, absent where a bundle runs.
+        own: the plugin's own packages, absent where a bundle runs.
     """
     export = probe.spec.export
     if isinstance(export, PublicTarget):
-        _check_declared([export.target.partition(".")[0]], export.requires, package)
+        _check_declared([export.target.partition(".")[0]], export.requires, own)
     elif isinstance(export, VendoredSource):
         _check_first_module(probe)
         check_imports(export)
-        own = {module.partition(".")[0] for module in export.modules}
-        if own & set(export.allowed_imports):
-            raise PluginError(f"allowed_imports names {package}, which is absent in a bundle.")
-        _check_declared(export.allowed_imports, export.requires, package)
+        _check_declared(export.allowed_imports, export.requires, own)
     elif not export.reason.strip():
         raise PluginError("GraphOnly without a reason. Say why it cannot be rebuilt.")
 
@@ -76,12 +73,12 @@ class Rebuilding:
 
     Args:
         probes: component label to its probe; those exported as graphs are left out.
-        package: the plugin's own package, made absent.
+        own: the plugin's own packages, made absent.
     """
 
-    def __init__(self, probes: Mapping[str, Probe], package: str) -> None:
+    def __init__(self, probes: Mapping[str, Probe], own: Collection[str]) -> None:
         self._probes = {n: p for n, p in probes.items() if not isinstance(p.spec.export, GraphOnly)}
-        self._package = package
+        self._absent = sorted({"medfuse", *own})
         self._outcomes: dict[str, dict[str, Any]] | None = None
 
     def check(self, label: str) -> None:
@@ -105,7 +102,7 @@ class Rebuilding:
             request = {
                 "scripts": str(folder),
                 "path": sys.path,
-                "absent": ["medfuse", self._package],
+                "absent": self._absent,
                 "jobs": jobs,
             }
             torch.save(request, folder / "jobs.pt")
@@ -188,11 +185,13 @@ def _check_first_module(probe: Probe) -> None:
     vendored_path(module)
 
 
-def _check_declared(imports: Any, requires: tuple[str, ...], package: str) -> None:
+def _check_declared(
+    imports: Iterable[str], requires: tuple[str, ...], own: Collection[str]
+) -> None:
     providers = packages_distributions()
     declared = {_normalized(name) for name in requires}
     for top in imports:
-        if top in ("medfuse", package):
+        if top == "medfuse" or top in own:
             raise PluginError(f"the export needs {top}, which is absent where a bundle runs.")
         if top in IN_EVERY_BUNDLE or top in sys.stdlib_module_names:
             continue

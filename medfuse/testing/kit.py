@@ -82,11 +82,16 @@ class _Bench:
         return found
 
     @cached_property
+    def own(self) -> frozenset[str]:
+        """Packages that are absent where a bundle runs."""
+        return self.subject.packages
+
+    @cached_property
     def rebuilding(self) -> Rebuilding:
         from medfuse.testing.exports import Rebuilding
 
         networks = [n for n, s in self.components.items() if isinstance(s, _NETWORKS)]
-        return Rebuilding({n: self.probe(n) for n in networks}, self.subject.package)
+        return Rebuilding({n: self.probe(n) for n in networks}, self.own)
 
     def probe(self, label: str) -> Probe:
         from medfuse.testing.probes import probe_of
@@ -135,7 +140,7 @@ class _Bench:
         yield "state dict", on_probe(behavior.state_restores_the_outputs)
         yield (
             "export recipe",
-            lambda: exports.recipe_is_sound(self.probe(label), self.subject.package),
+            lambda: exports.recipe_is_sound(self.probe(label), self.own),
         )
         if isinstance(spec.export, GraphOnly):
             yield "traced graph", on_probe(exports.traced_graph_agrees)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import entry_points
+from importlib.metadata import entry_points, packages_distributions
 
-from medfuse.contract import ENTRY_POINT_GROUP
+from medfuse.contract import ENTRY_POINT_GROUP, ComponentSpec, VendoredSource
 from medfuse.errors import PluginError
 from medfuse.registry.contribution import Contribution, contribution_of
 from medfuse.registry.discovery import import_plugin
@@ -27,9 +28,24 @@ class Subject:
     contribution: Contribution
 
     @property
-    def package(self) -> str:
-        """The plugin's own top-level package, absent where a bundle runs."""
-        return self.module.partition(".")[0]
+    def packages(self) -> frozenset[str]:
+        """The plugin's own top-level packages and modules, absent where a bundle runs."""
+        own = {self.module.partition(".")[0], *_installed_with(self.module)}
+        for spec in self._components():
+            if isinstance(spec.export, VendoredSource):
+                own |= {module.partition(".")[0] for module in spec.export.modules}
+        return frozenset(own)
+
+    def _components(self) -> Iterator[ComponentSpec]:
+        for specs in self.contribution.specs.values():
+            yield from (spec for spec in specs if isinstance(spec, ComponentSpec))
+
+
+def _installed_with(module: str) -> list[str]:
+    """Return the top-level names of the distribution that installs a plugin module."""
+    providers = packages_distributions()
+    distributions = set(providers.get(module.partition(".")[0], ()))
+    return [top for top, names in providers.items() if distributions & set(names)]
 
 
 def module_of(name_or_module: str) -> str:

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from medfuse.cli.main import run
+
+HEAD = "from medfuse.contract import *\n@hookimpl\ndef medfuse_readers():\n"
+READER = (
+    HEAD + "    yield ReaderSpec(name='r', summary='s', factory='json:loads', suffixes=('.j',))\n"
+)
+
+
+def test_list_shows_state_package_and_reason_in_columns(install_plugin, capsys) -> None:
+    install_plugin("acme", READER)
+    install_plugin("bad", "1 / 0\n")
+    assert run(["plugins", "list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    column = lines[0].index("PACKAGE")
+    rows = {line.split()[0]: line for line in lines[1:]}
+    assert rows["acme"].split() == ["acme", "ok", "acme-dist", "1.0", "1", "reader"]
+    assert rows["bad"].split()[1] == "broken"
+    assert "ZeroDivisionError" in rows["bad"]
+    assert rows["acme"].index("acme-dist") == rows["bad"].index("bad-dist") == column
+
+
+def test_list_as_json_holds_every_plugin(install_plugin, capsys) -> None:
+    install_plugin("acme", READER)
+    assert run(["plugins", "list", "--json"]) == 0
+    found = {p["name"]: p for p in json.loads(capsys.readouterr().out)}
+    assert found["acme"]["counts"] == {"reader": 1}
+    assert found["builtin"]["distribution"] == "medfuse"
+
+
+def test_check_prints_a_line_for_each_check(install_plugin, capsys) -> None:
+    install_plugin("acme", READER)
+    assert run(["plugins", "check", "acme"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1].startswith("acme: 7 passed, 0 failed")
+    assert len(lines) == 8
+    assert all(line.startswith("ok ") for line in lines[:-1])
+
+
+def test_check_of_a_faulty_plugin_exits_with_one(install_plugin, capsys) -> None:
+    install_plugin("acme", READER.replace("'.j'", "'J'"))
+    assert run(["plugins", "check", "acme", "--json"]) == 1
+    failed = [f for f in json.loads(capsys.readouterr().out) if f["status"] == "failed"]
+    assert [(f["component"], f["check"]) for f in failed] == [("reader r", "suffixes")]
+
+
+def test_check_finds_a_module_in_the_working_directory(tmp_path, monkeypatch, capsys) -> None:
+    import sys
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    Path("plugin_lying_here.py").write_text(READER)
+    assert run(["plugins", "check", "plugin_lying_here"]) == 0
+    assert "7 passed" in capsys.readouterr().out
+    del sys.modules["plugin_lying_here"]
+
+
+def test_check_of_an_absent_plugin_fails(capsys) -> None:
+    assert run(["plugins", "check", "no_such_plugin"]) == 1
+    assert "there is no module 'no_such_plugin'" in capsys.readouterr().out
+
+
+def test_new_writes_a_package_and_says_what_comes_next(tmp_path: Path, capsys) -> None:
+    assert run(["plugins", "new", "lung", "--out", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert out.splitlines()[0] == str(tmp_path / "medfuse-lung")
+    assert "medfuse plugins check lung" in out
+    assert (tmp_path / "medfuse-lung" / "medfuse_lung" / "network.py").is_file()
+
+
+def test_new_into_an_existing_folder_is_one_line_and_exit_one(tmp_path: Path, capsys) -> None:
+    (tmp_path / "medfuse-lung").mkdir()
+    assert run(["plugins", "new", "lung", "--out", str(tmp_path)]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [["plugins"], ["plugins", "lst"], ["plugins", "check"]])
+def test_wrong_usage_exits_with_two(arguments, capsys) -> None:
+    assert run(arguments) == 2
+    assert "usage: medfuse plugins" in capsys.readouterr().err
