@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
@@ -32,7 +33,7 @@ def required_packages(folder: Path, requires: Iterable[str]) -> dict[str, str]:
 
     Args:
         folder: the bundle's ``scripts``.
-        requires: distributions that configuration nodes need.
+        requires: distributions that configuration nodes need; a version in them is not kept.
 
     Raises:
         BundleError: a named distribution is not installed here.
@@ -40,16 +41,23 @@ def required_packages(folder: Path, requires: Iterable[str]) -> dict[str, str]:
     owners = packages_distributions()
     imported = {name for path in folder.glob("*.py") for name in _top_level_imports(path)}
     names = {owners[name][0] for name in imported if name in owners and name not in _HAVE_OWN_KEYS}
-    return {name: _version(name) for name in sorted({*names, *requires, "pytorch-ignite"})}
+    named = {_name(requirement) for requirement in requires} - {"monai", "numpy", "torch"}
+    return {name: _version(name) for name in sorted({*names, *named, "pytorch-ignite"})}
 
 
 def _import_names(distributions: Iterable[str]) -> tuple[str, ...]:
-    wanted = {name.lower().replace("_", "-") for name in distributions}
+    wanted = {_name(requirement) for requirement in distributions}
     return tuple(
         top
         for top, owners in packages_distributions().items()
-        if wanted & {owner.lower().replace("_", "-") for owner in owners}
+        if wanted & {_name(owner) for owner in owners}
     )
+
+
+def _name(requirement: str) -> str:
+    """Return the normalized name in a requirement such as ``timm>=1.0``."""
+    name = re.split(r"[\s<>=!~;\[]", requirement.strip(), maxsplit=1)[0]
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _top_level_imports(path: Path) -> set[str]:

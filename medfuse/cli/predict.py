@@ -26,7 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="FILE", type=Path, help="write there, not to stdout")
     parser.add_argument("--json", action="store_true", help="JSON, not CSV")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda:0 ... (auto)")
-    parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="images at once (8)")
+    parser.add_argument(
+        "--batch-size", type=_positive, default=8, metavar="N", help="images at once (8)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -54,3 +56,10 @@ def run(arguments: argparse.Namespace) -> int:
     for p in refused:
         logger.warning("refused %s: %s", p.case, p.reason)
     return SOME_REFUSED if refused else 0
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"found {text}, expected at least 1")
+    return number

@@ -225,3 +225,8 @@ def read_table() -> Callable[[Path], list[dict[str, str]]]:
 @pytest.fixture(scope="session")
 def repository() -> Path:
     return Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="session")
+def run_rows() -> Callable[..., list[dict[str, str]]]:
+    return lambda *arguments: table(run_bundle(*arguments))

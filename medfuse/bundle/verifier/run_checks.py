@@ -157,19 +157,29 @@ def _sample_folder(bundle: Bundle) -> Path:
     import numpy as np
 
     folder = bundle.work / "sample"
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     shape = bundle.metadata["network_data_format"]["inputs"]["image"]["spatial_shape"]
-    ramp = np.linspace(0, 255, int(np.prod(shape))).reshape(shape).astype(np.uint8)
-    if len(shape) == 2:
-        from PIL import Image
-
-        Image.fromarray(ramp).save(folder / "sample.png")
-    else:
+    ramp = np.linspace(0, 1, int(np.prod(shape)), dtype=np.float32).reshape(shape)
+    if len(shape) == 3:
         import nibabel
 
         image = nibabel.Nifti1Image(ramp, np.eye(4))  # type: ignore[no-untyped-call]
         nibabel.save(image, folder / "sample.nii.gz")
+    elif _bit_depth(bundle) == 32:
+        np.save(folder / "sample.npy", ramp)
+    else:
+        from PIL import Image
+
+        kind = np.uint16 if _bit_depth(bundle) == 16 else np.uint8
+        Image.fromarray((ramp * np.iinfo(kind).max).astype(kind)).save(folder / "sample.png")
     return folder
+
+
+def _bit_depth(bundle: Bundle) -> int:
+    """Return the only bit depth that the bundle's reader takes; 8 if it takes any."""
+    first = bundle.config("inference.json")["preprocessing"]["transforms"][0]
+    reader = first.get("reader")
+    return int((reader.get("bits") if isinstance(reader, dict) else None) or 8)
 
 
 def _run_on_sample(bundle: Bundle, configs: list[str]) -> list[list[str]]:

@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from medfuse.bundle.verifier import file_checks
+from medfuse.bundle.verifier.subject import Bundle, CheckFailedError, CheckSkippedError
+from medfuse.bundle.verify import verify_bundle
+from medfuse.errors import BundleError
+
+
+@pytest.fixture
+def copy(bundle: Path, tmp_path: Path) -> Bundle:
+    root = tmp_path / bundle.name
+    shutil.copytree(bundle, root)
+    return Bundle({"bundle": str(root), "work": str(tmp_path / "work"), "schema": None})
+
+
+def edit(root: Path, change: Callable[[dict], None], name: str = "metadata.json") -> None:
+    path = root / "configs" / name
+    document = json.loads(path.read_text())
+    change(document)
+    path.write_text(json.dumps(document))
+
+
+@pytest.mark.slow
+def test_a_good_bundle_passes_every_check(bundle: Path, repository: Path) -> None:
+    schema = repository.parent / "shared" / "schema" / "meta_schema_20240725.json"
+    report = verify_bundle(bundle, schema if schema.is_file() else None)
+    assert [c for c in report.checks if c.status == "failed"] == []
+    assert report.ok
+    details = {check.name: check.detail for check in report.checks}
+    assert "model.ts" in details["agreement"]
+    assert "model.onnx" in details["agreement"]
+    assert details["isolation"] == "medfuse is not importable here"
+    assert not list(bundle.rglob("__pycache__"))
+
+
+@pytest.mark.slow
+def test_a_bad_bundle_fails_where_it_is_bad_and_is_checked_to_the_end(copy: Bundle) -> None:
+    root = copy.root
+    text = (root / "scripts" / "heads_linear.py").read_text()
+    (root / "scripts" / "heads_linear.py").write_text(
+        text.replace("logits: Tensor = self.linear(", "logits: Tensor = 2 * self.linear(")
+    )
+    edit(root, lambda d: d.pop("initialize"), "inference.json")
+    edit(root, lambda d: d["train"].pop("trainer"), "train.json")
+    report = verify_bundle(root)
+    failed = {check.name for check in report.checks if check.status == "failed"}
+    assert not report.ok
+    assert {"digests", "agreement", "traced_run", "train_properties", "empty_input"} <= failed
+    assert report.checks[-1].name == "empty_input"
+    assert {"net_in_out", "weights"}.isdisjoint(failed)
+
+
+@pytest.mark.slow
+def test_weights_that_leave_something_over_fail(copy: Bundle) -> None:
+    import torch
+
+    path = copy.root / "models" / "model.pt"
+    state = torch.load(path, weights_only=True)
+    torch.save({**state, "extra": torch.zeros(1)}, path)
+    with pytest.raises(RuntimeError, match="Unexpected key"):
+        import sys
+
+        kept = list(sys.path)
+        try:
+            copy.network()
+        finally:
+            sys.path[:] = kept
+            for name in [n for n in sys.modules if n.partition(".")[0] == "scripts"]:
+                del sys.modules[name]
+
+
+def test_missing_files_are_named(copy: Bundle) -> None:
+    (copy.root / "models" / "model.ts").unlink()
+    with pytest.raises(CheckFailedError, match=r"missing: models/model\.ts"):
+        file_checks.check_files(copy)
+
+
+def test_folders_without_classification_in_their_name_fail(copy: Bundle) -> None:
+    copy.root = copy.root.rename(copy.root.with_name("tiny"))
+    with pytest.raises(CheckFailedError, match="lacks 'classification'"):
+        file_checks.check_names(copy)
+
+
+def test_class_names_that_label_would_merge_fail(copy: Bundle) -> None:
+    names = {"0": "normal", "1": "Normal", "2": "x"}
+    edit(
+        copy.root,
+        lambda d: d["network_data_format"]["outputs"]["pred"].update(channel_def=names),
+    )
+    with pytest.raises(CheckFailedError, match="not unique in lower case"):
+        file_checks.check_names(copy)
+
+
+def test_class_names_that_differ_between_files_fail(copy: Bundle) -> None:
+    edit(copy.root, lambda d: d.update(class_names=["a", "b", "c"]), "inference.json")
+    with pytest.raises(CheckFailedError, match="are not those of channel_def"):
+        file_checks.check_names(copy)
+
+
+def test_files_that_run_code_when_loaded_fail(copy: Bundle) -> None:
+    (copy.root / "models" / "model.pkl").write_bytes(b"")
+    with pytest.raises(CheckFailedError, match=r"models/model\.pkl: a file of this kind"):
+        file_checks.check_contents(copy)
+
+
+def test_weights_with_pickled_code_fail(copy: Bundle) -> None:
+    import pickle
+
+    import torch
+
+    torch.save({"x": subprocess.Popen}, copy.root / "models" / "model.pt")
+    with pytest.raises(pickle.UnpicklingError, match="weights_only|Unsupported"):
+        file_checks.check_contents(copy)
+
+
+def test_paths_of_a_machine_fail(copy: Bundle) -> None:
+    edit(copy.root, lambda d: d.update(data_source="/home/doctor/cases"))
+    with pytest.raises(CheckFailedError, match="holds a path of a machine, /home/doctor"):
+        file_checks.check_contents(copy)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d.pop("version"), "version is None, expected str"),
+        (lambda d: d.update(supported_apps=[]), r"supported_apps is \[\], expected dict"),
+        (lambda d: d.update(version="9"), "changelog does not name version 9"),
+        (
+            lambda d: d["network_data_format"]["inputs"].update(mask={}),
+            "exactly one input, image",
+        ),
+        (
+            lambda d: d["network_data_format"]["outputs"]["pred"].update(type="probability"),
+            "type probability",
+        ),
+        (
+            lambda d: d["network_data_format"]["outputs"]["pred"]["channel_def"].pop("1"),
+            "channel_def is not complete from 0 to 2",
+        ),
+        (
+            lambda d: d["network_data_format"]["inputs"]["image"].update(value_range=None),
+            "value_range is None, expected list",
+        ),
+    ],
+)
+def test_metadata_that_some_reader_cannot_use_fails(
+    copy: Bundle, change: Callable[[dict], None], message: str
+) -> None:
+    assert file_checks.check_metadata(copy)
+    edit(copy.root, change)
+    with pytest.raises(CheckFailedError, match=message):
+        file_checks.check_metadata(copy)
+
+
+def test_the_public_schema_is_skipped_where_it_is_not_given(copy: Bundle) -> None:
+    with pytest.raises(CheckSkippedError, match="--schema FILE"):
+        file_checks.check_schema(copy)
+
+
+def test_a_process_that_can_import_medfuse_shows_nothing(copy: Bundle) -> None:
+    with pytest.raises(CheckFailedError, match="nothing would be shown"):
+        file_checks.check_imports(copy)
+
+
+def test_folders_that_do_not_exist_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="no such folder"):
+        verify_bundle(tmp_path / "absent")
+    with pytest.raises(BundleError, match="no such file. Give MONAI's metadata schema"):
+        verify_bundle(tmp_path, schema=tmp_path / "absent.json")
+
+
+def test_a_verifier_that_takes_too_long_is_stopped(bundle: Path) -> None:
+    with pytest.raises(BundleError, match=r"not verified within 0\.01 s"):
+        verify_bundle(bundle, timeout=0.01)
+
+
+def test_a_bundle_that_ends_the_process_is_an_error(tmp_path: Path, monkeypatch) -> None:
+    from medfuse.bundle import verify
+
+    monkeypatch.setattr(verify, "_LAUNCH", "import sys; sys.exit('gone')")
+    with pytest.raises(BundleError, match=r"ended with status 1 before any result \(gone\)"):
+        verify_bundle(tmp_path)

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import medfuse.bundle
+from medfuse.bundle import Check, VerifyReport
+from medfuse.cli.main import run
+
+
+@pytest.fixture
+def report(monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
+    calls: list[tuple] = []
+
+    def verify(*arguments: object) -> VerifyReport:
+        calls.append(arguments)
+        status = "failed" if "bad" in str(arguments[0]) else "skipped"
+        checks = (Check("files", "ok", "9 files"), Check("schema", status, "why"))
+        return VerifyReport(str(arguments[0]), checks)
+
+    monkeypatch.setattr(medfuse.bundle, "verify_bundle", verify)
+    return calls
+
+
+def test_one_line_per_check_and_skipped_ones_pass(report, capsys) -> None:
+    assert run(["bundle", "verify", "B", "--schema", "S", "--timeout", "5"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "ok       files   9 files",
+        "skipped  schema  why",
+    ]
+    assert report == [("B", "S", 5.0)]
+
+
+def test_a_failed_check_gives_exit_code_one(report) -> None:
+    assert run(["bundle", "verify", "bad"]) == 1
+
+
+def test_json_holds_the_same(report, capsys) -> None:
+    assert run(["bundle", "verify", "bad", "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert found["ok"] is False
+    assert found["checks"][1] == {"name": "schema", "status": "failed", "detail": "why"}
+
+
+def test_what_is_no_folder_is_an_error_in_one_line(tmp_path: Path, capsys) -> None:
+    assert run(["bundle", "verify", str(tmp_path / "absent")]) == 1
+    error = capsys.readouterr().err.strip()
+    assert error.endswith("no such folder. Give a bundle, <name>_classification.")
+    assert "\n" not in error
+
+
+def test_an_action_is_required() -> None:
+    assert run(["bundle"]) == 2

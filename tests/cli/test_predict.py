@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from medfuse.cli.main import run
+from medfuse.errors import BundleError
+from medfuse.serving import Prediction
+from medfuse.serving import predict as serving
+
+
+class FakePredictor:
+    classes = ("no", "yes")
+    suffixes = (".png",)
+
+    def predict(self, images: Sequence[str], _: int) -> list[Prediction]:
+        return [self._one(str(image)) for image in images]
+
+    def _one(self, image: str) -> Prediction:
+        if "bad" in image:
+            return Prediction(case=image, status="refused", reason_code="TRUNCATED", reason="short")
+        chances = {"no": 0.25, "yes": 0.75}
+        return Prediction(case=image, status="ok", predicted="yes", probabilities=chances)
+
+
+@pytest.fixture(autouse=True)
+def _fake(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(path: str, device: str) -> FakePredictor:
+        if path == "broken":
+            raise BundleError("broken: model.pt: changed since the bundle was written.")
+        return FakePredictor()
+
+    monkeypatch.setattr(serving, "load_bundle", load)
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    (tmp_path / "in" / "ward").mkdir(parents=True)
+    (tmp_path / "in" / "ward" / "1.png").write_bytes(b"")
+    return tmp_path / "in"
+
+
+def test_csv_goes_to_stdout_with_names_relative_to_the_folder(images: Path, capsys) -> None:
+    assert run(["predict", "B", str(images)]) == 0
+    assert capsys.readouterr().out == (
+        "case,status,reason_code,predicted,prob_no,prob_yes\nward/1.png,ok,,yes,0.25,0.75\n"
+    )
+
+
+def test_refused_images_have_an_exit_code_of_their_own(images: Path, capsys) -> None:
+    (images / "bad.png").write_bytes(b"")
+    assert run(["predict", "B", str(images)]) == 3
+    captured = capsys.readouterr()
+    assert "bad.png,refused,TRUNCATED,,,\n" in captured.out
+
+
+def test_json_is_a_list_of_predictions(images: Path, capsys) -> None:
+    assert run(["predict", "B", str(images / "ward" / "1.png"), "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)
+    assert found["case"] == "1.png"
+    assert found["probabilities"] == {"no": 0.25, "yes": 0.75}
+
+
+def test_out_is_written_as_a_whole_and_stdout_stays_empty(
+    images: Path, tmp_path: Path, capsys
+) -> None:
+    out = tmp_path / "results" / "p.csv"
+    assert run(["predict", "B", str(images), "--out", str(out)]) == 0
+    assert out.read_text().startswith("case,status")
+    assert capsys.readouterr().out == ""
+    assert [p.name for p in out.parent.iterdir()] == ["p.csv"]
+
+
+def test_a_bad_bundle_is_an_error_in_one_line_and_writes_nothing(
+    images: Path, tmp_path: Path, capsys
+) -> None:
+    out = tmp_path / "p.csv"
+    assert run(["predict", "broken", str(images), "--out", str(out)]) == 1
+    assert "medfuse: error: broken: model.pt: changed" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_inputs_that_do_not_exist_are_an_error(capsys) -> None:
+    assert run(["predict", "B", "nowhere.png"]) == 1
+    assert "nowhere.png: no such file or folder" in capsys.readouterr().err
+
+
+def test_batches_need_at_least_one_image(images: Path, capsys) -> None:
+    assert run(["predict", "B", str(images), "--batch-size", "0"]) == 2
