@@ -13,7 +13,7 @@ from medfuse.errors import SourceError
 _IMG_SIZE = "img_size"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class SourceTarget:
     """What a source is built for.
 

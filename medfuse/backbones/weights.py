@@ -20,6 +20,7 @@ from medfuse.storage import sha256_file
 LEAVE_OUT = "-"
 _CONTAINERS = ("state_dict", "model_state_dict", "model", "network")
 _SHOWN = 4
+_UNUSED = "num_batches_tracked"
 
 
 def load_state(path: Path | str, sha256: str | None = None) -> dict[str, Tensor]:
@@ -87,7 +88,7 @@ def load_strictly(module: nn.Module, state: Mapping[str, Tensor], where: str) ->
         WeightsError: missing or extra keys, or another shape.
     """
     expected = module.state_dict()
-    missing = [k for k in expected if k not in state and not k.endswith(".num_batches_tracked")]
+    missing = [k for k in expected if k not in state and k.split(".")[-1] != _UNUSED]
     extra = [k for k in state if k not in expected]
     if missing or extra:
         raise WeightsError(_mismatch(where, missing, extra))
