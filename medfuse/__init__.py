@@ -1,1 +1,43 @@
-"""Train medical image classifiers from several pretrained networks at once."""
+"""Train medical image classifiers from several pretrained networks at once.
+
+The names below are imported on first use, so that ``import medfuse`` stays quick.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from medfuse.errors import MedfuseError
+    from medfuse.serving.predict import load_bundle
+    from medfuse.workflows.demo import demo
+    from medfuse.workflows.evaluate import evaluate
+    from medfuse.workflows.phantoms import write_phantoms
+    from medfuse.workflows.train import train
+
+_WHERE = {
+    "MedfuseError": "medfuse.errors",
+    "demo": "medfuse.workflows.demo",
+    "evaluate": "medfuse.workflows.evaluate",
+    "load_bundle": "medfuse.serving.predict",
+    "train": "medfuse.workflows.train",
+    "write_phantoms": "medfuse.workflows.phantoms",
+}
+
+__all__ = [
+    "MedfuseError",
+    "demo",
+    "evaluate",
+    "load_bundle",
+    "train",
+    "write_phantoms",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'medfuse' has no attribute {name!r}")
+    return getattr(import_module(_WHERE[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -128,6 +128,7 @@ class EarlyStoppingConfig(Section):
 class TrainingConfig(Section):
     """How the head (and what is not frozen) learns."""
 
+    members: int = Field(5, ge=1, le=20)
     epochs: int = Field(50, ge=1)
     batch_size: int = Field(32, ge=1)
     optimizer: Literal["adam", "adamw", "sgd"] = "adamw"
@@ -212,7 +213,7 @@ def load_experiment(path: Path | str, overrides: Sequence[str] = ()) -> Experime
         raise ConfigError(f"{file}: not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(data, dict):
         raise ConfigError(f"{file}: found {type(data).__name__}, expected a mapping of settings.")
-    return parse_experiment(_with_overrides(data, overrides), str(file), file.parent)
+    return parse_experiment(with_overrides(data, overrides), str(file), file.parent)
 
 
 def parse_experiment(
@@ -235,18 +236,23 @@ def parse_experiment(
     return _anchored(experiment, folder or Path(), where)
 
 
-def dump_experiment(experiment: Experiment) -> str:
-    """Return the experiment as YAML, every default written out."""
-    return yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
+def with_overrides(data: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Return ``data``, changed in place, with each ``key.key=value`` put in its place.
 
-
-def _with_overrides(data: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    Raises:
+        ConfigError: an override has no ``=``, no valid value, or no place to go.
+    """
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not key:
             raise ConfigError(f"--set {override}: expected key=value, as in training.epochs=20.")
         _assign(data, key.split("."), _scalar(text, override), override)
     return data
+
+
+def dump_experiment(experiment: Experiment) -> str:
+    """Return the experiment as YAML, every default written out."""
+    return yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
 
 
 def _scalar(text: str, override: str) -> Any:

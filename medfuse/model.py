@@ -5,6 +5,7 @@ This file is copied into every bundle, so it imports torch alone. All parts are 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -163,3 +164,32 @@ class DecisionClassifier(_Classifier):
         shares: Tensor | None
         _, shares = self.combine(self.decisions(features), self._mask(features, mask))
         return shares
+
+
+class ClassifierEnsemble(nn.Module):
+    """Log of the mean probability of several classifiers, each trained on other cases.
+
+    Args:
+        members: `FeatureClassifier` or `DecisionClassifier`, all of the same sources.
+    """
+
+    def __init__(self, members: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    def forward(self, features: Sequence[Tensor], mask: Tensor | None = None) -> Tensor:
+        """Return log-probabilities ``(N, K)``."""
+        logits = torch.stack([member(features, mask) for member in self.members])
+        return logits.log_softmax(-1).logsumexp(0) - math.log(len(self.members))
+
+    def standardized(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """Return the features of each source, standardized as for the first member."""
+        standardized: list[Tensor] = self.members[0].standardized(features)
+        return standardized
+
+    def shares(self, features: Sequence[Tensor], mask: Tensor | None = None) -> Tensor | None:
+        """Return how much each source counts for each case, ``(N, S)``, or ``None``."""
+        shares = [member.shares(features, mask) for member in self.members]
+        if any(share is None for share in shares):
+            return None
+        return torch.stack(shares).mean(0)

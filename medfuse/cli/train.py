@@ -1,0 +1,133 @@
+"""``medfuse train``: from a configuration, or from images and sources, to a run folder."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+SUMMARY = "train a fused classifier and write its bundle"
+
+_EPILOG = """\
+examples:
+  medfuse train experiment.yaml --out runs/first
+  medfuse train images/ --source mini:NAME --source timm:resnet18.a1_in1k --out runs/second
+  medfuse train experiment.yaml --out runs/third --set training.epochs=20 --set seed=1
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's options."""
+    parser.epilog = _EPILOG
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("what", metavar="CONFIG|COHORT", help="a YAML file, or labelled images")
+    parser.add_argument("--out", required=True, metavar="RUN", help="the run folder")
+    parser.add_argument(
+        "--source",
+        action="append",
+        default=[],
+        metavar="S",
+        help="plugin:name.weights, plugin:name@FILE, or a YAML mapping {use: ..., cut: ...}; "
+        "repeat for several",
+    )
+    parser.add_argument("--fusion", metavar="F", help="name, or {use: name, option: value}")
+    parser.add_argument("--head", metavar="H", help="name, or {use: name, option: value}")
+    parser.add_argument("--modality", choices=("XR", "CT", "MR", "other"), help="of the images")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="change one setting"
+    )
+    parser.add_argument("--fresh", action="store_true", help="replace an earlier run in RUN")
+    parser.add_argument("--download", action="store_true", help="allow weights to be fetched")
+    parser.add_argument("--json", action="store_true", help="print metrics.json to stdout")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train and print where the results are."""
+    experiment = _experiment(arguments)
+    from medfuse.workflows.train import train
+
+    outcome = train(
+        experiment,
+        arguments.out,
+        fresh=arguments.fresh,
+        download=arguments.download,
+        progress=not arguments.quiet,
+    )
+    if arguments.json:
+        print(json.dumps(outcome.metrics, indent=2))
+        return 0
+    for line in summary_lines(outcome):
+        print(line)
+    return 0
+
+
+def summary_lines(outcome: Any) -> list[str]:
+    """Return what a person wants to see of a finished run."""
+    lines = []
+    test, comparison = outcome.metrics["test"], outcome.metrics["comparison"]
+    if test is not None:
+        names = {"accuracy": "accuracy", "auroc_macro": "AUROC"}
+        shown = [f"{title} {_estimate(test['overall'][key])}" for key, title in names.items()]
+        lines.append(f"test     {', '.join(shown)} ({test['cases']} cases)")
+    if comparison is not None:
+        lines.append(f"verdict  {comparison['verdict']}")
+    return [*lines, f"report   {outcome.report}", f"bundle   {outcome.bundle}"]
+
+
+def _estimate(entry: dict[str, Any]) -> str:
+    if entry["value"] is None:
+        return f"undefined ({entry['reason']})"
+    if entry["low"] is None:
+        return f"{entry['value']:.3f}"
+    return f"{entry['value']:.3f} [{entry['low']:.3f}, {entry['high']:.3f}]"
+
+
+def _experiment(arguments: argparse.Namespace) -> Any:
+    from medfuse.config import load_experiment, parse_experiment, with_overrides
+    from medfuse.errors import ConfigError
+
+    given = {
+        "--source": bool(arguments.source),
+        "--fusion": bool(arguments.fusion),
+        "--head": bool(arguments.head),
+        "--modality": bool(arguments.modality),
+    }
+    if Path(arguments.what).suffix.lower() in (".yaml", ".yml"):
+        extra = [name for name, is_given in given.items() if is_given]
+        if extra:
+            raise ConfigError(
+                f"{arguments.what}: {extra[0]} is for training on images without a "
+                "configuration. Write it into the file, or use --set."
+            )
+        return load_experiment(arguments.what, arguments.set)
+    if not arguments.source:
+        raise ConfigError(
+            f"{arguments.what}: no source is named. Add --source, for example --source "
+            "mini:NAME ('medfuse sources list' shows all), or give a YAML file."
+        )
+    data: dict[str, Any] = {
+        "cohort": {"path": arguments.what},
+        "sources": [_component(text, "--source") for text in arguments.source],
+    }
+    for key, text in (("fusion", arguments.fusion), ("head", arguments.head)):
+        if text:
+            data[key] = _component(text, f"--{key}")
+    if arguments.modality:
+        data["inputs"] = {"image": {"modality": arguments.modality}}
+    return parse_experiment(with_overrides(data, arguments.set), "command line")
+
+
+def _component(text: str, option: str) -> dict[str, Any]:
+    """Return a mapping with ``use`` from a bare name or a YAML mapping."""
+    import yaml
+
+    from medfuse.errors import ConfigError
+
+    if not text.lstrip().startswith("{"):
+        return {"use": text}
+    try:
+        mapping = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{option} {text}: not a valid YAML mapping.") from error
+    return dict(mapping)

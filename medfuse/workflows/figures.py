@@ -1,0 +1,124 @@
+"""The pictures of a run: written as PNG, and embedded in its report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medfuse import plots
+from medfuse.data import Cohort
+from medfuse.evaluation import (
+    EvaluationSettings,
+    Predictions,
+    precision_recall_curves,
+    roc_curves,
+)
+from medfuse.report import Figure, embed_figure
+from medfuse.training import TrainingResult
+from medfuse.workflows.prepare import PreparedCohort
+
+_SAMPLES = 6
+
+
+class Gallery:
+    """Draws figures, keeps each as a file and as part of the page.
+
+    Args:
+        folder: for the PNG files.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.figures: list[Figure] = []
+
+    def add(self, name: str, drawing: Any, caption: str) -> None:
+        """Write ``name.png`` and remember the figure for the page."""
+        plots.save_figure(drawing, self.folder / f"{name}.png")
+        self.figures.append(embed_figure(drawing, caption))
+
+
+@dataclass(frozen=True)
+class TestPart:
+    """What the test cases show.
+
+    Attributes:
+        predictions: labels and probabilities.
+        metrics: of these predictions.
+        shares: ``(N, S)`` of these cases, or ``None``.
+        sources: names of the S sources.
+        settings: how the metrics were measured.
+    """
+
+    __test__ = False
+
+    predictions: Predictions
+    metrics: Mapping[str, Any]
+    shares: np.ndarray | None
+    sources: tuple[str, ...]
+    settings: EvaluationSettings
+
+
+def draw_cohort(gallery: Gallery, prepared: PreparedCohort) -> None:
+    """Add the class counts and a few images per class."""
+    cohort = prepared.cohort
+    counts = plots.class_counts(cohort.counts(), cohort.classes)
+    gallery.add("class_counts", counts, "Cases by class and part of the split.")
+    grid = plots.sample_grid(_samples(cohort, prepared))
+    gallery.add("samples", grid, "Training images as the networks receive them.")
+
+
+def draw_training(gallery: Gallery, results: Sequence[TrainingResult]) -> None:
+    """Add the training history; of an ensemble, that of its first member."""
+    result = results[0]
+    names = {
+        "train_loss": "training_loss",
+        "train_accuracy": "training_accuracy",
+        "validation_loss": "validation_loss",
+        "validation_accuracy": "validation_accuracy",
+    }
+    history = {
+        name: [record.get(key) for record in result.history]
+        for name, key in names.items()
+        if key in result.history[0]
+    }
+    drawing = plots.training_history(history, result.best_epoch)
+    which = f" of the first of {len(results)} members" if len(results) > 1 else ""
+    gallery.add("training_history", drawing, f"Loss and accuracy by epoch{which}.")
+
+
+def draw_test(gallery: Gallery, part: TestPart) -> None:
+    """Add everything that the test cases show."""
+    predictions, metrics = part.predictions, part.metrics
+    classes = predictions.classes
+    matrix = plots.confusion_matrix(metrics["confusion_matrix"], classes)
+    gallery.add("confusion_matrix", matrix, "Test cases: true class by predicted class.")
+    roc = plots.roc(roc_curves(predictions, part.settings), _areas(metrics, "auroc"))
+    gallery.add("roc", roc, "Receiver operating characteristic, each class against the rest.")
+    recall = precision_recall_curves(predictions, part.settings)
+    drawing = plots.precision_recall(recall, _areas(metrics, "auprc"))
+    gallery.add("precision_recall", drawing, "Precision over recall, each class against the rest.")
+    reliability = plots.reliability_diagram(metrics["reliability"], metrics["overall"].get("ece"))
+    gallery.add("reliability", reliability, "How often a confidence is right.")
+    scores = plots.score_histogram(predictions.probabilities, predictions.labels, classes)
+    gallery.add("scores", scores, "Predicted probability in the class and in the others.")
+    if part.shares is not None:
+        shares = plots.source_shares(part.shares, predictions.labels, part.sources, classes)
+        gallery.add("source_shares", shares, "How much each source counts, by true class.")
+
+
+def _areas(metrics: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return {label: entry[name] for label, entry in metrics["per_class"].items()}
+
+
+def _samples(cohort: Cohort, prepared: PreparedCohort) -> dict[str, list[np.ndarray]]:
+    """Return the first few training images of every class."""
+    samples: dict[str, list[np.ndarray]] = {name: [] for name in cohort.classes}
+    for case in cohort.part("train"):
+        row = samples[cohort.classes[case.label]] if case.label is not None else None
+        if row is not None and len(row) < _SAMPLES:
+            row.append(prepared.images.take(prepared.reference(case)))
+    return {name: images for name, images in samples.items() if images}

@@ -1,0 +1,259 @@
+"""From features and labels to a trained, calibrated classifier and its outputs for every case."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from scipy.special import softmax
+from torch import nn
+
+from medfuse.backbones.stages import trainable_paths
+from medfuse.config import ComponentConfig, Experiment
+from medfuse.data import Role
+from medfuse.errors import CohortError
+from medfuse.model import FusedNetwork
+from medfuse.registry import Registry
+from medfuse.training import (
+    BuiltClassifier,
+    Run,
+    TrainingData,
+    TrainingResult,
+    Unfreeze,
+    build_classifier,
+    fit,
+    fit_temperature,
+    predict_logits,
+    predict_shares,
+)
+from medfuse.training.classifier import check_training
+from medfuse.training.members import fit_members, most_members
+from medfuse.workflows.extract import ExtractedFeatures, ViewMaker
+from medfuse.workflows.prepare import PreparedCohort
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LearnedModel:
+    """A trained model and what it says of every case of the cohort.
+
+    Attributes:
+        classifier: how it was built, and how it is rebuilt in a bundle.
+        network: the whole network, from the canonical image to calibrated logits.
+        members: classifiers that are averaged.
+        results: history of each member's training.
+        calibrated_on: the cases that gave the temperature, in words.
+        probabilities: ``(cases, K)``, calibrated, float64.
+        shares: ``(cases, S)`` how much each source counted, or ``None``.
+    """
+
+    classifier: BuiltClassifier
+    members: int
+    network: FusedNetwork
+    results: tuple[TrainingResult, ...]
+    calibrated_on: str
+    probabilities: np.ndarray
+    shares: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class LearningTask:
+    """All that training reads.
+
+    Attributes:
+        experiment: the configuration.
+        registry: knows fusions, heads and the plugins' handlers.
+        prepared: cases and labels.
+        features: of all sources.
+    """
+
+    experiment: Experiment
+    registry: Registry
+    prepared: PreparedCohort
+    features: ExtractedFeatures
+
+
+def learn(
+    task: LearningTask, fusion: ComponentConfig, chosen: Sequence[int], folder: Path | None
+) -> LearnedModel:
+    """Return a classifier of the ``chosen`` sources, trained on the cohort's training part.
+
+    Args:
+        task: what to learn from.
+        fusion: its name and options.
+        chosen: indices of the sources.
+        folder: checkpoints and TensorBoard events; ``None`` keeps none.
+
+    Raises:
+        TrainingError: training cannot start, continue or converge.
+    """
+    sources = [task.features.sources[i] for i in chosen]
+    classes = task.prepared.cohort.classes
+    widths = [source.feature_dim for source in sources]
+    built = build_classifier(fusion, task.experiment.head, task.registry, widths, len(classes))
+    check_training(built.head, task.experiment.training)
+    data, run = _all_cases(task, chosen), _run(task, chosen, folder)
+    modules = [_own_module(task, index) for index in chosen]
+    members = member_count(task, data)
+    if members > 1:
+        fitted = _fit_ensemble(task, built, data, run, members)
+    else:
+        fitted = _fit_one(task, FusedNetwork(modules, built.fresh(run.seed)), data, run)
+    network = FusedNetwork(modules, fitted.classifier).eval()
+    network.temperature.fill_(fitted.temperature)
+    final = _with_live_sources(data, run)
+    learns = any(x is None for x in final.features)
+    model: nn.Module = network if learns else network.classifier
+    logits = predict_logits(model, final).astype(np.float64)
+    return LearnedModel(
+        classifier=built,
+        members=members,
+        network=network,
+        results=fitted.results,
+        calibrated_on=fitted.calibrated_on,
+        probabilities=softmax(logits / fitted.temperature, axis=1),
+        shares=predict_shares(model, final),
+    )
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    classifier: nn.Module
+    results: tuple[TrainingResult, ...]
+    temperature: float
+    calibrated_on: str
+
+
+def member_count(task: LearningTask, data: TrainingData) -> int:
+    """Return how many members the ensemble gets: fewer for tiny cohorts, 1 if a source learns."""
+    wanted = task.experiment.training.members
+    sources = task.experiment.sources
+    if any(s.train != "frozen" or s.unfreeze for s in sources):
+        return 1
+    possible = most_members(data.select(_rows(task, "train", "validation")))
+    if wanted > possible:
+        _log.warning(
+            "training.members is %d, but a class has only %d patients to train on; using %d",
+            wanted, possible, possible,
+        )  # fmt: skip
+    return min(wanted, possible)
+
+
+def _fit_ensemble(
+    task: LearningTask, built: BuiltClassifier, data: TrainingData, run: Run, members: int
+) -> _Fitted:
+    rows = _rows(task, "train", "validation")
+    modules = [built.fresh(run.seed + number) for number in range(members)]
+    ensemble = fit_members(modules, data.select(rows), task.experiment.training, run)
+    calibration = _rows(task, "calibration")
+    if len(calibration):
+        logits = predict_logits(ensemble.classifier, data.select(calibration))
+        temperature, used = _temperature(task, logits, calibration), "calibration part"
+    else:
+        temperature, used = _temperature(task, ensemble.held_out_logits, rows), "held-out folds"
+    return _Fitted(ensemble.classifier, ensemble.results, temperature, used)
+
+
+def _fit_one(task: LearningTask, network: FusedNetwork, data: TrainingData, run: Run) -> _Fitted:
+    validation, calibration = _rows(task, "validation"), _rows(task, "calibration")
+    learns = any(x is None for x in data.features) or bool(run.unfreeze)
+    result = fit(
+        network if learns else network.classifier,
+        data.select(_rows(task, "train")),
+        data.select(validation) if len(validation) else None,
+        task.experiment.training,
+        run,
+    )
+    rows = calibration if len(calibration) else validation
+    used = "calibration part" if len(calibration) else "validation part"
+    if not len(rows):
+        return _Fitted(network.classifier, (result,), 1.0, "nothing")
+    final = _with_live_sources(data, run).select(rows)
+    live = any(x is None for x in final.features)
+    logits = predict_logits(network if live else network.classifier, final)
+    return _Fitted(network.classifier, (result,), _temperature(task, logits, rows), used)
+
+
+def _all_cases(task: LearningTask, chosen: Sequence[int]) -> TrainingData:
+    """Return every case of the cohort as training data; an unknown label counts as class 0."""
+    prepared, experiment = task.prepared, task.experiment
+    cases = prepared.cohort.cases
+    maker = ViewMaker(experiment, prepared.input.modality)
+
+    def load_view(row: int, view: int) -> torch.Tensor:
+        case = cases[row]
+        pixels = torch.from_numpy(prepared.images.take(prepared.reference(case)))
+        return maker(pixels, prepared.facts[case.case_id].digest, view)
+
+    return TrainingData.of(
+        [task.features.values[i] for i in chosen],
+        [case.label or 0 for case in cases],
+        task.features.views,
+        [case.patient_id for case in cases],
+        load_view,
+    )
+
+
+def _rows(task: LearningTask, *roles: Role) -> np.ndarray:
+    """Return the positions of the labeled cases of some parts."""
+    cases = task.prepared.cohort.cases
+    rows = [i for i, case in enumerate(cases) if case.role in roles and case.label is not None]
+    if "train" in roles and not rows:
+        raise CohortError("the training part has no labeled case.")
+    return np.array(rows, dtype=np.int64)
+
+
+def _run(task: LearningTask, chosen: Sequence[int], folder: Path | None) -> Run:
+    experiment = task.experiment
+    return Run(
+        folder=folder,
+        configuration=experiment.model_dump(mode="json", exclude={"bank"}),
+        classes=task.prepared.cohort.classes,
+        seed=experiment.seed,
+        unfreeze=tuple(_unfreezing(task, chosen)),
+        attach_handlers=task.registry.attach_handlers,
+        progress=True,
+    )
+
+
+def _unfreezing(task: LearningTask, chosen: Sequence[int]) -> list[Unfreeze]:
+    changes = []
+    for position, index in enumerate(chosen):
+        later = task.experiment.sources[index].unfreeze
+        if later is not None:
+            paths = trainable_paths(task.features.sources[index].spec, later.train)
+            changes.append(Unfreeze(position, later.after, paths, later.lr_scale))
+    return changes
+
+
+def _own_module(task: LearningTask, index: int) -> nn.Module:
+    """Return a source's module; a copy of its own if it will learn."""
+    config, source = task.experiment.sources[index], task.features.sources[index]
+    if config.train == "frozen" and config.unfreeze is None:
+        return source.module
+    module: Any = copy.deepcopy(source.module)
+    if config.train != "frozen":
+        module.set_trainable(trainable_paths(source.spec, config.train))
+    return cast("nn.Module", module)
+
+
+def _with_live_sources(data: TrainingData, run: Run) -> TrainingData:
+    """Return the data without banked features of sources that changed while training."""
+    changed = {change.source for change in run.unfreeze}
+    values = tuple(None if i in changed else x for i, x in enumerate(data.features))
+    return replace(data, features=values)
+
+
+def _temperature(task: LearningTask, logits: np.ndarray, rows: np.ndarray) -> float:
+    """Return the temperature that fits the labels of the cases at ``rows``."""
+    if task.experiment.evaluation.calibrate == "none":
+        return 1.0
+    labels = [case.label for case in task.prepared.cohort.cases]
+    return fit_temperature(logits, np.array([labels[row] for row in rows], dtype=np.int64))

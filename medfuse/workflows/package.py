@@ -1,0 +1,150 @@
+"""From a trained model to its bundle, checked against the probabilities that were reported."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medfuse.bundle import BundleRequest, InputSpec, Provenance, SourceRecord
+from medfuse.bundle.write import write_bundle
+from medfuse.data import split_digest
+from medfuse.errors import BundleError
+from medfuse.preprocessing import augmentation_config
+from medfuse.serving.predict import load_bundle
+from medfuse.workflows.extract import ViewMaker
+from medfuse.workflows.learn import LearnedModel, LearningTask
+
+_log = logging.getLogger(__name__)
+_TOLERANCE = 1e-4
+_CHECKED = 8
+
+
+def write_run_bundle(
+    task: LearningTask, model: LearnedModel, metrics: Mapping[str, Any], folder: Path
+) -> tuple[Path, float]:
+    """Write the bundle of a run into ``folder``.
+
+    Returns:
+        its path, and the largest difference between its own predictions for a few cases and the
+        reported probabilities.
+
+    Raises:
+        BundleError: the bundle cannot be written, or it predicts something else.
+    """
+    path = write_bundle(_request(task, model, metrics), folder)
+    difference = _check(task, model, path)
+    _log.info("bundle %s: same probabilities to %.1e", path, difference)
+    return path, difference
+
+
+def _request(task: LearningTask, model: LearnedModel, metrics: Mapping[str, Any]) -> BundleRequest:
+    prepared, sources = task.prepared, task.features.sources
+    maker = ViewMaker(task.experiment, prepared.input.modality)
+    size = tuple(prepared.input.size)
+    modules = [m for s in sources for m in s.vendored]
+    requires = [r for s in sources for r in s.requires]
+    return BundleRequest(
+        name=task.experiment.name,
+        network=model.network,
+        network_node=_network_node(task, model),
+        graph_only=tuple(_graph_only(task, model)),
+        vendored=_unique(
+            [*model.classifier.vendored, *modules, *prepared.preprocessing.vendored_modules]
+        ),
+        requires=_unique([*model.classifier.requires, *requires, "pillow", "tifffile"]),
+        preprocessing_nodes=tuple(prepared.preprocessing.monai_config()),
+        augmentation_nodes=tuple(augmentation_config(maker.recipe, size)),
+        input=InputSpec(
+            channels=prepared.input.channels, size=size, modality=prepared.input.modality
+        ),
+        classes=prepared.cohort.classes,
+        provenance=Provenance(
+            sources=tuple(_record(source.label, source.card) for source in sources),
+            split_digest=split_digest(prepared.cohort),
+            details=_details(task, model),
+        ),
+        metrics=metrics,
+        data=_data(task),
+    )
+
+
+def _network_node(task: LearningTask, model: LearnedModel) -> dict[str, Any] | None:
+    nodes = [source.node for source in task.features.sources]
+    node = model.classifier.node
+    if node is None or None in nodes:
+        return None
+    if model.members > 1:
+        members = [node] * model.members
+        node = {"_target_": "scripts.model.ClassifierEnsemble", "members": members}
+    return {
+        "_target_": "scripts.model.FusedNetwork",
+        "sources": nodes,
+        "classifier": node,
+    }
+
+
+def _graph_only(task: LearningTask, model: LearnedModel) -> list[str]:
+    reasons = [f"source {s.label}" for s in task.features.sources if s.node is None]
+    if model.classifier.node is None:
+        reasons.append(
+            f"fusion {model.classifier.fusion.name} or head {model.classifier.head.name}"
+        )
+    return [f"{part} has no export recipe" for part in reasons]
+
+
+def _record(label: str, card: Mapping[str, Any]) -> SourceRecord:
+    packages = card.get("providers") or {}
+    package, version = next(iter(packages.items()), ("", ""))
+    return SourceRecord(
+        label=label,
+        license=card["license"],
+        digest=card["sha256"] or card["state_digest"],
+        package=package,
+        version=version,
+        domain=card["domain"],
+        training_data=tuple(card["training_data"]),
+        citation=card["citation"],
+    )
+
+
+def _details(task: LearningTask, model: LearnedModel) -> dict[str, Any]:
+    return {
+        "configuration_digest": task.experiment.digest(),
+        "fusion": {"name": model.classifier.fusion.name, **model.classifier.fusion_options},
+        "head": {"name": model.classifier.head.name, **model.classifier.head_options},
+        "members": model.members,
+        "temperature": float(model.network.temperature),
+        "calibrated_on": model.calibrated_on,
+        "leaks": task.prepared.leaks.summary(),
+    }
+
+
+def _data(task: LearningTask) -> str:
+    counts = task.prepared.cohort.counts()
+    parts = ", ".join(f"{sum(row.values())} for {role}" for role, row in counts.items())
+    return f"{len(task.prepared.cohort.cases)} labeled cases: {parts}."
+
+
+def _check(task: LearningTask, model: LearnedModel, path: Path) -> float:
+    """Return the largest difference between the bundle's probabilities and the run's."""
+    cases = task.prepared.cohort.cases
+    parts = [[i for i, c in enumerate(cases) if c.role == role] for role in ("test", "train")]
+    rows = next(part for part in parts if part)[:_CHECKED]
+    predictor = load_bundle(path)
+    found = predictor.predict([task.prepared.reference(cases[i]) for i in rows])
+    values = np.array([[p.probabilities[c] for c in predictor.classes] for p in found])
+    difference = float(np.abs(values - model.probabilities[rows]).max())
+    if not difference < _TOLERANCE:
+        raise BundleError(
+            f"{path}: predicts other probabilities than training reported (up to "
+            f"{difference:.1e}, expected below {_TOLERANCE:.0e}). Please report this."
+        )
+    return difference
+
+
+def _unique(items: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(items))

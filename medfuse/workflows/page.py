@@ -1,0 +1,160 @@
+"""What the report of a run says, from what the run knows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from medfuse.data import split_digest, tally
+from medfuse.report import (
+    Figure,
+    ReportContent,
+    Table,
+    WorstError,
+    class_table,
+    comparison_table,
+    embed_image,
+    group_table,
+    operating_point_table,
+    overall_table,
+    worst_errors,
+)
+from medfuse.report.metric_tables import estimate_text
+from medfuse.workflows.figures import TestPart
+from medfuse.workflows.learn import LearnedModel, LearningTask
+from medfuse.workflows.measure import test_rows
+
+_HEADLINE = {"accuracy": "accuracy", "auroc_macro": "AUROC", "ece": "calibration error"}
+_PACKAGES = ("medfuse", "monai", "torch", "timm", "numpy")
+_WORST = 12
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """Everything the page tells of.
+
+    Attributes:
+        task: configuration, cohort and sources.
+        model: the trained, fused model.
+        part: what the test cases show; ``None`` without labeled test cases.
+        comparison: with each single source; ``None`` where there is none.
+    """
+
+    task: LearningTask
+    model: LearnedModel
+    part: TestPart | None
+    comparison: Mapping[str, Any] | None
+
+
+def run_page(facts: RunFacts, figures: Sequence[Figure], created: str) -> ReportContent:
+    """Return the content of a run's report."""
+    experiment, prepared = facts.task.experiment, facts.task.prepared
+    metrics = facts.part.metrics if facts.part else None
+    return ReportContent(
+        name=experiment.name,
+        verdict=facts.comparison["verdict"] if facts.comparison else "",
+        headline=_headline(metrics) if metrics else {},
+        warnings=_warnings(facts),
+        cohort=(_split_table(facts),),
+        sources=_source_table(facts),
+        settings=_settings(facts),
+        metrics=_metric_tables(metrics) if metrics else (),
+        comparison=comparison_table(facts.comparison) if facts.comparison else None,
+        figures=figures,
+        worst_errors=_worst(facts) if facts.part else (),
+        events=tally(prepared.cohort.events),
+        versions={
+            **{name: version(name) for name in _PACKAGES},
+            "configuration": experiment.digest()[:16],
+            "split": split_digest(prepared.cohort)[:16],
+        },
+        created=created,
+    )
+
+
+def _headline(metrics: Mapping[str, Any]) -> dict[str, str]:
+    overall = metrics["overall"]
+    return {title: estimate_text(overall[key]) for key, title in _HEADLINE.items()}
+
+
+def _warnings(facts: RunFacts) -> list[str]:
+    warnings = []
+    if facts.part is None:
+        warnings.append("There is no labeled test case: nothing was measured.")
+    warnings.extend(
+        f"The input contract of {source.label} is unknown; its architecture's was assumed."
+        for source in facts.task.features.sources
+        if source.card.get("contract_assumed")
+    )
+    dropped = facts.task.prepared.leaks.summary()["dropped"]
+    if dropped:
+        warnings.append(f"{dropped} training cases were dropped: they are also elsewhere.")
+    return warnings
+
+
+def _split_table(facts: RunFacts) -> Table:
+    cohort = facts.task.prepared.cohort
+    rows = [
+        [role, *(str(row.get(name, 0)) for name in cohort.classes), str(sum(row.values()))]
+        for role, row in cohort.counts().items()
+    ]
+    return Table(
+        header=["part", *cohort.classes, "all"], rows=rows, caption="Cases by part and class."
+    )
+
+
+def _source_table(facts: RunFacts) -> Table:
+    rows = [
+        [s.label, s.card["domain"], s.card["license"], str(s.feature_dim)]
+        for s in facts.task.features.sources
+    ]
+    return Table(header=["source", "trained on", "license", "features"], rows=rows)
+
+
+def _settings(facts: RunFacts) -> dict[str, str]:
+    model, experiment = facts.model, facts.task.experiment
+    training = experiment.training
+    return {
+        "fusion": _component(model.classifier.fusion.name, model.classifier.fusion_options),
+        "head": _component(model.classifier.head.name, model.classifier.head_options),
+        "members averaged": str(model.members),
+        "epochs": ", ".join(f"{r.best_epoch} of {len(r.history)}" for r in model.results),
+        "optimizer": f"{training.optimizer}, learning rate {training.lr:g}, {training.schedule}",
+        "image": _image(facts),
+        "temperature": f"{float(model.network.temperature):.3f}, from {model.calibrated_on}",
+        "seed": str(experiment.seed),
+    }
+
+
+def _image(facts: RunFacts) -> str:
+    config = facts.task.prepared.input
+    size = " x ".join(map(str, config.size))
+    return f"{config.modality}, {config.channels} x {size}, {config.intensity}, {config.fit}"
+
+
+def _component(name: str, options: Mapping[str, Any]) -> str:
+    shown = ", ".join(f"{key} {value}" for key, value in options.items())
+    return f"{name} ({shown})" if shown else name
+
+
+def _metric_tables(metrics: Mapping[str, Any]) -> tuple[Table, ...]:
+    groups = (group_table(metrics, column) for column in metrics["groups"])
+    return (overall_table(metrics), class_table(metrics), operating_point_table(metrics), *groups)
+
+
+def _worst(facts: RunFacts) -> list[WorstError]:
+    assert facts.part is not None
+    prepared, predictions = facts.task.prepared, facts.part.predictions
+    cases = [prepared.cohort.cases[i] for i in test_rows(prepared.cohort)]
+    wrong = np.flatnonzero(predictions.predicted != predictions.labels)
+    confidence = predictions.probabilities[wrong].max(1)
+    shown = [cases[wrong[i]] for i in np.argsort(-confidence, kind="stable")[:_WORST]]
+    thumbnails = {
+        case.case_id: embed_image(prepared.images.take(prepared.reference(case))) for case in shown
+    }
+    ids = [case.case_id for case in cases]
+    return worst_errors(predictions, ids, _WORST, thumbnails)

@@ -1,0 +1,215 @@
+"""Train: a configuration -> a run folder with metrics, report and bundle."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from medfuse.config import ComponentConfig, Experiment, load_experiment, parse_experiment
+from medfuse.data import split_digest, tally, write_cohort
+from medfuse.evaluation import Predictions, write_predictions
+from medfuse.features.bank import FeatureBank
+from medfuse.registry import load_registry
+from medfuse.report import write_report
+from medfuse.storage import write_json
+from medfuse.workflows import measure
+from medfuse.workflows.extract import ExtractedFeatures, extract, load_sources
+from medfuse.workflows.figures import Gallery, TestPart, draw_cohort, draw_test, draw_training
+from medfuse.workflows.learn import LearnedModel, LearningTask, learn
+from medfuse.workflows.package import write_run_bundle
+from medfuse.workflows.page import RunFacts, run_page
+from medfuse.workflows.prepare import PreparedCohort, prepare_cohort
+from medfuse.workflows.run_folder import RunFolder, claim_run_folder
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainingOutcome:
+    """What a run produced.
+
+    Attributes:
+        folder: the run folder.
+        bundle: the MONAI bundle inside it.
+        report: the HTML page inside it.
+        metrics: the content of ``metrics.json``.
+    """
+
+    folder: Path
+    bundle: Path
+    report: Path
+    metrics: Mapping[str, Any]
+
+
+def train(
+    experiment: Experiment | Mapping[str, Any] | Path | str,
+    out: Path | str,
+    *,
+    fresh: bool = False,
+    download: bool = False,
+    progress: bool = True,
+) -> TrainingOutcome:
+    """Train a fused classifier, measure it on the test part and write its bundle.
+
+    A run that was interrupted goes on where it was; a finished one returns at once.
+
+    Args:
+        experiment: a configuration, its plain data, or the path of its YAML file.
+        out: the run folder.
+        fresh: replace an earlier run in ``out``.
+        download: allow weights to be fetched.
+        progress: show bars on stderr where that is a terminal.
+
+    Raises:
+        MedfuseError: anything that a user can mend; the text says how.
+    """
+    config = _as_experiment(experiment)
+    with claim_run_folder(out, config, fresh=fresh) as folder:
+        if folder.finished:
+            _log.info("%s: this run is complete; use --fresh to train again", folder.path)
+            return _outcome(folder)
+        return _run(config, folder, download=download, progress=progress)
+
+
+def _as_experiment(experiment: Experiment | Mapping[str, Any] | Path | str) -> Experiment:
+    if isinstance(experiment, Experiment):
+        return experiment
+    if isinstance(experiment, Mapping):
+        return parse_experiment(experiment)
+    return load_experiment(experiment)
+
+
+def _run(
+    experiment: Experiment, folder: RunFolder, *, download: bool, progress: bool
+) -> TrainingOutcome:
+    started = time.monotonic()
+    registry = load_registry()
+    bank = FeatureBank(experiment.bank.path, experiment.bank.budget_gb)
+    prepared = prepare_cohort(experiment, bank, progress=progress)
+    _write_cohort(prepared, experiment, folder)
+    sources = load_sources(experiment, registry, prepared, download=download)
+    features = extract(experiment, prepared, sources, bank, progress=progress)
+    task = LearningTask(experiment, registry, prepared, features)
+    everything = range(len(sources))
+    fused = learn(task, experiment.fusion, everything, folder.path)
+    _log.info("training took %.0f s in all", time.monotonic() - started)
+    singles = _singles(task, folder)
+    _write_results(task, fused, singles, folder)
+    return _outcome(folder)
+
+
+def _write_cohort(prepared: PreparedCohort, experiment: Experiment, folder: RunFolder) -> None:
+    header = {"seed": experiment.cohort.split.seed, "task": "multiclass"}
+    digests = {case_id: fact.pixel_digest for case_id, fact in prepared.facts.items()}
+    write_cohort(prepared.cohort, folder.path / "cohort.csv", header, digests)
+
+
+def _singles(task: LearningTask, folder: RunFolder) -> dict[str, LearnedModel]:
+    """Return a model of each source alone, with the same head and the same split."""
+    sources = task.features.sources
+    if not task.experiment.evaluation.baselines or len(sources) < 2:
+        return {}
+    alone = ComponentConfig(use="concat")
+    return {
+        source.label: learn(task, alone, [i], folder.path / "single" / str(i))
+        for i, source in enumerate(sources)
+    }
+
+
+def _write_results(
+    task: LearningTask,
+    fused: LearnedModel,
+    singles: Mapping[str, LearnedModel],
+    folder: RunFolder,
+) -> None:
+    cohort = task.prepared.cohort
+    labels = [source.label for source in task.features.sources]
+    rows = measure.prediction_rows(cohort, fused.probabilities, fused.shares, labels)
+    write_predictions(folder.path / "predictions.csv", rows, cohort.classes)
+    part, comparison = _test_part(task, fused, singles)
+    gallery = Gallery(folder.plots)
+    draw_cohort(gallery, task.prepared)
+    draw_training(gallery, fused.results)
+    if part is not None:
+        draw_test(gallery, part)
+    overall = part.metrics["overall"] if part else {}
+    bundle, difference = write_run_bundle(task, fused, overall, folder.path / "bundle")
+    facts = RunFacts(task, fused, part, comparison)
+    metrics = {
+        "test": None if part is None else part.metrics,
+        "comparison": comparison,
+        "training": _training_facts(fused),
+        "features": _feature_facts(task.features),
+        "leaks": task.prepared.leaks.summary(),
+        "events": tally(cohort.events),
+        "bundle": {"path": str(bundle.relative_to(folder.path)), "difference": difference},
+        "configuration_digest": task.experiment.digest(),
+        "split_digest": split_digest(cohort),
+    }
+    page = run_page(facts, gallery.figures, created=date.today().isoformat())
+    write_report(page, folder.path / "report.html")
+    write_json(folder.path / "metrics.json", metrics)
+    folder.mark_finished(task.experiment.digest())
+
+
+def _test_part(
+    task: LearningTask, fused: LearnedModel, singles: Mapping[str, LearnedModel]
+) -> tuple[TestPart | None, dict[str, Any] | None]:
+    """Return what the test cases show, and the comparison with the single sources."""
+    cohort = task.prepared.cohort
+    rows = measure.test_rows(cohort)
+    if not len(rows):
+        _log.warning("no labeled test case: nothing is measured")
+        return None, None
+    cases = [cohort.cases[i] for i in rows]
+
+    def predictions(model: LearnedModel) -> Predictions:
+        return measure.predictions_of(cases, cohort.classes, model.probabilities[rows])
+
+    settings = measure.settings_of(task.experiment.evaluation, task.experiment.seed)
+    found = predictions(fused)
+    metrics = measure.measure(found, settings, task.registry)
+    alone = {name: predictions(model) for name, model in singles.items()}
+    part = TestPart(
+        predictions=found,
+        metrics=metrics,
+        shares=None if fused.shares is None else fused.shares[rows],
+        sources=tuple(source.label for source in task.features.sources),
+        settings=settings,
+    )
+    return part, measure.compare_with_singles(found, alone, settings)
+
+
+def _training_facts(model: LearnedModel) -> dict[str, Any]:
+    return {
+        "members": model.members,
+        "best_epochs": [result.best_epoch for result in model.results],
+        "epochs": [len(result.history) for result in model.results],
+        "temperature": float(model.network.temperature),
+        "calibrated_on": model.calibrated_on,
+    }
+
+
+def _feature_facts(features: ExtractedFeatures) -> dict[str, Any]:
+    """Return what decides the features; how many were banked differs between two runs."""
+    return {
+        "sources": {source.label: source.feature_dim for source in features.sources},
+        "views": int(features.views.max()),
+    }
+
+
+def _outcome(folder: RunFolder) -> TrainingOutcome:
+    file = folder.path / "metrics.json"
+    metrics = json.loads(file.read_text(encoding="utf-8"))
+    return TrainingOutcome(
+        folder=folder.path,
+        bundle=folder.path / metrics["bundle"]["path"],
+        report=folder.path / "report.html",
+        metrics=metrics,
+    )
