@@ -77,13 +77,13 @@ class OneBackbone:
     def __init__(self, one: BackboneSpec) -> None:
         self.one = one
 
-    def backbone(self, reference):
+    def backbone(self, _reference):
         return "labplugin", self.one
 
 
 @pytest.fixture(autouse=True)
 def _factory(monkeypatch):
-    monkeypatch.setattr("medfuse.backbones.build.load_factory", lambda spec: Net)
+    monkeypatch.setattr("medfuse.backbones.build.load_factory", lambda _spec: Net)
     assert callable(factories.load_factory)
 
 
@@ -178,7 +178,7 @@ def test_img_size_follows_the_input_size():
 
     one = spec(options=(Option(name="img_size", kind="list"),))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("medfuse.backbones.build.load_factory", lambda spec: Sized)
+        patch.setattr("medfuse.backbones.build.load_factory", lambda _spec: Sized)
         built = build("lab:net.random", one=one, input_size=(20, 20))
         assert built.identity["options"] == {"img_size": [20, 20]}
         given = build("lab:net.random", one=one, options={"img_size": [24, 24]})

@@ -85,6 +85,6 @@ def test_the_hub_is_asked_only_with_download(tmp_path, monkeypatch):
         return str(tmp_path / repository / file)
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", fetch)
-    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda repo, name: None)
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda _repo, _name: None)
     found = locate_weights(PLAIN, WeightsSpec(name="w", hub_id="timm/net"), download=True)
     assert found == tmp_path / "timm/net/model.safetensors"

@@ -100,7 +100,8 @@ class MonaiEfficientNet(nn.Module):
     def __init__(self, model: str, spatial_dims: int, in_channels: int, **options: Any) -> None:
         super().__init__()
         shape = {"spatial_dims": spatial_dims, "in_channels": in_channels, "num_classes": 1}
-        self.net = nets.EfficientNetBN(model, pretrained=False, **shape, **options)
+        builder: Any = nets.EfficientNetBN  # type: ignore[attr-defined]
+        self.net = builder(model, pretrained=False, **shape, **options)
         self.net.set_swish(memory_efficient=False)  # the other one cannot be traced
         del self.net._fc
 

@@ -6,6 +6,7 @@ import importlib
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import timm
@@ -25,20 +26,34 @@ pytestmark = pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
 WEIGHTS = Path(__file__).resolve().parents[3].parent / "shared" / "weights"
 TARGET = SourceTarget(channels=1, size=(64, 64))
 
-# name, options, input size, map width, pooled width, a place to cut at, its width
+
+class Network(NamedTuple):
+    """A model, and what is expected of it."""
+
+    name: str
+    options: dict
+    size: tuple[int, int]
+    width: int
+    pooled: int
+    cut: str
+    cut_width: int
+
+    def build(self, target=None, cut=None):
+        settings = {"options": self.options, "input_size": self.size, "cut": cut}
+        return build(f"timm:{self.name}.random", target or TARGET, **settings)
+
+
 NETWORKS = [
-    ("resnet10t", {}, (64, 64), 512, 512, "layer2", 128),
-    ("mobilenetv3_small_050", {}, (64, 64), 288, 1024, "blocks.3.0", 24),
-    ("swin_tiny_patch4_window7_224", {"window_size": 2}, (64, 64), 768, 768, "layers.1", 192),
-    ("vit_tiny_patch16_224", {}, (64, 96), 192, 192, "blocks.5", 192),
-    ("deit_tiny_distilled_patch16_224", {}, (64, 64), 192, 192, "blocks.5", 192),
-    ("convnext_atto", {}, (64, 64), 320, 320, "stages.1", 80),
+    Network("resnet10t", {}, (64, 64), 512, 512, "layer2", 128),
+    Network("mobilenetv3_small_050", {}, (64, 64), 288, 1024, "blocks.3.0", 24),
+    Network(
+        "swin_tiny_patch4_window7_224", {"window_size": 2}, (64, 64), 768, 768, "layers.1", 192
+    ),
+    Network("vit_tiny_patch16_224", {}, (64, 96), 192, 192, "blocks.5", 192),
+    Network("deit_tiny_distilled_patch16_224", {}, (64, 64), 192, 192, "blocks.5", 192),
+    Network("convnext_atto", {}, (64, 64), 320, 320, "stages.1", 80),
 ]
-each = pytest.mark.parametrize(
-    ("name", "options", "size", "width", "pooled", "cut", "cut_width"),
-    NETWORKS,
-    ids=[network[0] for network in NETWORKS],
-)
+each = pytest.mark.parametrize("network", NETWORKS, ids=[network.name for network in NETWORKS])
 
 
 class Timm:
@@ -53,27 +68,25 @@ def build(use, target=TARGET, **settings):
 
 
 @each
-def test_a_network_gives_map_vector_and_tokens(name, options, size, width, pooled, cut, cut_width):
-    settings = {"options": options, "input_size": size}
-    vector = build(f"timm:{name}.random", **settings)
-    tokens = build(f"timm:{name}.random", SourceTarget(3, (64, 64), tokens=True), **settings)
-    assert (vector.feature_dim, vector.tokens) == (pooled, 0)
-    assert (tokens.feature_dim, tokens.tokens) == (width, 16)
+def test_a_network_gives_map_vector_and_tokens(network):
+    vector = network.build()
+    tokens = network.build(SourceTarget(3, (64, 64), tokens=True))
+    assert (vector.feature_dim, vector.tokens) == (network.pooled, 0)
+    assert (tokens.feature_dim, tokens.tokens) == (network.width, 16)
 
 
 @each
-def test_a_cut_ends_at_the_stage(name, options, size, width, pooled, cut, cut_width):
-    built = build(f"timm:{name}.random", cut=cut, options=options, input_size=size)
-    assert built.feature_dim == cut_width
-    whole = build(f"timm:{name}.random", options=options, input_size=size)
-    assert len(built.module.state_dict()) < len(whole.module.state_dict())
+def test_a_cut_ends_at_the_stage(network):
+    short = network.build(cut=network.cut)
+    assert short.feature_dim == network.cut_width
+    assert len(short.module.state_dict()) < len(network.build().module.state_dict())
 
 
 @each
-def test_a_trace_gives_the_same(name, options, size, width, pooled, cut, cut_width):
+def test_a_trace_gives_the_same(network):
     image = torch.rand(2, 1, 64, 64)
-    for place in (None, cut):
-        module = build(f"timm:{name}.random", cut=place, options=options, input_size=size).module
+    for place in (None, network.cut):
+        module = network.build(cut=place).module
         with torch.no_grad():
             traced = torch.jit.trace(module, image)
             torch.testing.assert_close(traced(image), module(image))

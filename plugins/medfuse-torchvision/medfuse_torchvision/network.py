@@ -89,7 +89,8 @@ def _drop_last_layer(net: nn.Module) -> str:
     if isinstance(net, models.SqueezeNet):
         net.classifier = nn.Identity()
         return "classifier"
-    path = [name for name, module in net.named_modules() if isinstance(module, nn.Linear)][-1]
+    linear = [name for name, module in net.named_modules() if isinstance(module, nn.Linear)]
+    path: str = linear[-1]
     parent, _, name = path.rpartition(".")
     setattr(net.get_submodule(parent), name, nn.Identity())
     return path
