@@ -52,7 +52,8 @@ class WeightsSpec:
         path: ``package:file`` inside an installed package, or a file path.
         hub_id: name on a model hub.
         citation: how to cite the weights.
-        remap: key prefixes to rewrite, old to new; an empty new prefix drops the old one.
+        remap: key prefixes to rewrite, old to new, the longest that fits; an empty new prefix
+            removes the old one, ``-`` leaves such keys out.
     """
 
     name: str
