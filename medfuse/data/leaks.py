@@ -85,7 +85,7 @@ def resolve_leaks(
     pictures = _sharing((digests.get(case.case_id), case) for case in cohort.cases)
     patients = _sharing((case.patient_id, case) for case in cohort.cases)
     leaks = [
-        *(_leak("labels", group) for group in pictures if len({c.label for c in group}) > 1),
+        *(_leak("labels", group) for group in pictures if _labels(group) > 1),
         *(_leak("pixels", group) for group in pictures if _sides(group) > 1),
         *(_leak("patient", group) for group in patients if _sides(group) > 1),
     ]
@@ -103,6 +103,10 @@ def _sharing(keyed: Iterable[tuple[str | None, Case]]) -> list[list[Case]]:
         if key is not None:
             groups.setdefault(key, []).append(case)
     return [group for group in groups.values() if len(group) > 1]
+
+
+def _labels(group: Sequence[Case]) -> int:
+    return len({case.label for case in group if case.label is not None})
 
 
 def _sides(group: Sequence[Case]) -> int:

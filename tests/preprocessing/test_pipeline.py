@@ -1,0 +1,250 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from monai.bundle import ConfigParser
+from monai.data import set_track_meta
+from monai.transforms import Compose
+from PIL import Image
+
+from medfuse.config import CohortConfig, InputConfig, SplitConfig
+from medfuse.data import assign_roles, read_cohort, resolve_leaks
+from medfuse.errors import ConfigError, ImageError
+from medfuse.preprocessing import Preprocessing, resolve_input
+from medfuse.preprocessing.nodes import instantiate
+from medfuse.preprocessing.transforms import RequireUnitd, SqueezeTo2Dd
+from medfuse.registry.vendoring import copy_vendored
+
+# MONAI says so of its own DICOM reader, which is not used here.
+pytestmark = pytest.mark.filterwarnings("ignore:NvImgCodecPydicomReader")
+
+RANDOM = np.random.default_rng(0)
+GRAY = RANDOM.integers(0, 256, (40, 30), np.uint8)
+DEEP = RANDOM.integers(0, 65536, (40, 30), np.uint16)
+COLOR = RANDOM.integers(0, 256, (40, 30, 3), np.uint8)
+
+
+def _save(path: Path, array) -> str:
+    Image.fromarray(array).save(path)
+    return str(path)
+
+
+def _input(**settings) -> InputConfig:
+    return InputConfig(**{"modality": "other", "intensity": "range", "size": (40, 30), **settings})
+
+
+def test_8_and_16_bit_fill_the_unit_interval(tmp_path):
+    for array, full in ((GRAY, 255), (DEEP, 65535)):
+        image = Preprocessing(_input()).load(_save(tmp_path / "a.png", array))
+        assert image.pixels.dtype == np.float32
+        assert image.pixels.shape == (1, 40, 30)
+        np.testing.assert_allclose(image.pixels[0], array / full, atol=1e-7)
+
+
+def test_enlarging_is_that_of_pillow_not_shifted(tmp_path):
+    small = Image.fromarray(RANDOM.random((28, 28), np.float32))
+    np.save(tmp_path / "a.npy", np.asarray(small))
+    image = Preprocessing(_input(size=(224, 224))).load(str(tmp_path / "a.npy"))
+    expected = np.asarray(small.resize((224, 224), Image.Resampling.BILINEAR))
+    np.testing.assert_allclose(image.pixels[0], expected, atol=1e-5)
+
+
+def test_shrinking_smooths_first(tmp_path):
+    stripes = np.tile(np.array([0, 255], np.uint8), (64, 32))
+    image = Preprocessing(_input(size=(16, 16))).load(_save(tmp_path / "a.png", stripes))
+    inner = image.pixels[0, 2:-2, 2:-2]
+    assert np.abs(inner - 0.5).max() < 0.02
+
+
+def test_rgb_becomes_gray_by_luma_and_gray_becomes_rgb(tmp_path):
+    gray = Preprocessing(_input()).load(_save(tmp_path / "c.png", COLOR)).pixels
+    np.testing.assert_allclose(gray[0], COLOR @ [0.299, 0.587, 0.114] / 255, atol=1e-6)
+    three = Preprocessing(_input(channels=3)).load(_save(tmp_path / "g.png", GRAY)).pixels
+    assert three.shape == (3, 40, 30)
+    np.testing.assert_array_equal(three[0], three[2])
+
+
+def test_a_window_cuts_in_stored_units(tmp_path):
+    np.save(tmp_path / "a.npy", np.linspace(-1000, 1000, 1200).reshape(40, 30).astype(np.int16))
+    config = _input(intensity="window", window=(-160, 240))
+    pixels = Preprocessing(config).load(str(tmp_path / "a.npy")).pixels[0]
+    stored = np.load(tmp_path / "a.npy")
+    np.testing.assert_allclose(pixels, np.clip((stored + 160) / 400, 0, 1), atol=1e-6)
+
+
+def test_percentiles_do_not_care_for_offset_and_scale(tmp_path):
+    prep = Preprocessing(_input(intensity="percentile"))
+    np.save(tmp_path / "a.npy", DEEP.astype(np.float32))
+    np.save(tmp_path / "b.npy", DEEP.astype(np.float32) * 3 - 700)
+    one, two = (prep.load(str(tmp_path / name)).pixels for name in ("a.npy", "b.npy"))
+    np.testing.assert_allclose(one, two, atol=1e-5)
+    assert one.min() == 0
+    assert one.max() == 1
+
+
+def test_an_image_of_one_value_becomes_black_not_nan(tmp_path):
+    prep = Preprocessing(_input(intensity="percentile"))
+    assert not prep.load(_save(tmp_path / "a.png", np.full((9, 9), 77, np.uint8))).pixels.any()
+
+
+def test_a_letterbox_keeps_proportions_on_black(tmp_path):
+    path = _save(tmp_path / "a.png", np.full((40, 20), 255, np.uint8))
+    pixels = Preprocessing(_input(size=(60, 80), fit="letterbox")).load(path).pixels[0]
+    assert pixels.shape == (60, 80)
+    np.testing.assert_allclose(pixels[:, 25:55], 1, atol=1e-6)
+    assert pixels.sum() == pytest.approx(60 * 30)
+
+
+def test_floats_outside_the_unit_interval_are_refused_in_range_mode(tmp_path):
+    np.save(tmp_path / "a.npy", DEEP.astype(np.float64))
+    with pytest.raises(ImageError, match=r"a\.npy: floats go from .*Use percentile or window"):
+        Preprocessing(_input()).load(str(tmp_path / "a.npy"))
+
+
+CONFIGS = [
+    _input(),
+    _input(size=(224, 224), channels=3),
+    _input(size=(17, 23), fit="letterbox"),
+    _input(size=(20, 20), intensity="percentile"),
+    _input(size=(20, 20), intensity="window", window=(10, 200)),
+]
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+@pytest.mark.parametrize("track", [True, False])
+def test_the_monai_list_gives_what_training_saw_with_and_without_metadata(tmp_path, config, track):
+    prep = Preprocessing(config)
+    chain = Compose(instantiate(prep.monai_config()))
+    for array in (GRAY, COLOR):
+        path = _save(tmp_path / "a.png", array)
+        expected = prep.load(path).pixels
+        set_track_meta(track)
+        try:
+            served = torch.as_tensor(chain({"image": path})["image"])
+        finally:
+            set_track_meta(True)
+        assert served.dtype == torch.float32
+        np.testing.assert_array_equal(served.numpy(), expected)
+
+
+def test_the_list_runs_from_copied_files_alone(tmp_path, monkeypatch):
+    prep = Preprocessing(CONFIGS[2])
+    copy_vendored(prep.vendored_modules, tmp_path / "scripts")
+    assert "medfuse." not in "".join(p.read_text() for p in (tmp_path / "scripts").glob("*.py"))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    chain = Compose(ConfigParser({"t": prep.monai_config()}).get_parsed_content("t"))
+    path = _save(tmp_path / "a.png", DEEP)
+    np.testing.assert_array_equal(chain({"image": path})["image"].numpy(), prep.load(path).pixels)
+
+
+def test_monai_does_not_hand_a_refused_file_to_another_reader(tmp_path):
+    np.save(tmp_path / "a.npy", np.array([[np.nan, 0.5]]))
+    chain = Compose(instantiate(Preprocessing(_input()).monai_config()))
+    with pytest.raises(RuntimeError) as caught:
+        chain({"image": str(tmp_path / "a.npy")})
+    assert "NON_FINITE" in str(caught.value.__cause__)
+
+
+def test_digests_tell_pictures_files_and_settings_apart(tmp_path):
+    prep = Preprocessing(_input())
+    png, bmp = (prep.load(_save(tmp_path / n, GRAY)) for n in ("a.png", "a.bmp"))
+    assert (png.pixel_digest, png.digest) == (bmp.pixel_digest, bmp.digest)
+    turned = prep.load(_save(tmp_path / "b.png", GRAY[::-1].copy()))
+    assert turned.pixel_digest != png.pixel_digest
+    wider = Preprocessing(_input(size=(50, 50)))
+    assert wider.load(str(tmp_path / "a.png")).pixel_digest == png.pixel_digest
+    assert wider.load(str(tmp_path / "a.png")).digest != png.digest
+    assert wider.digest() != prep.digest() == Preprocessing(_input()).digest()
+
+
+def test_many_images_come_in_order_from_any_number_of_threads(tmp_path):
+    paths = [_save(tmp_path / f"{i}.png", GRAY + np.uint8(i)) for i in range(20)]
+    prep = Preprocessing(_input())
+    one, two = ([r.image.digest for r in prep.load_many(paths, w, False)] for w in (0, 3))
+    assert one == two
+    assert len(set(one)) == 20
+
+
+def test_bad_images_are_all_counted_before_refusing(tmp_path):
+    paths = [_save(tmp_path / f"{i}.png", GRAY) for i in range(6)]
+    for i in (1, 4):
+        Path(paths[i]).write_bytes(b"")
+    prep = Preprocessing(_input())
+    with pytest.raises(
+        ImageError, match=r"(?s)2 of 6 images: .*1\.png.*4\.png.*on_bad_image: skip"
+    ):
+        list(prep.load_many(paths, progress=False))
+    results = list(prep.load_many(paths, progress=False, on_bad_image="skip"))
+    assert [r.error.code if r.error else "" for r in results] == [
+        "",
+        "EMPTY_FILE",
+        "",
+        "",
+        "EMPTY_FILE",
+        "",
+    ]
+    assert results[1].events[0].code == "EMPTY_FILE"
+
+
+def test_auto_takes_the_range_of_8_bit_and_percentiles_of_16_bit(tmp_path):
+    config = InputConfig()
+    gray, facts = resolve_input(config, [_save(tmp_path / "a.png", GRAY)])
+    assert (gray.intensity, gray.modality, facts["bits"]) == ("range", "other", 8)
+    deep, facts = resolve_input(config, [_save(tmp_path / "b.png", DEEP)])
+    assert (deep.intensity, facts["bits"], facts["size_max"]) == ("percentile", 16, [40, 30])
+
+
+def test_a_16_bit_image_beside_8_bit_ones_is_named(tmp_path):
+    paths = [_save(tmp_path / f"{i}.png", GRAY) for i in range(3)]
+    paths.append(_save(tmp_path / "deep.png", DEEP))
+    with pytest.raises(ImageError, match=r"deep\.png: 16-bit image beside 8-bit ones"):
+        resolve_input(InputConfig(), paths)
+    resolved, facts = resolve_input(InputConfig(intensity="percentile"), paths)
+    assert Preprocessing(resolved, facts).load(paths[-1]).pixels.max() > 0.9
+
+
+def test_a_16_bit_image_behind_the_sample_is_refused_when_loaded(tmp_path):
+    resolved, facts = resolve_input(InputConfig(), [_save(tmp_path / "a.png", GRAY)])
+    with pytest.raises(ImageError, match=r"deep\.png: found 16-bit samples, expected 8-bit"):
+        Preprocessing(resolved, facts).load(_save(tmp_path / "deep.png", DEEP))
+
+
+def test_a_sample_without_one_readable_image_is_refused(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"")
+    with pytest.raises(ImageError, match="EMPTY_FILE.* None of 1 images can be read"):
+        resolve_input(InputConfig(), [str(tmp_path / "a.png")])
+
+
+def test_an_unresolved_input_is_refused():
+    with pytest.raises(ConfigError, match="intensity is auto"):
+        Preprocessing(InputConfig())
+
+
+def test_hosts_that_replace_the_reader_are_caught():
+    with pytest.raises(ValueError, match="intensities go from 0 to 4000 after preprocessing"):
+        RequireUnitd("image")({"image": torch.tensor([[[0.0, 4000.0]]])})
+    with pytest.raises(ValueError, match="intensities go from nan"):
+        RequireUnitd("image")({"image": torch.tensor([[[float("nan")]]])})
+    squeeze = SqueezeTo2Dd("image")
+    assert squeeze({"image": torch.zeros(1, 4, 5, 1)})["image"].shape == (1, 4, 5)
+    with pytest.raises(ValueError, match="expected one 2D image"):
+        squeeze({"image": torch.zeros(1, 4, 5, 2)})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "kind", "groups"),
+    [("brain_mri4", "pixels", 30), ("pneumoniamnist/pneumoniamnist.npz", "pixels", 8)],
+)
+def test_the_known_leaks_of_public_sets_are_found_and_dropped(shared_data, name, kind, groups):
+    cohort = read_cohort(CohortConfig(path=str(shared_data / name)))
+    references = [case.inputs["image"] for case in cohort.cases]
+    prep = Preprocessing(_input(size=(8, 8)))
+    loaded = prep.load_many(references, progress=False)
+    digests = {c.case_id: r.image.pixel_digest for c, r in zip(cohort.cases, loaded, strict=True)}
+    clean, report = resolve_leaks(cohort, digests, "drop_from_training")
+    assert report.summary()["found"] == {kind: groups}
+    assert len(clean.part("test")) == len(cohort.part("test"))
+    split = assign_roles(clean, SplitConfig(calibration=0.1), digests)
+    assert resolve_leaks(split, digests)[1].leaks == ()
