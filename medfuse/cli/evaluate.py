@@ -1,0 +1,67 @@
+"""``medfuse evaluate``: measure a bundle on labelled images."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+SUMMARY = "measure a bundle on labelled images"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's options."""
+    parser.add_argument("bundle", metavar="BUNDLE", help="folder of a bundle")
+    parser.add_argument("cohort", metavar="COHORT", help="class folders, CSV, JSON list or .npz")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder for the results")
+    parser.add_argument(
+        "--part",
+        default="all",
+        choices=("all", "train", "validation", "calibration", "test"),
+        help="cases of one part of the cohort (default: all)",
+    )
+    parser.add_argument("--group-pattern", metavar="REGEX", help="patient id in a file name")
+    parser.add_argument("--label", default="label", metavar="COLUMN", help="column of the class")
+    parser.add_argument("--group", metavar="COLUMN", help="column of the patient")
+    parser.add_argument("--bootstrap", type=int, default=1000, metavar="N", help="resamples")
+    parser.add_argument("--json", action="store_true", help="print metrics.json to stdout")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure and print; 1 if some images could not be read."""
+    from pydantic import ValidationError
+
+    from medfuse.config import CohortConfig, EvaluationConfig
+    from medfuse.errors import ConfigError
+    from medfuse.workflows.evaluate import evaluate
+
+    try:
+        settings = EvaluationConfig(bootstrap=arguments.bootstrap)
+    except ValidationError as error:
+        raise ConfigError(f"--bootstrap {arguments.bootstrap}: expected 0 or more.") from error
+    cohort = CohortConfig(
+        path=arguments.cohort,
+        label=arguments.label,
+        group=arguments.group,
+        group_pattern=arguments.group_pattern,
+    )
+    outcome = evaluate(
+        arguments.bundle, cohort, arguments.out, part=arguments.part, settings=settings
+    )
+    if arguments.json:
+        print(json.dumps(outcome.metrics, indent=2))
+    else:
+        overall = outcome.metrics["overall"]
+        for name in ("accuracy", "balanced_accuracy", "auroc_macro", "auprc_macro", "brier", "ece"):
+            print(f"{name:<18} {_text(overall[name])}")
+        print(f"{'report':<18} {outcome.folder / 'report.html'}")
+    if outcome.refused:
+        print(f"{outcome.refused} images were refused; see predictions.csv", file=sys.stderr)
+    return 1 if outcome.refused else 0
+
+
+def _text(entry: dict[str, float | None]) -> str:
+    if entry["value"] is None:
+        return "undefined"
+    interval = "" if entry["low"] is None else f" [{entry['low']:.3f}, {entry['high']:.3f}]"
+    return f"{entry['value']:.3f}{interval}"
