@@ -34,6 +34,14 @@ _DROPOUT = Option(
 )
 
 
+_SHARPNESS = Option(
+    name="sharpness",
+    kind="float",
+    default=0.25,
+    minimum=0.0,
+    maximum=100.0,
+    summary="largest score of a source: how clearly a case may choose",
+)
 _HIDDEN_KEYS = replace(_DROPOUT, default=0.5, summary="fraction of features hidden from the keys")
 _ATTENTION_OPTIONS = (
     Option(name="heads", kind="int", default=4, minimum=1, maximum=64, summary="attention heads"),
@@ -45,14 +53,7 @@ _ATTENTION_OPTIONS = (
         maximum=4096,
         summary="width of the keys, a multiple of heads",
     ),
-    Option(
-        name="sharpness",
-        kind="float",
-        default=1.0,
-        minimum=0.0,
-        maximum=100.0,
-        summary="largest attention score: how clearly a case may choose",
-    ),
+    _SHARPNESS,
     _HIDDEN_KEYS,
 )
 
@@ -100,6 +101,7 @@ _FEATURE_FUSIONS = (
                 maximum=4096,
                 summary="width of the code that the gate sees of each source",
             ),
+            _SHARPNESS,
             replace(_DROPOUT, default=0.5, summary="fraction of features hidden from the gate"),
         ),
         export=_vendored("medfuse.fusion.gated"),
@@ -171,8 +173,8 @@ _HEADS = (
                 maximum=65536,
                 summary="width of the hidden layer",
             ),
-            replace(_NOISE, default=0.1),
-            replace(_DROPOUT, default=0.3),
+            replace(_NOISE, default=1.0),
+            replace(_DROPOUT, default=0.5),
         ),
         export=_vendored("medfuse.heads.mlp"),
     ),

@@ -40,7 +40,7 @@ class AttentionFusion(nn.Module):
         in_dims: Sequence[int],
         heads: int = 4,
         width: int = 32,
-        sharpness: float = 1.0,
+        sharpness: float = 0.25,
         dropout: float = 0.5,
     ) -> None:
         super().__init__()
@@ -73,7 +73,7 @@ class AttentionFusion(nn.Module):
         tokens = torch.stack(
             [key(self.dropout(x)) for key, x in zip(self.keys, known, strict=True)], dim=1
         )
-        keys = F.normalize(tokens.unflatten(2, (self.heads, -1)), dim=-1)
+        keys = F.normalize(torch.unflatten(tokens, 2, (self.heads, -1)), dim=-1)
         query = F.normalize(self.query, dim=-1)
         scores = self.sharpness * torch.einsum("nshc,hc->nhs", keys, query)
         lowest = torch.finfo(scores.dtype).min

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -38,7 +37,7 @@ class AttentionMapsFusion(nn.Module):
         in_dims: Sequence[int],
         heads: int = 4,
         width: int = 32,
-        sharpness: float = 1.0,
+        sharpness: float = 0.25,
         dropout: float = 0.5,
     ) -> None:
         super().__init__()
@@ -59,7 +58,7 @@ class AttentionMapsFusion(nn.Module):
         present = (mask > 0).to(self.query.dtype)
         known = [torch.where(mask[:, i, None, None] > 0, x, 0.0) for i, x in enumerate(features)]
         sizes = [x.shape[1] for x in known]
-        attention = self._attention(known, present, sizes).split(sizes, dim=2)
+        attention = torch.split(self._attention(known, present), sizes, dim=2)
         count = present.sum(1)[:, None, None]
         pooled = []
         for i, (x, weights) in enumerate(zip(known, attention, strict=True)):
@@ -69,14 +68,16 @@ class AttentionMapsFusion(nn.Module):
         shares = torch.stack([weights.sum(2).mean(1) for weights in attention], dim=1)
         return torch.cat(pooled, dim=1), shares
 
-    def _attention(self, known: Sequence[Tensor], present: Tensor, sizes: Sequence[int]) -> Tensor:
+    def _attention(self, known: Sequence[Tensor], present: Tensor) -> Tensor:
         """Return ``(N, heads, sum of T_s)``; zeros on absent sources, else sums to 1."""
-        tokens = [key(self.dropout(x)) for key, x in zip(self.keys, known, strict=True)]
-        keys = F.normalize(torch.cat(tokens, 1).unflatten(2, (self.heads, -1)), dim=-1)
         query = F.normalize(self.query, dim=-1)
-        scores = self.sharpness * torch.einsum("nthc,hc->nht", keys, query)
-        scores = scores - torch.cat([scores.new_full((t,), math.log(t)) for t in sizes])
-        parts = [present[:, None, i : i + 1].expand(-1, 1, t) for i, t in enumerate(sizes)]
-        allowed = torch.cat(parts, 2)
+        parts, allowed = [], []
+        for i, (key, x) in enumerate(zip(self.keys, known, strict=True)):
+            keys = F.normalize(torch.unflatten(key(self.dropout(x)), 2, (self.heads, -1)), dim=-1)
+            scores = self.sharpness * torch.einsum("nthc,hc->nht", keys, query)
+            ones = torch.ones_like(scores)
+            parts.append(scores - ones.sum(2, keepdim=True).log())
+            allowed.append(ones[:, :1] * present[:, i, None, None])
+        scores, presence = torch.cat(parts, 2), torch.cat(allowed, 2)
         lowest = torch.finfo(scores.dtype).min
-        return torch.where(allowed > 0, scores, lowest).softmax(-1) * allowed
+        return torch.where(presence > 0, scores, lowest).softmax(-1) * presence

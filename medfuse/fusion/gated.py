@@ -19,12 +19,21 @@ class GatedFusion(nn.Module):
     Args:
         in_dims: feature width of each source.
         hidden: width of the code of each source.
+        sharpness: largest score; it bounds how clearly a case can choose, since a gate that is
+            free to choose learns the training cases by heart.
         dropout: fraction of features hidden from the gate, in training.
     """
 
-    def __init__(self, in_dims: Sequence[int], hidden: int = 16, dropout: float = 0.5) -> None:
+    def __init__(
+        self,
+        in_dims: Sequence[int],
+        hidden: int = 16,
+        sharpness: float = 0.25,
+        dropout: float = 0.5,
+    ) -> None:
         super().__init__()
         self.out_dim = sum(in_dims)
+        self.sharpness = sharpness
         self.dropout = nn.Dropout(dropout)
         self.codes = nn.ModuleList(nn.Linear(dim, hidden) for dim in in_dims)
         self.gate = nn.Linear(hidden * len(in_dims), len(in_dims))
@@ -39,7 +48,8 @@ class GatedFusion(nn.Module):
             torch.tanh(code(self.dropout(x))) * present[:, i, None]
             for i, (code, x) in enumerate(zip(self.codes, known, strict=True))
         ]
-        shares = _masked_softmax(self.gate(torch.cat(codes, dim=1)), present)
+        scores = self.sharpness * torch.tanh(self.gate(torch.cat(codes, dim=1)))
+        shares = _masked_softmax(scores, present)
         scale = shares * present.sum(1, keepdim=True)
         return torch.cat([x * scale[:, i, None] for i, x in enumerate(known)], dim=1), shares
 

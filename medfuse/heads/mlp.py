@@ -25,8 +25,8 @@ class MlpHead(nn.Module):
         in_dim: int,
         num_classes: int,
         hidden: int = 256,
-        noise: float = 0.1,
-        dropout: float = 0.3,
+        noise: float = 1.0,
+        dropout: float = 0.5,
     ) -> None:
         super().__init__()
         self.noise = noise

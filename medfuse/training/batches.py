@@ -69,7 +69,7 @@ class CaseBatches:
         return math.ceil(len(self.data) / self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        for rows in torch.arange(len(self.data)).split(self.batch_size):
+        for rows in torch.split(torch.arange(len(self.data)), self.batch_size):
             yield self.batch(rows, torch.zeros_like(rows))
 
     def batch(self, rows: Tensor, views: Tensor) -> Batch:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, Protocol, cast
 
 import torch
@@ -65,7 +65,7 @@ class Learner(nn.Module):
         ]
 
     @torch.no_grad()
-    def standardize(self, data: TrainingData, batches: Sequence[Batch] | None) -> None:
+    def standardize(self, data: TrainingData, batches: Iterable[Batch]) -> None:
         """Fit mean and standard deviation of every source on the clean views of ``data``.
 
         Args:
@@ -80,7 +80,7 @@ class Learner(nn.Module):
                 x = banked[:, 0]
             else:
                 device = next(self.parameters()).device
-                images = (cast("Tensor", b.image).to(device) for b in batches or ())
+                images = (cast("Tensor", b.image).to(device) for b in batches)
                 x = torch.cat([self.sources[str(i)](image) for image in images])
             present = slice(None) if data.mask is None else data.mask[:, i] > 0
             part.fit(x[present])  # type: ignore[operator]

@@ -75,7 +75,7 @@ def fit_combiner(combine: nn.Module, decisions: Tensor, labels: Tensor, mask: Te
         return value
 
     combine.train()
-    optimizer.step(loss)
+    optimizer.step(loss)  # type: ignore[no-untyped-call]
     combine.eval()
     if not all(bool(torch.isfinite(p).all()) for p in parameters):
         raise TrainingError("The combiner of decisions has no finite fit. Use fusion: average.")

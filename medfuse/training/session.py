@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from ignite.engine import Engine, Events
 from ignite.handlers import EarlyStopping
-from monai.handlers import ValidationHandler
+from monai.handlers.validation_handler import ValidationHandler
 from torch import Tensor
 
 from medfuse.training.checkpoint import BEST, LAST, cpu_state, save_checkpoint

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from medfuse.builtin import medfuse_heads
+from medfuse.heads.linear import LinearHead
+from medfuse.heads.mlp import MlpHead, RowSafeBatchNorm
+from medfuse.heads.sigmoid import SigmoidHead
+
+HEADS = [
+    LinearHead(6, 2, noise=0.5, dropout=0.2),
+    MlpHead(6, 2, hidden=5),
+    SigmoidHead(6, 2, noise=0.5),
+]
+
+
+@pytest.mark.parametrize("head", HEADS, ids=lambda h: type(h).__name__)
+def test_noise_and_dropout_act_in_training_only(head: nn.Module) -> None:
+    torch.manual_seed(0)
+    for parameter in head.parameters():
+        nn.init.normal_(parameter)
+    x = torch.randn(8, 6)
+    head.train()
+    assert not torch.equal(head(x), head(x))
+    head.eval()
+    assert torch.equal(head(x), head(x))
+
+
+@pytest.mark.parametrize("head", HEADS, ids=lambda h: type(h).__name__)
+def test_the_traced_graph_takes_other_batch_sizes(head: nn.Module) -> None:
+    graph = torch.jit.trace(head.eval(), torch.randn(2, 6))
+    x = torch.randn(9, 6)
+    torch.testing.assert_close(graph(x), head(x))
+
+
+@pytest.mark.parametrize("spec", list(medfuse_heads()), ids=lambda s: s.name)
+def test_declared_output_width_is_the_real_one(spec: object) -> None:
+    built = {"linear": LinearHead, "mlp": MlpHead, "sigmoid": SigmoidHead}[spec.name](6, 2)
+    assert built.eval()(torch.randn(3, 6)).shape == (3, spec.output_dim(2))
+
+
+def test_a_training_batch_of_one_row_is_normalized_by_the_running_statistics() -> None:
+    norm = RowSafeBatchNorm(3)
+    norm(torch.randn(50, 3) * 4 + 2)
+    before = norm.running_mean.clone()
+    row = torch.randn(1, 3)
+    found = norm(row)
+    assert torch.equal(norm.running_mean, before)
+    torch.testing.assert_close(found, norm.eval()(row))
+
+
+def test_larger_batches_are_normalized_as_torch_does() -> None:
+    torch.manual_seed(0)
+    ours, theirs, x = RowSafeBatchNorm(3), nn.BatchNorm1d(3), torch.randn(9, 3)
+    assert torch.equal(ours(x), theirs(x))
+    assert torch.equal(ours.running_var, theirs.running_var)
+
+
+def test_the_mlp_in_evaluation_is_the_plain_formula() -> None:
+    torch.manual_seed(0)
+    head, x = MlpHead(6, 3, hidden=5).eval(), torch.randn(4, 6)
+    hidden = x @ head.hidden.weight.T + head.hidden.bias
+    hidden = (hidden / (1 + head.norm.eps) ** 0.5).clamp(min=0)
+    torch.testing.assert_close(head(x), hidden @ head.output.weight.T + head.output.bias)
+
+
+def test_the_sigmoid_head_refuses_three_classes() -> None:
+    with pytest.raises(ValueError, match=r"separates 2 classes, found 3. Use linear or mlp"):
+        SigmoidHead(4, 3)

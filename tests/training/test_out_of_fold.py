@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from medfuse.errors import TrainingError
+from medfuse.fusion.average import AverageFusion
+from medfuse.fusion.stacking import StackingFusion
+from medfuse.fusion.weighted_average import WeightedAverageFusion
+from medfuse.training.fit import fit
+from medfuse.training.out_of_fold import fit_combiner, grouped_folds
+from medfuse.training.predict import predict_logits
+
+from .conftest import make_cases, make_classifier, make_config, make_run
+
+
+def _decisions(count: int = 400) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """A source that knows, and one that guesses with confidence."""
+    torch.manual_seed(0)
+    labels = torch.arange(count) % 3
+    knows = torch.nn.functional.one_hot(labels, 3) * 2.0 + torch.randn(count, 3) * 0.5
+    guesses = torch.randn(count, 3) * 2
+    decisions = torch.stack([knows, guesses], 1).log_softmax(-1)
+    return decisions, labels, torch.ones(count, 2)
+
+
+@pytest.mark.parametrize("kind", [WeightedAverageFusion, StackingFusion])
+def test_a_fitted_combiner_trusts_the_source_that_knows(kind: type) -> None:
+    decisions, labels, mask = _decisions()
+    combine = kind(2, 3)
+    before = torch.nn.functional.nll_loss(combine(decisions, mask)[0], labels)
+    fit_combiner(combine, decisions, labels, mask)
+    logits, shares = combine(decisions, mask)
+    assert torch.nn.functional.nll_loss(logits, labels) < before - 0.1
+    if shares is not None:
+        assert shares[0, 0] > 0.85
+
+
+def test_without_evidence_the_combiner_stays_near_the_average() -> None:
+    decisions, labels, mask = _decisions(3)
+    same = decisions[:, :1].expand(-1, 2, -1)
+    combine = WeightedAverageFusion(2, 3)
+    fit_combiner(combine, same, labels, mask)
+    torch.testing.assert_close(combine.scores, torch.zeros(2))
+
+
+def test_folds_keep_patients_together_and_cover_all_cases_once() -> None:
+    patients = [f"p{i // 3}" for i in range(45)]
+    data = make_cases(groups=patients)
+    held_out = []
+    for train, rest in grouped_folds(data, 5, 0):
+        assert not {patients[i] for i in train} & {patients[i] for i in rest}
+        held_out += rest.tolist()
+    assert sorted(held_out) == list(range(45))
+
+
+def test_one_patient_is_too_few() -> None:
+    with pytest.raises(TrainingError, match="at least 2 patients. Use fusion: average"):
+        list(grouped_folds(make_cases(groups=["p"] * 45), 5, 0))
+
+
+@pytest.mark.parametrize("kind", [AverageFusion, WeightedAverageFusion, StackingFusion])
+def test_decision_fusions_learn_and_resume(kind: type, tmp_path: Path) -> None:
+    data, held_out, config = make_cases(), make_cases(24, 1, seed=9), make_config(epochs=15)
+    first, second = (make_classifier(decision=kind(2, 3)) for _ in range(2))
+    fit(first, data, held_out, config, make_run(folder=tmp_path))
+    logits = predict_logits(first, held_out)
+    assert (logits.argmax(1) == held_out.labels.numpy()).mean() > 0.7
+    np.testing.assert_allclose(np.exp(logits).sum(1), 1, rtol=1e-4)
+    fit(second, data, held_out, config, make_run(folder=tmp_path))
+    np.testing.assert_array_equal(predict_logits(second, held_out), logits)
+
+
+def test_heads_learn_as_if_each_were_alone() -> None:
+    """The sum of the heads' losses has the gradient of each loss in its own head."""
+    model = make_classifier(decision=AverageFusion(2, 3))
+    fit(model, make_cases(), None, make_config(), make_run())
+    from dataclasses import replace
+
+    from medfuse.fusion.average import AverageFusion as Average
+    from medfuse.heads.linear import LinearHead
+    from medfuse.model import DecisionClassifier
+
+    alone = DecisionClassifier((6,), [LinearHead(6, 3)], Average(1, 3))
+    data = make_cases()
+    fit(alone, replace(data, features=data.features[:1]), None, make_config(), make_run())
+    torch.testing.assert_close(alone.heads[0].linear.weight, model.heads[0].linear.weight)
