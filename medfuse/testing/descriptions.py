@@ -57,11 +57,15 @@ def factory_resolves(spec: ComponentSpec) -> None:
 
 
 def licenses_are_given(spec: ComponentSpec) -> None:
-    """Pass if the vendored source and every set of weights name their license."""
+    """Pass if the vendored source and all weights that the plugin can fetch name their license.
+
+    Weights without a place describe a user's own file, whose license the plugin cannot know.
+    """
     if isinstance(spec.export, VendoredSource) and not spec.export.license.strip():
         raise PluginError("VendoredSource has no license. Give an SPDX expression.")
     for weights in getattr(spec, "weights", ()):
-        if weights.license.strip() in ("", _UNKNOWN_LICENSE):
+        theirs = weights.path or weights.url or weights.hub_id
+        if theirs and weights.license.strip() in ("", _UNKNOWN_LICENSE):
             raise PluginError(
                 f"weights {weights.name!r} have no license. Give an SPDX identifier or "
                 "LicenseRef-NAME: a bundle takes the strictest of its sources."
@@ -114,6 +118,13 @@ def family_describes_members(spec: BackboneFamilySpec) -> None:
     raise PluginError(f"describe of an unknown name gave {found!r:.60}, expected a KeyError.")
 
 
+def _is_wrong_size(weights: WeightsSpec, dims: int) -> bool:
+    """Tell whether the size cannot be used; only where any size fits may it be left empty."""
+    if not weights.input_size:
+        return weights.size_policy != "any"
+    return len(weights.input_size) != dims or min(weights.input_size) < 1
+
+
 def _problem(weights: WeightsSpec, spec: BackboneSpec) -> str | None:
     """Return what is wrong with a set of weights, or ``None``."""
     norm, dims = weights.normalization, spec.spatial_dims
@@ -129,7 +140,7 @@ def _problem(weights: WeightsSpec, spec: BackboneSpec) -> str | None:
         "a std is zero or negative": any(value <= 0 for value in norm.std),
         f"input_range ({low}, {high}) is empty": low >= high,
         f"input_size {weights.input_size}, expected {dims} lengths": (
-            len(weights.input_size) != dims or min(weights.input_size) < 1
+            _is_wrong_size(weights, dims)
         ),
         f"size_policy {weights.size_policy!r}, expected fixed, any or multiple_of:n": (
             not _SIZE_POLICY.fullmatch(weights.size_policy)

@@ -21,7 +21,8 @@ def medfuse_backbones():
         options=(Option(name="width", kind="int", default=8),), export=VENDORED,
         in_channels=1, stem="stem", native_pooling=True,
         stages=(Stage(name="one", module_path="stem", feature_dim=8, stride=2),),
-        weights=(WeightsSpec(name="w", license="MIT", size_policy="multiple_of:8"),),
+        weights=(WeightsSpec(name="w", license="MIT", url="https://example.org/w",
+                             size_policy="multiple_of:8"),),
     )
 
 @hookimpl
@@ -107,6 +108,8 @@ FAULTS = [
      ("plugin", 'license="MIT", ', "")),
     ("no source license", "fusion fuse", "license", "VendoredSource has no license",
      ("plugin", '("kit_networks",)', '("kit_networks",), license=" "')),
+    ("fixed size without a size", "backbone net", "weights", "input_size (), expected 2 lengths",
+     ("plugin", 'size_policy="multiple_of:8"', 'size_policy="fixed", input_size=()')),
     ("zero std", "backbone net", "weights", "a std is zero",
      ("plugin", 'license="MIT"', 'license="MIT", normalization=Normalization(std=(0.0,))')),
     ("mean of two channels", "backbone net", "weights", "one value, or one per channel",
