@@ -149,8 +149,9 @@ def _fine_tuning(left_out: Mapping[str, str]) -> str:
         return f"Not possible here: {left_out['configs/train.json']}."
     return (
         "Put new images into `DATA/train/<class>/` and `DATA/val/<class>/`. Frozen parts stay "
-        "frozen. The result is `models/model_candidate.pt`; compare it before you replace "
-        "`model.pt`, then export and verify again. The temperature is not refitted.\n\n"
+        "frozen. The result is `models/model_candidate.pt`; `--ckpt_path` predicts with it. The "
+        "other files, the temperature and the performance above still belong to the old "
+        "weights.\n\n"
         "```\npython -m monai.bundle run --config_file $B/configs/train.json --bundle_root $B "
         "--dataset_dir $DATA\n```"
     )

@@ -13,6 +13,8 @@ from medfuse.errors import BundleError
 from medfuse.registry.vendoring import check_imports, copy_vendored
 
 _ALWAYS = ("torch", "torchvision", "numpy", "monai", "ignite", "PIL", "tifffile", "pydicom")
+# The program `python -m monai.bundle` needs fire, which MONAI does not install by itself.
+_RUN_BY = ("pytorch-ignite", "fire")
 _HAVE_OWN_KEYS = ("torch", "numpy", "monai")
 
 
@@ -42,7 +44,7 @@ def required_packages(folder: Path, requires: Iterable[str]) -> dict[str, str]:
     imported = {name for path in folder.glob("*.py") for name in _top_level_imports(path)}
     names = {owners[name][0] for name in imported if name in owners and name not in _HAVE_OWN_KEYS}
     named = {_name(requirement) for requirement in requires} - {"monai", "numpy", "torch"}
-    return {name: _version(name) for name in sorted({*names, *named, "pytorch-ignite"})}
+    return {name: _version(name) for name in sorted({*names, *named, *_RUN_BY})}
 
 
 def _import_names(distributions: Iterable[str]) -> tuple[str, ...]:

@@ -136,6 +136,19 @@ def test_fine_tuning_writes_a_candidate_and_moves_no_frozen_part(
     assert changed == {"classifier.head.linear.weight", "classifier.head.linear.bias"}
 
 
+def test_a_candidate_predicts_by_its_path_alone(
+    bundle: Path, images: Path, monai_run, tmp_path: Path
+) -> None:
+    state = torch.load(bundle / "models" / "model.pt", weights_only=True)
+    state["classifier.head.linear.weight"].zero_()
+    state["classifier.head.linear.bias"].zero_()
+    torch.save(state, tmp_path / "model_candidate.pt")
+    monai_run(bundle, images, tmp_path / "out", ckpt_path=str(tmp_path / "model_candidate.pt"))
+    text = (tmp_path / "out" / "predictions.json").read_text()
+    for row in json.loads(text):
+        assert list(row["probabilities"].values()) == pytest.approx([1 / 3] * 3)
+
+
 def test_train_json_has_the_ids_that_monai_label_overrides(bundle: Path) -> None:
     config = json.loads((bundle / "configs" / "train.json").read_text())
     assert config["train"]["dataset"]["data"] == "@train_list"
