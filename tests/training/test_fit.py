@@ -22,7 +22,7 @@ from .conftest import make_cases, make_classifier, make_config, make_run
 DATA, HELD_OUT = make_cases(), make_cases(24, 1, seed=9)
 
 
-class Interrupted(Exception):
+class InterruptedRunError(Exception):
     """Stands for a kill at some iteration."""
 
 
@@ -31,7 +31,7 @@ def _stop_at(iteration: int) -> Callable[[Any, Run], None]:
         @trainer.on(Events.ITERATION_STARTED)
         def _check(engine: Any) -> None:
             if engine.state.iteration == iteration:
-                raise Interrupted
+                raise InterruptedRunError
 
     return attach
 
@@ -71,7 +71,7 @@ def test_an_interrupted_run_ends_like_an_unbroken_one(
     for _ in range(2):
         stop = random.Random(seed).randrange(2, 30)
         run = make_run(seed=seed, folder=tmp_path, attach_handlers=_stop_at(stop))
-        with pytest.raises(Interrupted):
+        with pytest.raises(InterruptedRunError):
             fit(make_classifier(), DATA, HELD_OUT, config, run)
     resumed = make_classifier()
     result = fit(resumed, DATA, HELD_OUT, config, make_run(seed=seed, folder=tmp_path))
@@ -205,7 +205,7 @@ def test_plugin_handlers_see_the_losses_of_the_epoch() -> None:
 def test_tensorboard_events_hold_every_epoch_once_after_a_resume(tmp_path: Path) -> None:
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     run = make_run(folder=tmp_path, attach_handlers=_stop_at(15))
-    with pytest.raises(Interrupted):
+    with pytest.raises(InterruptedRunError):
         fit(make_classifier(), DATA, HELD_OUT, make_config(), run)
     result = fit(make_classifier(), DATA, HELD_OUT, make_config(), make_run(folder=tmp_path))
     events = accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
