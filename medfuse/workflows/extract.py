@@ -109,6 +109,10 @@ def extract(
         )
         for case in prepared.cohort.cases
     ]
+    views = np.array([case.views for case in cases], dtype=np.int64)
+    if not any(frozen):
+        _log.info("every source learns from the images: nothing to bank")
+        return ExtractedFeatures(tuple(sources), (None,) * len(frozen), 1 + views, 0, 0, 0)
     request = ExtractionRequest(
         sources=[source for source, is_frozen in zip(sources, frozen, strict=True) if is_frozen],
         cases=cases,
@@ -122,7 +126,7 @@ def extract(
     return ExtractedFeatures(
         sources=tuple(sources),
         values=tuple(next(values) if is_frozen else None for is_frozen in frozen),
-        views=1 + found.views,
+        views=1 + views,
         known=found.known,
         computed=found.computed,
         forwards=found.forwards,
