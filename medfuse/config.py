@@ -91,7 +91,10 @@ class UnfreezeConfig(Section):
 
 
 class SourceConfig(Section):
-    """One pretrained network. ``use`` is ``plugin:name.weights`` or ``plugin:name@FILE``."""
+    """One pretrained network. ``use`` is ``plugin:name.weights`` or ``plugin:name@FILE``.
+
+    ``license`` (SPDX) states the license of a file of one's own, which nothing else tells.
+    """
 
     use: str
     options: dict[str, Any] = {}
@@ -103,6 +106,7 @@ class SourceConfig(Section):
     normalization: NormalizationConfig | None = None
     remap: dict[str, str] = {}
     sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
+    license: str | None = Field(None, pattern=r"^[A-Za-z0-9.+() -]+$")
 
 
 class ComponentConfig(BaseModel):

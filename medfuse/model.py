@@ -6,7 +6,8 @@ This file is copied into every bundle, so it imports torch alone. All parts are 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -40,7 +41,8 @@ class FusedNetwork(nn.Module):
 
     def features(self, image: Tensor) -> Tensor:
         """Return all standardized features side by side, ``(N, sum of F)``; tokens averaged."""
-        standardized: list[Tensor] = self.classifier.standardized(self.extract(image))
+        classifier: Any = self.classifier
+        standardized: list[Tensor] = classifier.standardized(self.extract(image))
         return torch.cat([x.mean(1) if x.ndim == 3 else x for x in standardized], dim=1)
 
 
@@ -184,12 +186,14 @@ class ClassifierEnsemble(nn.Module):
 
     def standardized(self, features: Sequence[Tensor]) -> list[Tensor]:
         """Return the features of each source, standardized as for the first member."""
-        standardized: list[Tensor] = self.members[0].standardized(features)
+        first: Any = self.members[0]
+        standardized: list[Tensor] = first.standardized(features)
         return standardized
 
     def shares(self, features: Sequence[Tensor], mask: Tensor | None = None) -> Tensor | None:
         """Return how much each source counts for each case, ``(N, S)``, or ``None``."""
-        shares = [member.shares(features, mask) for member in self.members]
+        members: Iterable[Any] = self.members
+        shares = [member.shares(features, mask) for member in members]
         if any(share is None for share in shares):
             return None
         return torch.stack(shares).mean(0)

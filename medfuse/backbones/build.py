@@ -281,8 +281,11 @@ def _card(draft: _Draft, loaded: _Loaded) -> dict[str, Any]:
             draft.contract.adapter["mean"],
             draft.contract.adapter["std"],
         )
+    stated = {"license": draft.config.license} if draft.config.license else {}
     return {
         **recipe.weights_card(None if untrained else draft.weights, known=known),
+        **stated,
+        "providers": recipe.provider_versions(draft.spec),
         "source": _label(draft),
         "file": loaded.file.name if loaded.file else None,
         "sha256": loaded.sha256,

@@ -11,6 +11,8 @@ from medfuse.contract.options import Option
 Link = Literal["softmax", "sigmoid", "sigmoid_pair", "coral", "corn"]
 Task = Literal["multiclass", "multilabel", "ordinal"]
 
+_NO_EXPORT = GraphOnly(reason="the plugin gives no export recipe")
+
 
 @dataclass(frozen=True, kw_only=True)
 class ComponentSpec:
@@ -30,13 +32,15 @@ class ComponentSpec:
     factory: str
     options: tuple[Option, ...] = ()
     requires: tuple[str, ...] = ()
-    export: Export = GraphOnly(reason="the plugin gives no export recipe")
+    export: Export = _NO_EXPORT
 
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureFusionSpec(ComponentSpec):
-    """Fuses features. The factory takes ``(in_dims, **options)`` and returns a module with
-    ``out_dim``, called as ``fusion(features, mask)``:
+    """Fuses features.
+
+    The factory takes ``(in_dims, **options)`` and returns a module with ``out_dim``, called as
+    ``fusion(features, mask)``:
 
     - ``features``: a list of S tensors, ``(N, F_s)`` each if ``accepts`` is ``vectors``, or
       ``(N, T_s, F_s)`` tokens if it is ``maps``;
@@ -123,8 +127,11 @@ class MetricSpec(ComponentSpec):
 
 @dataclass(frozen=True, kw_only=True)
 class ExplainerSpec(ComponentSpec):
-    """Explains. The factory takes ``(network, **options)`` and returns a callable
-    ``(image (1, C, *spatial), class_index) -> {source name: saliency (*spatial)}``."""
+    """Explains.
+
+    The factory takes ``(network, **options)`` and returns a callable
+    ``(image (1, C, *spatial), class_index) -> {source name: saliency (*spatial)}``.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -50,9 +50,7 @@ class Option:
         """
         wrong_bool = isinstance(value, bool) != (self.kind == "bool")
         if wrong_bool or not isinstance(value, _TYPES[self.kind]):
-            raise ConfigError(
-                f"{owner}: option {self.name!r} is {value!r}, expected {self.kind}."
-            )
+            raise ConfigError(f"{owner}: option {self.name!r} is {value!r}, expected {self.kind}.")
         if self.choices and value not in self.choices:
             hint = did_you_mean(str(value), map(str, self.choices))
             allowed = ", ".join(map(str, self.choices))
@@ -60,7 +58,7 @@ class Option:
                 f"{owner}: option {self.name!r} is {value!r}, expected one of {allowed}.{hint}"
             )
         self._check_range(value, owner)
-        return list(value) if self.kind == "list" else value
+        return [*value] if isinstance(value, tuple) else value
 
     def _check_range(self, value: Any, owner: str) -> None:
         low = self.minimum is not None and value < self.minimum

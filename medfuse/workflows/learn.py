@@ -99,7 +99,7 @@ def learn(
     widths = [source.feature_dim for source in sources]
     built = build_classifier(fusion, task.experiment.head, task.registry, widths, len(classes))
     check_training(built.head, task.experiment.training)
-    data, run = _all_cases(task, chosen), _run(task, chosen, folder)
+    data, run = _all_cases(task, chosen), _run(task, chosen, built, folder)
     modules = [_own_module(task, index) for index in chosen]
     members = member_count(task, data)
     if members > 1:
@@ -210,7 +210,9 @@ def _rows(task: LearningTask, *roles: Role) -> np.ndarray:
     return np.array(rows, dtype=np.int64)
 
 
-def _run(task: LearningTask, chosen: Sequence[int], folder: Path | None) -> Run:
+def _run(
+    task: LearningTask, chosen: Sequence[int], built: BuiltClassifier, folder: Path | None
+) -> Run:
     experiment = task.experiment
     return Run(
         folder=folder,
@@ -220,6 +222,7 @@ def _run(task: LearningTask, chosen: Sequence[int], folder: Path | None) -> Run:
         unfreeze=tuple(_unfreezing(task, chosen)),
         attach_handlers=task.registry.attach_handlers,
         progress=True,
+        head_loss=built.head.loss,
     )
 
 
