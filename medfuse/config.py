@@ -67,9 +67,13 @@ class InputConfig(Section):
 
 
 class AugmentationConfig(Section):
-    """Banked views of each training image beside the clean one."""
+    """Banked views of each training image beside the clean one.
+
+    ``seed`` is apart from the experiment's, so that runs of several seeds share banked views.
+    """
 
     views: int = Field(4, ge=0, le=100)
+    seed: int = Field(0, ge=0, lt=2**32)
     recipe: Literal["auto", "none", "xr", "ct", "mr"] = "auto"
 
 

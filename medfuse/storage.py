@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 from medfuse.errors import OutputError
 
 _CHUNK = 1 << 20
+_PARTIAL = ".partial"
 
 
 @contextmanager
@@ -34,7 +35,7 @@ def atomic_path(path: Path | str, mode: int = 0o644) -> Iterator[Path]:
     temporary = target
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        handle, name = tempfile.mkstemp(_PARTIAL, f".{target.name}.", target.parent)
         os.close(handle)
         temporary = Path(name)
         yield temporary
@@ -73,7 +74,7 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
     staging: Path | None = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        staging = Path(tempfile.mkdtemp(_PARTIAL, f".{target.name}.", target.parent))
         staging.chmod(0o755)
         yield staging
         if target.exists():
@@ -88,6 +89,15 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
     finally:
         if staging is not None:
             shutil.rmtree(staging, ignore_errors=True)
+
+
+def sweep_partial(folder: Path | str) -> None:
+    """Remove what killed writers left below ``folder``; the caller holds its lock."""
+    for item in list(Path(folder).rglob(f".*{_PARTIAL}")):
+        if item.is_dir() and not item.is_symlink():
+            shutil.rmtree(item, ignore_errors=True)
+        else:
+            item.unlink(missing_ok=True)
 
 
 @contextmanager

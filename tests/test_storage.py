@@ -16,6 +16,7 @@ from medfuse.storage import (
     digest_of,
     locked,
     sha256_file,
+    sweep_partial,
     write_json,
     write_text,
 )
@@ -68,6 +69,17 @@ def test_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
             (staging / "part").write_text(text)
     assert (target / "part").read_text() == "two"
     assert [f.name for f in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_what_a_killed_writer_left_is_swept(tmp_path: Path) -> None:
+    write_text(tmp_path / "kept.txt", "text")
+    writers = [atomic_path(tmp_path / "deep" / "file"), atomic_folder(tmp_path / "folder")]
+    for writer in writers:
+        writer.__enter__()
+    assert len(list(tmp_path.rglob(".*.partial"))) == 2
+    sweep_partial(tmp_path)
+    assert [f.name for f in tmp_path.rglob("*") if f.is_file()] == ["kept.txt"]
+    assert not (tmp_path / "folder").exists()
 
 
 def test_json_refuses_nan(tmp_path: Path) -> None:

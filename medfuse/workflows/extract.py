@@ -51,7 +51,7 @@ class ViewMaker:
         config = experiment.augmentation
         self.recipe = recipe_for(config.recipe, modality)
         self.views = 0 if self.recipe == "none" else config.views
-        self.seed = experiment.seed
+        self.seed = config.seed
 
     def __call__(self, pixels: torch.Tensor, digest: str, view: int) -> torch.Tensor:
         """Return view ``view`` of an image ``(C, *spatial)``; view 0 is the image itself."""

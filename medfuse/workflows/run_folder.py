@@ -11,7 +11,7 @@ from pathlib import Path
 
 from medfuse.config import Experiment, dump_experiment
 from medfuse.errors import OutputError
-from medfuse.storage import locked, write_json, write_text
+from medfuse.storage import locked, sweep_partial, write_json, write_text
 
 _STATE = "run.json"
 _STATE_VERSION = 1
@@ -65,6 +65,7 @@ def claim_run_folder(
         raise OutputError(f"{folder}: a file, expected a folder. Choose another --out.")
     _refuse_foreign(folder)
     with locked(folder / ".lock", "run folder"):
+        sweep_partial(folder)
         if fresh:
             _clear(folder)
         yield _claimed(folder, experiment)
