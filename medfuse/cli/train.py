@@ -12,7 +12,7 @@ SUMMARY = "train a fused classifier and write its bundle"
 _EPILOG = """\
 examples:
   medfuse train experiment.yaml --out runs/first
-  medfuse train images/ --source mini:NAME --source timm:resnet18.a1_in1k --out runs/second
+  medfuse train images/ --source mini:resnet --source mini:densenet --out runs/second
   medfuse train experiment.yaml --out runs/third --set training.epochs=20 --set seed=1
 """
 
@@ -104,7 +104,7 @@ def _experiment(arguments: argparse.Namespace) -> Any:
     if not arguments.source:
         raise ConfigError(
             f"{arguments.what}: no source is named. Add --source, for example --source "
-            "mini:NAME ('medfuse sources list' shows all), or give a YAML file."
+            "mini:resnet ('medfuse sources list' shows all), or give a YAML file."
         )
     data: dict[str, Any] = {
         "cohort": {"path": arguments.what},

@@ -80,7 +80,7 @@ def build_optimizer(
     ``adam`` adds the weight decay to the gradient, ``adamw`` takes it off the weights
     (Loshchilov and Hutter, 2019, arXiv:1711.05101).
     """
-    first = parameter_groups(config, parameters, 1.0)
+    first = parameter_groups(parameters, config.lr, config.weight_decay)
     if config.optimizer == "sgd":
         return torch.optim.SGD(
             first, lr=config.lr, momentum=config.momentum, nesterov=config.momentum > 0
@@ -90,20 +90,19 @@ def build_optimizer(
 
 
 def parameter_groups(
-    config: TrainingConfig, parameters: list[torch.nn.Parameter], scale: float
+    parameters: list[torch.nn.Parameter], rate: float, decay: float
 ) -> list[dict[str, Any]]:
     """Return the groups of some parameters: matrices with weight decay, vectors without.
 
     Args:
-        config: its ``lr`` and ``weight_decay``.
         parameters: biases, norms and learned scores are vectors.
-        scale: factor on the learning rate.
+        rate: learning rate.
+        decay: weight decay of the matrices.
     """
-    rate = config.lr * scale
     matrices = [p for p in parameters if p.ndim > 1]
     vectors = [p for p in parameters if p.ndim <= 1]
     groups = [
-        {"params": matrices, "lr": rate, "base_lr": rate, "weight_decay": config.weight_decay},
+        {"params": matrices, "lr": rate, "base_lr": rate, "weight_decay": decay},
         {"params": vectors, "lr": rate, "base_lr": rate, "weight_decay": 0.0},
     ]
     return [group for group in groups if group["params"]]

@@ -190,7 +190,8 @@ class Session:
         known = {id(p) for group in self.optimizer.param_groups for p in group["params"]}
         free = [p for p in self.learner.sources.parameters() if p.requires_grad]
         new = [p for p in free if id(p) not in known]
-        for group in parameter_groups(self.setup.config, new, scale):
+        config = self.setup.config
+        for group in parameter_groups(new, config.lr * scale, config.source_weight_decay):
             self.optimizer.add_param_group(group)
 
     def _state(self) -> dict[str, Any]:
