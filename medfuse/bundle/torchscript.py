@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import warnings
 import zipfile
@@ -46,7 +47,10 @@ def write_torchscript(
                 f"{path.name}: the network cannot be traced ({_first_line(error)}). "
                 "Its sources, fusion and head must map tensors to tensors."
             ) from error
-        torch.jit.save(traced, path, files)
+        # Through memory: on a full disk torch raises RuntimeError, Python names the reason.
+        archive = io.BytesIO()
+        torch.jit.save(traced, archive, files)
+        path.write_bytes(archive.getbuffer())
         _drop_debug_records(path)
         loaded = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
     return largest_difference(network, loaded, example, path.name)

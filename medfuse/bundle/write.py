@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import json
 import logging
 import math
@@ -111,7 +112,9 @@ def _write_models(
     folder.mkdir()
     example = fixed_input(request.input)
     if request.network_node is not None:
-        torch.save(network.state_dict(), folder / "model.pt")
+        weights = io.BytesIO()
+        torch.save(network.state_dict(), weights)
+        (folder / "model.pt").write_bytes(weights.getbuffer())
     extra = {name: _read(root, name) for name in ("metadata.json", "inference.json")}
     difference = write_torchscript(network, example, folder / "model.ts", extra)
     reason = write_onnx(network, example, folder / "model.onnx")

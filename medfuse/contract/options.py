@@ -58,7 +58,7 @@ class Option:
                 f"{owner}: option {self.name!r} is {value!r}, expected one of {allowed}.{hint}"
             )
         self._check_range(value, owner)
-        return [*value] if isinstance(value, tuple) else value
+        return [*value] if isinstance(value, list | tuple) else value
 
     def _check_range(self, value: Any, owner: str) -> None:
         low = self.minimum is not None and value < self.minimum

@@ -156,7 +156,10 @@ def test_early_stopping_counts_epochs_that_do_not_gain_min_delta() -> None:
     settings["min_delta"] = 0.0
     result = fit(
         make_classifier(), DATA, HELD_OUT,
-        make_config(epochs=9, early_stopping=settings, lr=0.001, schedule="constant"), make_run(),
+        make_config(
+            epochs=9, early_stopping=settings, optimizer="adamw", lr=0.001, schedule="constant"
+        ),
+        make_run(),
     )  # fmt: skip
     assert (len(result.history), result.stopped) == (9, "epochs")
 

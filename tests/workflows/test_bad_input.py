@@ -29,9 +29,7 @@ def folder(tmp_path: Path) -> Path:
     return write_phantoms(tmp_path / "cohort", patients_per_class=4)
 
 
-def refused(
-    experiment: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> str:
+def refused(experiment: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> str:
     """Train from the command line, require a refusal, and return its text."""
     file = tmp_path / "experiment.yaml"
     file.write_text(yaml.safe_dump(experiment))
