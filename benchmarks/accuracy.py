@@ -37,6 +37,7 @@ def main() -> None:
         "recipes", nargs="*", default=["brain_mri4", "pneumoniamnist", "cxr_covid3"]
     )
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--singles", type=int, default=5, help="seeds with single sources too")
     parser.add_argument("--out", type=Path, default=Path("accuracy.json"))
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     arguments = parser.parse_args()
@@ -45,7 +46,14 @@ def main() -> None:
         runs = [
             row
             for seed in range(arguments.seeds)
-            for row in runs_of(name, [*arguments.set, f"seed={seed}"])
+            for row in runs_of(
+                name,
+                [
+                    *arguments.set,
+                    f"seed={seed}",
+                    f"evaluation.baselines={str(seed < arguments.singles).lower()}",
+                ],
+            )
         ]
         results[name] = {"runs": runs, "summary": summary(runs)}
         print(name, json.dumps(results[name]["summary"], indent=2), flush=True)
@@ -73,12 +81,14 @@ def run(experiment: Experiment) -> dict[str, Any]:
         experiment, registry, prepared, extract(experiment, prepared, sources, bank, progress=False)
     )
     fused = predicted(task, experiment.fusion, range(len(sources)))
+    result = {"dropped": prepared.leaks.summary()["dropped"], "fused": scores(fused)}
+    if not experiment.evaluation.baselines:
+        return result
     alone = ComponentConfig(use="concat")
     singles = {f"source {i}": predicted(task, alone, [i]) for i in range(len(sources))}
     verdict = compare(fused, singles, SETTINGS)
     return {
-        "dropped": prepared.leaks.summary()["dropped"],
-        "fused": scores(fused),
+        **result,
         **{name: scores(found) for name, found in singles.items()},
         "p": {row["source"]: row["p_adjusted"] for row in verdict["sources"]},
         "gain": {row["source"]: row["auroc"]["difference"] for row in verdict["sources"]},
@@ -110,12 +120,13 @@ def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
     seeds = sorted({row["seed"] for row in runs})
     table: dict[str, Any] = {"seeds": len(seeds), "runs": len(runs)}
     for name in names:
+        having = [s for s in seeds if any(name in r for r in runs if r["seed"] == s)]
         table[name] = {
-            key: spread([np.mean([r[name][key] for r in runs if r["seed"] == s]) for s in seeds])
+            key: spread([np.mean([r[name][key] for r in runs if r["seed"] == s]) for s in having])
             for key in ("accuracy", "auroc_macro", "ece")
         }
     for name in names[1:]:
-        gains = [r["fused"]["accuracy"] - r[name]["accuracy"] for r in runs]
+        gains = [r["fused"]["accuracy"] - r[name]["accuracy"] for r in runs if name in r]
         if len(gains) > 1 and np.ptp(gains) > 0:
             table[name]["t"] = float(stats.ttest_1samp(gains, 0).pvalue)
     return table

@@ -136,16 +136,15 @@ class EarlyStoppingConfig(Section):
 class TrainingConfig(Section):
     """How the head (and what is not frozen) learns.
 
-    The defaults make a linear head on banked features nearly the ridge-penalized logistic
-    regression that holds best where test cases differ from training cases.
+    The defaults were chosen on folds of unlike cases; see ``docs/training.md``.
     """
 
     members: int = Field(5, ge=1, le=20)
     epochs: int = Field(50, ge=1)
     batch_size: int = Field(32, ge=1)
-    optimizer: Literal["adam", "adamw", "sgd"] = "sgd"
-    lr: float = Field(3e-3, gt=0)
-    weight_decay: float = Field(0.5, ge=0)
+    optimizer: Literal["adam", "adamw", "sgd"] = "adamw"
+    lr: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(1e-2, ge=0)
     source_weight_decay: float = Field(1e-4, ge=0)
     momentum: float = Field(0.9, ge=0, lt=1)
     schedule: Literal["constant", "cosine", "step", "plateau"] = "cosine"
@@ -188,7 +187,7 @@ class Experiment(Section):
     augmentation: AugmentationConfig = AugmentationConfig()
     sources: list[SourceConfig] = Field(min_length=1)
     fusion: ComponentConfig = ComponentConfig(use="attention")
-    head: ComponentConfig = ComponentConfig(use="linear")
+    head: ComponentConfig = ComponentConfig(use="mlp")
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     bank: BankConfig = BankConfig()

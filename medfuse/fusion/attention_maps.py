@@ -37,7 +37,7 @@ class AttentionMapsFusion(nn.Module):
         in_dims: Sequence[int],
         heads: int = 4,
         width: int = 32,
-        sharpness: float = 0.1,
+        sharpness: float = 0.25,
         dropout: float = 0.5,
     ) -> None:
         super().__init__()

@@ -28,7 +28,7 @@ class GatedFusion(nn.Module):
         self,
         in_dims: Sequence[int],
         hidden: int = 16,
-        sharpness: float = 0.1,
+        sharpness: float = 0.25,
         dropout: float = 0.5,
     ) -> None:
         super().__init__()

@@ -33,7 +33,7 @@ def test_resolved_configuration_repeats_the_run(finished_run: TrainingOutcome) -
     again = load_experiment(finished_run.folder / "config.yaml")
     assert again.digest() == finished_run.metrics["configuration_digest"]
     text = yaml.safe_load((finished_run.folder / "config.yaml").read_text())
-    assert text["training"]["optimizer"] == "sgd"
+    assert text["training"]["optimizer"] == "adamw"
 
 
 def test_predictions_cover_all_cases_and_agree_with_the_metrics(
