@@ -34,3 +34,9 @@ def shared_data() -> Path:
 def shared_weights() -> Path:
     """Folder of the two genuine ImageNet backbones."""
     return _shared("weights")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many promises this run did not show; ``-ra`` lists them with their reasons."""
+    skipped = len(terminalreporter.stats.get("skipped", []))
+    terminalreporter.write_line(f"promises not shown here (skipped tests): {skipped}")

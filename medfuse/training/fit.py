@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
@@ -60,10 +62,11 @@ def fit(
     used = _sources_used(model, data, run)
     _check(model, data, config, run)
     untrained = copy.deepcopy(model) if _combines_by_fit(model) else None
-    session, resumed_from = _prepare(Learner(model, used), data, validation, config, run)
-    session.train()
-    session.keep_best()
-    session.learner.cpu()
+    with _threads_for(used):
+        session, resumed_from = _prepare(Learner(model, used), data, validation, config, run)
+        session.train()
+        session.keep_best()
+        session.learner.cpu()
     result = TrainingResult(
         tuple(session.history), session.best.epoch, session.stopped, resumed_from
     )
@@ -71,6 +74,21 @@ def fit(
         inner = replace(run, last_epoch=result.best_epoch, attach_handlers=None)
         fit_out_of_fold((model, untrained), data, lambda m, d, r: fit(m, d, None, config, r), inner)
     return result
+
+
+@contextmanager
+def _threads_for(used: frozenset[int]) -> Iterator[None]:
+    """Compute heads on one thread, sources on all.
+
+    A head's matrices are small; threads that wait for each other make it many times slower on a
+    busy machine, and gain little on an idle one.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(before if used else 1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _prepare(

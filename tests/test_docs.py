@@ -1,0 +1,84 @@
+"""The documentation says what the code does."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from medfuse.cli.main import COMMANDS
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+PAGES = [
+    *REPOSITORY.glob("*.md"),
+    *REPOSITORY.glob("docs/**/*.md"),
+    *REPOSITORY.glob("recipes/*.md"),
+    *REPOSITORY.glob("plugins/*/README.md"),
+]
+
+
+def code_blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
+def test_links_inside_the_repository_lead_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
+        if "://" not in link:
+            assert (page.parent / link).exists(), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
+def test_commands_that_are_named_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    named = re.findall(r"(?:\$ |`)medfuse ([a-z]+)\b", text, re.MULTILINE)
+    assert set(named) <= set(COMMANDS), named
+
+
+def test_layers_in_the_architecture_are_those_that_are_checked() -> None:
+    settings = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+    checked = settings["tool"]["importlinter"]["contracts"][0]["layers"]
+    section = (REPOSITORY / "docs/architecture.md").read_text().split("## Layers")[1]
+    written = section.split("```")[1].split()
+    assert " ".join(written).replace(" | ", "|").split() == [
+        layer.replace(" | ", "|") for layer in checked
+    ]
+
+
+def test_every_folder_is_on_the_map() -> None:
+    text = (REPOSITORY / "docs/architecture.md").read_text()
+    folders = [f for f in (REPOSITORY / "medfuse").iterdir() if f.is_dir() and f.name[0] != "_"]
+    assert all(f"{folder.name}/" in text for folder in folders)
+
+
+def test_recipes_and_the_example_of_the_readme_are_valid(monkeypatch: pytest.MonkeyPatch) -> None:
+    import yaml
+
+    from medfuse.config import load_experiment, parse_experiment
+
+    monkeypatch.setenv("MEDFUSE_DATA", "/data")
+    monkeypatch.setenv("MEDFUSE_WEIGHTS", "/weights")
+    for recipe in REPOSITORY.glob("recipes/*.yaml"):
+        assert load_experiment(recipe).sources
+    (example,) = code_blocks(REPOSITORY / "README.md", "yaml")
+    assert parse_experiment(yaml.safe_load(example)).fusion.use == "attention"
+
+
+def test_no_page_or_program_names_a_place_on_a_machine() -> None:
+    for page in PAGES:
+        assert not re.search(r"(?<![\w.])/(home|root|tmp)/", page.read_text(encoding="utf-8")), page
+
+
+@pytest.mark.slow
+def test_python_example_of_the_readme_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (snippet,) = code_blocks(REPOSITORY / "README.md", "python")
+    assert len([line for line in snippet.splitlines() if line.strip()]) <= 13
+    exec(compile(snippet, "README.md", "exec"), {})
+    printed = capsys.readouterr().out
+    assert "report.html" in printed
+    assert "status='ok'" in printed
