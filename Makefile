@@ -47,7 +47,7 @@ test-slow: install             ## suites that need environments of their own
 	bash .ci/isolated
 
 bench: install                 ## ratios measured in one run
-	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/bank.py
 
 wheels: install                ## wheels of medfuse and its plugins, in dist/
 	for package in . $(PACKAGES); do $(UV) build --quiet --wheel --out-dir dist $$package || exit 1; done

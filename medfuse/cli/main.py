@@ -61,6 +61,16 @@ def _guarded(parsed: argparse.Namespace) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Exception as error:  # the last resort: one line rather than a page
+        if parsed.debug:
+            raise
+        text = " ".join(str(error).split())[:300]
+        print(
+            f"medfuse: unforeseen error: {type(error).__name__}: {text}. "
+            "Please report it; --debug shows where it happened.",
+            file=sys.stderr,
+        )
+        return 1
 
 
 def _parser(name: str | None) -> argparse.ArgumentParser:

@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fusion", metavar="F", help="name, or {use: name, option: value}")
     parser.add_argument("--head", metavar="H", help="name, or {use: name, option: value}")
     parser.add_argument("--modality", choices=("XR", "CT", "MR", "other"), help="of the images")
+    parser.add_argument("--group-pattern", metavar="REGEX", help="patient id in a file name")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="change one setting"
     )
@@ -92,6 +93,7 @@ def _experiment(arguments: argparse.Namespace) -> Any:
         "--fusion": bool(arguments.fusion),
         "--head": bool(arguments.head),
         "--modality": bool(arguments.modality),
+        "--group-pattern": bool(arguments.group_pattern),
     }
     if Path(arguments.what).suffix.lower() in (".yaml", ".yml"):
         extra = [name for name, is_given in given.items() if is_given]
@@ -113,6 +115,8 @@ def _experiment(arguments: argparse.Namespace) -> Any:
     for key, text in (("fusion", arguments.fusion), ("head", arguments.head)):
         if text:
             data[key] = _component(text, f"--{key}")
+    if arguments.group_pattern:
+        data["cohort"]["group_pattern"] = arguments.group_pattern
     if arguments.modality:
         data["inputs"] = {"image": {"modality": arguments.modality}}
     return parse_experiment(with_overrides(data, arguments.set), "command line")

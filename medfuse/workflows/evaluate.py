@@ -22,6 +22,9 @@ from medfuse.serving.prediction import Prediction
 from medfuse.storage import write_json
 from medfuse.workflows import measure
 from medfuse.workflows.figures import Gallery, TestPart, draw_test
+from medfuse.workflows.run_folder import refuse_foreign_content
+
+_STATE = "evaluation.json"
 
 
 @dataclass(frozen=True)
@@ -59,12 +62,15 @@ def evaluate(
     Raises:
         CohortError: no labeled case in that part, or other classes than the bundle's.
         BundleError: the bundle cannot be loaded.
+        OutputError: ``out`` holds something else than an evaluation.
     """
     folder = Path(out)
+    refuse_foreign_content(folder, _STATE, "evaluation")
     predictor = load_bundle(bundle)
     config = cohort if isinstance(cohort, CohortConfig) else CohortConfig(path=str(cohort))
     found = read_cohort(config)
     cases = _labeled(found, part, predictor.classes)
+    write_json(folder / _STATE, {"medfuse": {"kind": "evaluation", "version": 1}})
     answers = predictor.predict([next(iter(case.inputs.values())) for case in cases])
     write_predictions(
         folder / "predictions.csv", _rows(cases, answers, predictor), predictor.classes

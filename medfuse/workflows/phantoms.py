@@ -32,7 +32,7 @@ class _Anatomy:
     side: int
 
 
-def write_phantoms(folder: Path, patients_per_class: int = 60, seed: int = 0) -> Path:
+def write_phantoms(folder: Path | str, patients_per_class: int = 60, seed: int = 0) -> Path:
     """Write 8-bit gray PNGs as ``folder/<class>/p<patient>_<view>.png``; two views a patient.
 
     Args:
@@ -43,11 +43,12 @@ def write_phantoms(folder: Path, patients_per_class: int = 60, seed: int = 0) ->
     Returns:
         ``folder``.
     """
+    root = Path(folder)
     for name, patient, view, pixels in _phantoms(patients_per_class, seed):
-        target = folder / name
+        target = root / name
         target.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(target / f"p{patient:04d}_{view}.png")
-    return folder
+    return root
 
 
 def phantom(finding: str, random: np.random.Generator, anatomy_seed: int) -> NDArray[np.uint8]:

@@ -16,6 +16,20 @@ from medfuse.storage import locked, sweep_partial, write_json, write_text
 _STATE = "run.json"
 _STATE_VERSION = 1
 _CONFIG = "config.yaml"
+_PROGRESS = ("members", "checkpoints", "metrics.json")
+_OWN = (
+    _STATE,
+    _CONFIG,
+    *_PROGRESS,
+    "bundle",
+    "cohort.csv",
+    "out_of_fold",
+    "plots",
+    "predictions.csv",
+    "report.html",
+    "single",
+    "tensorboard",
+)
 
 
 @dataclass(frozen=True)
@@ -61,9 +75,7 @@ def claim_run_folder(
             cannot be written, or another process is using it.
     """
     folder = Path(path)
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{folder}: a file, expected a folder. Choose another --out.")
-    _refuse_foreign(folder)
+    refuse_foreign_content(folder, _STATE, "run")
     with locked(folder / ".lock", "run folder"):
         sweep_partial(folder)
         if fresh:
@@ -71,39 +83,58 @@ def claim_run_folder(
         yield _claimed(folder, experiment)
 
 
-def _claimed(folder: Path, experiment: Experiment) -> RunFolder:
-    digest = experiment.digest()
-    state = _read_state(folder)
-    if state is not None and state["configuration"] != digest:
-        raise OutputError(
-            f"{folder}: holds a run of another configuration. "
-            "Choose another --out, or replace it with --fresh."
-        )
-    if state is None:
-        write_text(folder / _CONFIG, dump_experiment(experiment))
-        _write_state(folder, digest, finished=False)
-    return RunFolder(path=folder, finished=bool(state and state["finished"]))
+def refuse_foreign_content(folder: Path, state: str, kind: str) -> None:
+    """Refuse a folder that holds anything, unless its ``state`` file says it is medfuse's.
 
-
-def _refuse_foreign(folder: Path) -> None:
-    if not folder.is_dir() or (folder / _STATE).is_file():
+    Raises:
+        OutputError: naming a file that is there.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder}: a file, expected a folder. Choose another --out.")
+    if not folder.is_dir() or _is_own(folder / state):
         return
-    strangers = [i.name for i in folder.iterdir() if i.name[0] != "." and i.name != _CONFIG]
+    strangers = sorted(i.name for i in folder.iterdir() if not _is_trace(i.name))
     if strangers:
         raise OutputError(
-            f"{folder}: not empty and not a medfuse run (found {sorted(strangers)[0]!r}). "
+            f"{folder}: not empty and not a medfuse {kind} (found {strangers[0]!r}). "
             "Choose another --out."
         )
 
 
+def _is_trace(name: str) -> bool:
+    """Tell what a broken-off start of medfuse leaves, and nobody else."""
+    return name == ".lock" or (name.startswith(".") and name.endswith(".partial"))
+
+
+def _is_own(state: Path) -> bool:
+    try:
+        return "medfuse" in json.loads(state.read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        return False
+
+
+def _claimed(folder: Path, experiment: Experiment) -> RunFolder:
+    digest = experiment.digest()
+    state = _read_state(folder)
+    other = state is not None and state["configuration"] != digest
+    if other and any((folder / name).exists() for name in _PROGRESS):
+        raise OutputError(
+            f"{folder}: holds a run of another configuration. "
+            "Choose another --out, or replace it with --fresh."
+        )
+    if state is None or other:
+        _write_state(folder, digest, finished=False)
+    write_text(folder / _CONFIG, dump_experiment(experiment))
+    return RunFolder(path=folder, finished=bool(state and not other and state["finished"]))
+
+
 def _clear(folder: Path) -> None:
-    for item in folder.iterdir():
-        if item.name == ".lock":
-            continue
+    """Remove what a run writes, and nothing else."""
+    for item in (folder / name for name in _OWN):
         if item.is_dir() and not item.is_symlink():
             shutil.rmtree(item)
         else:
-            item.unlink()
+            item.unlink(missing_ok=True)
 
 
 def _read_state(folder: Path) -> dict[str, object] | None:
@@ -112,16 +143,19 @@ def _read_state(folder: Path) -> dict[str, object] | None:
         return None
     try:
         state = json.loads(file.read_text(encoding="utf-8"))
-        if state["version"] != _STATE_VERSION:
-            raise OutputError(
-                f"{file}: version {state['version']}, expected {_STATE_VERSION}. "
-                "It was written by another release of medfuse; use --fresh or another --out."
-            )
-        return {"configuration": state["configuration"], "finished": state["finished"]}
+        version = state["medfuse"]["version"]
+        found = {key: state[key] for key in ("configuration", "finished")}
     except (ValueError, KeyError, TypeError) as error:
         raise OutputError(f"{file}: damaged. Use --fresh or another --out.") from error
+    if version != _STATE_VERSION:
+        raise OutputError(
+            f"{file}: version {version}, expected {_STATE_VERSION}. "
+            "It was written by another release of medfuse; use --fresh or another --out."
+        )
+    return found
 
 
 def _write_state(folder: Path, digest: str, *, finished: bool) -> None:
-    state = {"version": _STATE_VERSION, "configuration": digest, "finished": finished}
+    mark = {"kind": "run", "version": _STATE_VERSION}
+    state = {"medfuse": mark, "configuration": digest, "finished": finished}
     write_json(folder / _STATE, state)

@@ -11,8 +11,11 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from medfuse.bundle.names import check_classes
 from medfuse.config import ComponentConfig, Experiment, load_experiment, parse_experiment
+from medfuse.contract import FeatureFusionSpec
 from medfuse.data import split_digest, tally, write_cohort
+from medfuse.errors import OutputError
 from medfuse.evaluation import Predictions, write_predictions
 from medfuse.features.bank import FeatureBank
 from medfuse.registry import load_registry
@@ -70,11 +73,29 @@ def train(
         MedfuseError: anything that a user can mend; the text says how.
     """
     config = _as_experiment(experiment)
+    _refuse_inside_cohort(Path(out), Path(config.cohort.path))
     with claim_run_folder(out, config, fresh=fresh) as folder:
-        if folder.finished:
+        if folder.finished and _is_whole(folder):
             _log.info("%s: this run is complete; use --fresh to train again", folder.path)
             return _outcome(folder)
         return _run(config, folder, download=download, progress=progress)
+
+
+def _refuse_inside_cohort(out: Path, cohort: Path) -> None:
+    if cohort.is_dir() and out.resolve().is_relative_to(cohort.resolve()):
+        raise OutputError(
+            f"{out}: lies inside the cohort {cohort}, whose folders are classes. "
+            "Choose another --out."
+        )
+
+
+def _is_whole(folder: RunFolder) -> bool:
+    """Tell whether a finished run still has its metrics, report and bundle."""
+    try:
+        outcome = _outcome(folder)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return outcome.report.is_file() and outcome.bundle.is_dir()
 
 
 def _as_experiment(experiment: Experiment | Mapping[str, Any] | Path | str) -> Experiment:
@@ -92,6 +113,7 @@ def _run(
     registry = load_registry()
     bank = FeatureBank(experiment.bank.path, experiment.bank.budget_gb)
     prepared = prepare_cohort(experiment, bank, progress=progress)
+    check_classes(prepared.cohort.classes)
     _write_cohort(prepared, experiment, folder)
     sources = load_sources(experiment, registry, prepared, download=download)
     features = extract(experiment, prepared, sources, bank, progress=progress)
@@ -115,7 +137,9 @@ def _singles(task: LearningTask, folder: RunFolder) -> dict[str, LearnedModel]:
     sources = task.features.sources
     if not task.experiment.evaluation.baselines or len(sources) < 2:
         return {}
-    alone = ComponentConfig(use="concat")
+    spec = task.registry.fusion(task.experiment.fusion.use)
+    takes_maps = isinstance(spec, FeatureFusionSpec) and spec.accepts == "maps"
+    alone = task.experiment.fusion if takes_maps else ComponentConfig(use="concat")
     return {
         source.label: learn(task, alone, [i], folder.path / "single" / str(i))
         for i, source in enumerate(sources)

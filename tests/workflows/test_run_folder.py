@@ -29,6 +29,7 @@ def test_broken_off_run_of_the_same_configuration_is_resumed(tmp_path: Path) -> 
 def test_folder_of_another_configuration_is_refused_unless_fresh(tmp_path: Path) -> None:
     with claim_run_folder(tmp_path, experiment()) as folder:
         (folder.path / "checkpoints").mkdir()
+        (folder.path / "notes.txt").write_text("mine")
         folder.mark_finished(experiment().digest())
     other = experiment(seed=1)
     with (
@@ -39,18 +40,29 @@ def test_folder_of_another_configuration_is_refused_unless_fresh(tmp_path: Path)
     with claim_run_folder(tmp_path, other, fresh=True) as folder:
         assert not folder.finished
         assert not folder.checkpoints.exists()
+        assert (folder.path / "notes.txt").read_text() == "mine"
     assert "seed: 1" in (tmp_path / "config.yaml").read_text()
 
 
-def test_folder_with_other_files_is_never_touched(tmp_path: Path) -> None:
-    (tmp_path / "thesis.docx").write_text("years of work")
+def test_refused_start_does_not_keep_the_folder(tmp_path: Path) -> None:
+    with claim_run_folder(tmp_path, experiment()):
+        pass
+    with claim_run_folder(tmp_path, experiment(seed=1)) as folder:
+        assert not folder.finished
+    assert "seed: 1" in (tmp_path / "config.yaml").read_text()
+
+
+@pytest.mark.parametrize("name", ["thesis.docx", ".env", "config.yaml", "run.json"])
+def test_folder_with_other_files_is_never_touched(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text('{"my": "years of work"}')
     for fresh in (False, True):
         with (
             pytest.raises(OutputError, match="not a medfuse run"),
             claim_run_folder(tmp_path, experiment(), fresh=fresh),
         ):
             pass
-    assert [f.name for f in tmp_path.iterdir()] == ["thesis.docx"]
+    assert [f.name for f in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == '{"my": "years of work"}'
 
 
 def test_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
@@ -65,7 +77,7 @@ def test_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
 def test_damaged_state_is_named(tmp_path: Path) -> None:
     with claim_run_folder(tmp_path, experiment()):
         pass
-    (tmp_path / "run.json").write_text("{")
+    (tmp_path / "run.json").write_text('{"medfuse": {}}')
     with (
         pytest.raises(OutputError, match=r"run\.json: damaged"),
         claim_run_folder(tmp_path, experiment()),

@@ -142,6 +142,37 @@ def test_metrics_file_is_what_is_returned(finished_run: TrainingOutcome) -> None
     assert json.loads((finished_run.folder / "metrics.json").read_text()) == finished_run.metrics
 
 
+def test_output_inside_the_cohort_is_refused(images: Path) -> None:
+    with pytest.raises(OutputError, match="inside the cohort"):
+        train(small_experiment(images), images / "runs" / "first", progress=False)
+    assert not (images / "runs").exists()
+
+
+def test_bundle_that_was_deleted_is_written_again(
+    finished_run: TrainingOutcome, images: Path, shared_bank: Path, tmp_path: Path
+) -> None:
+    import shutil
+
+    copy = tmp_path / "run"
+    shutil.copytree(finished_run.folder, copy)
+    shutil.rmtree(copy / "bundle")
+    experiment = small_experiment(images, bank={"path": str(shared_bank)})
+    again = train(experiment, copy, progress=False)
+    assert again.bundle.is_dir()
+    assert again.metrics == finished_run.metrics
+
+
+def test_class_name_that_a_bundle_cannot_hold_is_refused_before_training(tmp_path: Path) -> None:
+    from medfuse.errors import BundleError
+    from medfuse.workflows.phantoms import write_phantoms
+
+    cohort = write_phantoms(tmp_path / "images", 3)
+    (cohort / "clear").rename(cohort / "background")
+    with pytest.raises(BundleError, match="background"):
+        train(small_experiment(cohort), tmp_path / "run", progress=False)
+    assert not (tmp_path / "run" / "members").exists()
+
+
 @pytest.mark.parametrize(
     "fusion", ["concat", "weighted", "gated", "attention_maps", "average", "stacking"]
 )
@@ -153,7 +184,7 @@ def test_every_fusion_ends_in_a_bundle_that_agrees(
         images,
         bank={"path": str(shared_bank)},
         fusion={"use": fusion},
-        evaluation={"bootstrap": 0, "baselines": False},
+        evaluation={"bootstrap": 0, "baselines": fusion == "attention_maps"},
     )
     outcome = train(experiment, tmp_path / "run", progress=False)
     assert outcome.metrics["bundle"]["difference"] < 1e-5

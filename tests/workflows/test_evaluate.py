@@ -1,0 +1,52 @@
+"""A bundle measured on labelled images."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from medfuse.config import EvaluationConfig
+from medfuse.errors import CohortError, OutputError
+from medfuse.workflows.evaluate import evaluate
+from medfuse.workflows.train import TrainingOutcome
+
+QUICK = EvaluationConfig(bootstrap=20)
+
+
+def test_bundle_on_the_test_part_gives_the_reported_metrics(
+    finished_run: TrainingOutcome, tmp_path: Path
+) -> None:
+    cohort = finished_run.folder / "cohort.csv"
+    found = evaluate(finished_run.bundle, cohort, tmp_path / "out", part="test", settings=QUICK)
+    reported = finished_run.metrics["test"]["overall"]
+    for name in ("accuracy", "auroc_macro", "brier"):
+        expected = pytest.approx(reported[name]["value"], abs=1e-5)
+        assert found.metrics["overall"][name]["value"] == expected
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == found.metrics
+    assert (tmp_path / "out" / "report.html").is_file()
+    again = evaluate(finished_run.bundle, cohort, tmp_path / "out", part="test", settings=QUICK)
+    assert again.metrics == found.metrics
+
+
+def test_folder_with_other_files_is_refused(
+    finished_run: TrainingOutcome, images: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "image.png").write_bytes(b"mine")
+    with pytest.raises(OutputError, match="not empty and not a medfuse evaluation"):
+        evaluate(finished_run.bundle, images, tmp_path, settings=QUICK)
+    with pytest.raises(OutputError, match="not empty"):
+        evaluate(finished_run.bundle, images, finished_run.folder, settings=QUICK)
+    assert [f.name for f in tmp_path.iterdir()] == ["image.png"]
+
+
+def test_class_that_the_bundle_does_not_know_is_named(
+    finished_run: TrainingOutcome, tmp_path: Path
+) -> None:
+    from medfuse.workflows.phantoms import write_phantoms
+
+    cohort = write_phantoms(tmp_path / "images", 1)
+    (cohort / "clear").rename(cohort / "normal")
+    with pytest.raises(CohortError, match="normal"):
+        evaluate(finished_run.bundle, cohort, tmp_path / "out", settings=QUICK)
