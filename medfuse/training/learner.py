@@ -68,11 +68,14 @@ class Learner(nn.Module):
     def standardize(self, data: TrainingData, batches: Iterable[Batch]) -> None:
         """Fit mean and standard deviation of every source on the clean views of ``data``.
 
+        A source that learns computes them as it will in training: the batch statistics of an
+        untrained network are far from its stored ones, which this pass also brings near.
+
         Args:
             data: the training cases.
             batches: their clean views, needed where a source has no banked features.
         """
-        self.eval()
+        self.train()
         for i, (part, banked) in enumerate(
             zip(self.classifier.standardize, data.features, strict=True)
         ):

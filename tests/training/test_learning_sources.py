@@ -175,3 +175,21 @@ def test_what_cannot_learn_is_named(change: Callable[..., Any], message: str) ->
     model, data, unfreeze = change(network, _banked(network, (True, False)))
     with pytest.raises(TrainingError, match=message):
         fit(model, data, None, CONFIG, make_run(unfreeze=unfreeze, **RUN))
+
+
+def test_untrained_batch_norm_network_is_standardized_as_it_will_be_trained() -> None:
+    """In eval mode its features hardly vary; divided by that, training-mode ones would explode."""
+    torch.manual_seed(0)
+    deep = nn.Sequential(*[
+        nn.Sequential(nn.Conv2d(i, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU())
+        for i in (1, 8, 8, 8, 8, 8)
+    ])  # fmt: skip
+    source = Source(deep, nn.Identity(), trainable="all")
+    classifier = FeatureClassifier((8,), ConcatFusion((8,)), LinearHead(8, 2))
+    network = FusedNetwork([source], classifier)
+    data = TrainingData.of([None], LABELS, load_view=_load)
+    fit(network, data, None, make_config(epochs=1, lr=1e-6, batch_size=8), Run(**RUN))
+    source.train()
+    images = torch.stack([_load(case, 0) for case in range(8)])
+    with torch.no_grad():
+        assert classifier.standardize[0](source(images)).abs().max() < 20
