@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import stat
 import zipfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -35,12 +36,19 @@ def _of_file(reference: str) -> str | None:
     # The suffix belongs to it: a reader may be chosen by suffix.
     digest = hashlib.blake2b(f"file{path.suffix.lower()}\0".encode(), digest_size=32)
     try:
+        if not _is_regular(path):
+            return None
         with path.open("rb") as handle:
             while chunk := handle.read(_CHUNK):
                 digest.update(chunk)
-    except OSError:  # the image reader names what is wrong with it
+    except (OSError, ValueError):  # the image reader names what is wrong with it
         return None
     return digest.hexdigest()
+
+
+def _is_regular(path: Path) -> bool:
+    """Return whether it is a file proper: to open a pipe would wait for a writer forever."""
+    return stat.S_ISREG(path.stat().st_mode)
 
 
 def _of_rows(references: Iterable[str]) -> Iterator[tuple[str, str]]:
@@ -58,6 +66,8 @@ def _of_rows(references: Iterable[str]) -> Iterator[tuple[str, str]]:
 
 def _array(file: str, key: str = "") -> np.ndarray | None:
     try:
+        if not _is_regular(Path(file)):
+            return None
         with np.load(file, allow_pickle=False) as archive:
             return np.asarray(archive[key])
     except (OSError, KeyError, ValueError, EOFError, TypeError, zipfile.BadZipFile):

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -145,3 +147,14 @@ def test_many_small_files_are_hashed_in_a_second(tmp_path: Path) -> None:
     start = time.process_time()
     assert len(set(fingerprints([str(path) for path in paths]).values())) == 1600
     assert time.process_time() - start < 1.0
+
+
+def test_a_pipe_is_refused_and_not_waited_for(kit) -> None:
+    pipe = kit.folder / "pipe.png"
+    os.mkfifo(pipe)
+    found: list[dict[str, str]] = []
+    references = [str(pipe), f"{pipe}::x::0", "nul\0.png", *kit.images(1)]
+    work = Thread(target=lambda: found.append(fingerprints(references)), daemon=True)
+    work.start()
+    work.join(10)
+    assert [list(item) for item in found] == [references[3:]]
