@@ -32,8 +32,8 @@ def assign_roles(
         digests: pixel digest by case id; cases with identical pixels stay on one side.
 
     Raises:
-        CohortError: fewer than two classes, a class with one case, or a given test part beside
-            ``folds``.
+        CohortError: fewer than two classes, a class with one case, too few patients for a test
+            part, or a given test part beside ``folds``.
         ConfigError: the fractions leave nothing for training, or ``fold`` is no fold.
     """
     _require_two_classes(cohort)
@@ -46,7 +46,8 @@ def assign_roles(
     cases = _fill(cases, groups, config)
     done = cohort.with_cases([cases[case.case_id] for case in cohort.cases], _notes(cohort))
     _require_training_classes(done)
-    return done.with_cases(done.cases, _thin_parts(done))
+    _require_test(done, len(groups), config)
+    return done.with_cases(done.cases, (*_thin_parts(done), *_empty_parts(done, config)))
 
 
 def _require_two_classes(cohort: Cohort) -> None:
@@ -147,12 +148,7 @@ def _fill(
         for group in groups
         if (members := [cases[c.case_id] for c in group if cases[c.case_id].role == source])
     ]
-    fractions = {
-        "test": 0.0 if config.folds else config.test,
-        "validation": config.validation,
-        "calibration": config.calibration,
-    }
-    shares = {part: f for part, f in fractions.items() if f > 0 and part not in given}
+    shares = {part: f for part, f in _fractions(config).items() if f > 0 and part not in given}
     if not shares and source == "train":
         return dict(cases)
     seed = f"{config.seed}|{config.fold if config.folds else 'parts'}"
@@ -161,6 +157,14 @@ def _fill(
     for case_id, part in parts.items():
         filled[case_id] = replace(filled[case_id], role=part)  # type: ignore[arg-type]
     return filled
+
+
+def _fractions(config: SplitConfig) -> dict[str, float]:
+    return {
+        "test": 0.0 if config.folds else config.test,
+        "validation": config.validation,
+        "calibration": config.calibration,
+    }
 
 
 def _notes(cohort: Cohort) -> list[Event]:
@@ -197,3 +201,24 @@ def _thin_parts(cohort: Cohort) -> list[Event]:
             _LOGGER.warning("the %s part has %s", role, detail)
             events.append(Event("CLASS_ABSENT_FROM_PART", role, detail))
     return events
+
+
+def _require_test(cohort: Cohort, patients: int, config: SplitConfig) -> None:
+    if not (config.folds or config.test > 0) or cohort.part("test"):
+        return
+    others = [part for part, fraction in _fractions(config).items() if fraction > 0]
+    parts = list(dict.fromkeys(("train", "test", *others)))
+    raise CohortError(
+        f"{cohort.root}: the test part is empty: found {patients} patient{'s' * (patients != 1)}, "
+        f"expected at least {len(parts)}, one each for {', '.join(parts)}. Add patients, or check "
+        "cohort.group and cohort.group_pattern."
+    )
+
+
+def _empty_parts(cohort: Cohort, config: SplitConfig) -> list[Event]:
+    roles: tuple[Role, ...] = ("validation", "calibration")
+    fractions = _fractions(config)
+    empty = [role for role in roles if fractions[role] > 0 and not cohort.part(role)]
+    for role in empty:
+        _LOGGER.warning("the %s part is empty: too few patients", role)
+    return [Event("PART_EMPTY", role, "too few patients") for role in empty]

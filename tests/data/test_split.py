@@ -205,3 +205,23 @@ def test_figures_of_the_real_ct_set_stay_together_in_even_folds(shared_data):
         folds.setdefault(case.patient_id, set()).add(case.fold)
     assert all(len(found) == 1 for found in folds.values())
     assert {*Counter((c.fold, c.label) for c in split.cases).values()} == {140}
+
+
+def test_one_patient_cannot_fill_a_test_part():
+    cohort = _cohort([(i % 2, 1) for i in range(12)], ("a", "b"))
+    with pytest.raises(
+        CohortError, match="found 1 patient, expected at least 3, one each for train, test, val"
+    ):
+        assign_roles(cohort, SplitConfig())
+    assert assign_roles(cohort, SplitConfig(test=0, validation=0)).counts().keys() == {"train"}
+
+
+def test_an_empty_validation_part_is_said(caplog):
+    cohort = _cohort([(i % 2, 1) for i in range(12)], ("a", "b"))
+    split = assign_roles(cohort, SplitConfig(test=0))
+    assert [(e.code, e.subject) for e in split.events if e.code == "PART_EMPTY"] == [
+        ("PART_EMPTY", "validation")
+    ]
+    assert "the validation part is empty" in caplog.text
+    full = assign_roles(_cohort([(i % 2, i) for i in range(40)], ("a", "b")), SplitConfig())
+    assert "PART_EMPTY" not in tally(full.events)
