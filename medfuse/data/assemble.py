@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from medfuse.config import CohortConfig
 from medfuse.data.cohort import Case, Cohort
 from medfuse.data.events import Event
-from medfuse.data.records import Listing, Record
+from medfuse.data.records import Listing, Record, printable
 from medfuse.errors import CohortError, ConfigError
 from medfuse.suggest import did_you_mean
 
@@ -24,6 +24,7 @@ def assemble(listing: Listing, config: CohortConfig, input_name: str) -> Cohort:
     Raises:
         CohortError: an unknown label, a file without a patient, or a case listed twice.
     """
+    _require_unicode(listing.records)
     classes = _class_names(listing, config)
     patients = _patients(listing.records, config)
     cases = [
@@ -56,8 +57,23 @@ def _class_names(listing: Listing, config: CohortConfig) -> tuple[str, ...]:
         return listing.classes
     found = {record.label for record in listing.records if record.label}
     if found and all(label.isdecimal() for label in found):
-        return tuple(str(index) for index in sorted(int(label) for label in found))
+        return tuple(sorted(found, key=lambda label: (_number(label), len(label), label)))
     return tuple(sorted(found))
+
+
+def _number(digits: str) -> float:
+    """Return the value of any number of digits; `int` refuses more than 4300."""
+    return float(digits)
+
+
+def _require_unicode(records: Sequence[Record]) -> None:
+    for record in records:
+        texts = (record.reference, record.relative, record.label, record.patient, record.case_id)
+        if any(printable(text) != text for text in (*texts, record.site)):
+            raise CohortError(
+                f"{printable(record.where)}: its name is not UTF-8, so no table can hold it. "
+                "Rename it."
+            )
 
 
 def _label(record: Record, classes: Sequence[str]) -> int | None:
@@ -66,8 +82,8 @@ def _label(record: Record, classes: Sequence[str]) -> int | None:
         return None
     if record.label in classes:
         return classes.index(record.label)
-    if record.label.isdecimal() and int(record.label) < len(classes):
-        return int(record.label)
+    if record.label.isdecimal() and _number(record.label) < len(classes):
+        return int(_number(record.label))
     raise CohortError(
         f"{record.where}: label {record.label!r} is not in the class list "
         f"({', '.join(classes)}).{did_you_mean(record.label, classes)}"
@@ -77,6 +93,12 @@ def _label(record: Record, classes: Sequence[str]) -> int | None:
 def _patients(records: Sequence[Record], config: CohortConfig) -> list[str]:
     if config.group_pattern is None:
         return [record.patient for record in records]
+    named = next((record for record in records if record.patient), None)
+    if named is not None:
+        raise CohortError(
+            f"{named.where}: names its patient, and cohort.group_pattern takes it from the file "
+            "name; expected one of the two. Remove group_pattern, or the patients' column."
+        )
     try:
         pattern = re.compile(config.group_pattern)
     except re.error as error:

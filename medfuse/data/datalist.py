@@ -10,7 +10,7 @@ from typing import Any
 
 from medfuse.config import CohortConfig
 from medfuse.data.cohort import Role
-from medfuse.data.records import Listing, Record, role_named
+from medfuse.data.records import Listing, Record, below_common_parent, role_named
 from medfuse.errors import CohortError
 
 
@@ -39,7 +39,8 @@ def list_datalist(path: Path, config: CohortConfig, input_name: str = "image") -
             records.append(_record(_Place(where, path.parent, given), item, config, input_name))
     if not records:
         raise CohortError(f"{path}: its lists are empty, expected at least one case.")
-    return Listing(tuple(records), path.parent, _class_names(path, content.get("labels")))
+    classes = _class_names(path, content.get("labels"))
+    return Listing(tuple(below_common_parent(records)), path.parent, classes)
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -47,6 +48,8 @@ def _load(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CohortError(f"{path}: cannot be read as JSON ({error}).") from error
+    except RecursionError as error:
+        raise CohortError(f"{path}: is nested too deeply, expected lists of cases.") from error
     if not isinstance(content, dict):
         raise CohortError(f"{path}: found {type(content).__name__}, expected an object with lists.")
     return content
@@ -71,7 +74,7 @@ def _record(place: _Place, given: Any, config: CohortConfig, input_name: str) ->
     return Record(
         where=where,
         reference=str(file if file.is_absolute() else place.folder / file),
-        relative=file.name if file.is_absolute() else file.as_posix(),
+        relative=file.as_posix(),
         label=_label(item.get(config.label), where),
         patient=str(item.get(group) or ""),
         case_id=str(item.get("case_id") or ""),

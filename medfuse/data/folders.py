@@ -9,7 +9,7 @@ from pathlib import Path
 
 from medfuse.data.cohort import Role
 from medfuse.data.events import Event
-from medfuse.data.records import IMAGE_SUFFIXES, Listing, Record, role_named
+from medfuse.data.records import IMAGE_SUFFIXES, Listing, Record, printable, role_named
 from medfuse.errors import CohortError
 
 _LOGGER = logging.getLogger("medfuse")
@@ -24,7 +24,10 @@ def list_folders(root: Path) -> Listing:
     """
     records: list[Record] = []
     events: list[Event] = []
-    for role, folder in _parts(root):
+    parts = _parts(root)
+    for folder in dict.fromkeys((root, *(folder for _, folder in parts))):
+        events += _stray_images(folder)
+    for role, folder in parts:
         for class_folder in _subfolders(folder):
             found = list(_images(class_folder, events))
             if not found:
@@ -69,13 +72,30 @@ def _subfolders(folder: Path) -> list[Path]:
     return sorted(path for path in found if not path.name.startswith("."))
 
 
+def _stray_images(folder: Path) -> list[Event]:
+    """Return an event for each image that lies beside the class folders, in none of them."""
+    found = sorted(
+        printable(entry.path)
+        for entry in os.scandir(folder)
+        if not entry.is_dir()
+        and not entry.name.startswith(".")
+        and Path(entry.name).suffix.lower() in IMAGE_SUFFIXES
+    )
+    if found:
+        _LOGGER.warning("%s: %d images lie in no class folder; skipped", folder, len(found))
+    return [Event("IMAGE_WITHOUT_CLASS_SKIPPED", path, "in no class folder") for path in found]
+
+
 def _images(folder: Path, events: list[Event]) -> Iterator[Path]:
     for path in sorted(folder.rglob("*")):
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
         if path.is_dir():
             if path.is_symlink():
-                events.append(Event("LINKED_FOLDER_SKIPPED", str(path), "a link to a folder"))
+                events.append(
+                    Event("LINKED_FOLDER_SKIPPED", printable(str(path)), "a link to a folder")
+                )
         elif hidden or path.suffix.lower() not in IMAGE_SUFFIXES:
-            events.append(Event("OTHER_FILE_SKIPPED", str(path), "not an image by its name"))
+            name = printable(str(path))
+            events.append(Event("OTHER_FILE_SKIPPED", name, "not an image by its name"))
         else:
             yield path

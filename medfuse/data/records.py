@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medfuse.data.cohort import Role
@@ -13,6 +15,7 @@ IMAGE_SUFFIXES = frozenset(
     (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".npy", ".dcm", ".nii", ".gz")
 )
 
+_MAX_DIGITS = 9
 _ROLE_NAMES: dict[str, Role] = {
     "train": "train",
     "training": "train",
@@ -89,3 +92,41 @@ def require_role(text: str, where: str) -> Role | None:
             f"{where}: role {text!r}, expected train, validation, calibration or test."
         )
     return role
+
+
+def whole_number(text: str, column: str, where: str) -> int | None:
+    """Return the number in a table cell; ``None`` for an empty one.
+
+    Raises:
+        CohortError: the text is no number from 0 on.
+    """
+    if not text:
+        return None
+    if not text.isdecimal() or len(text) > _MAX_DIGITS:
+        raise CohortError(f"{where}: {column} is {text[:40]!r}, expected a number from 0 on.")
+    return int(text)
+
+
+def below_common_parent(records: Sequence[Record]) -> list[Record]:
+    """Return the records with every absolute ``relative`` cut to what is below the folder that
+    holds all of them, so that it is the same wherever that folder lies.
+    """
+    folders = [
+        os.path.dirname(os.path.normpath(record.relative))  # noqa: PTH120
+        for record in records
+        if os.path.isabs(record.relative)  # noqa: PTH117
+    ]
+    if not folders:
+        return list(records)
+    root = os.path.commonpath(folders)
+    return [
+        replace(record, relative=Path(os.path.relpath(record.relative, root)).as_posix())
+        if os.path.isabs(record.relative)  # noqa: PTH117
+        else record
+        for record in records
+    ]
+
+
+def printable(text: str) -> str:
+    """Return the text with what is not UTF-8 (a file name's stray bytes) as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -14,7 +14,7 @@ from typing import Any
 from medfuse.data.cohort import Case, Cohort
 from medfuse.data.leaks import resolve_leaks
 from medfuse.data.pseudonyms import pseudonym, user_key
-from medfuse.data.records import require_role
+from medfuse.data.records import require_role, whole_number
 from medfuse.data.split import ALGORITHM
 from medfuse.errors import CohortError
 from medfuse.storage import digest_of, write_text
@@ -74,8 +74,9 @@ def read_split(path: Path | str) -> tuple[Cohort, dict[str, Any]]:
             f"{file}: the table was changed after it was written. Split again, or pass the rows "
             "as a CSV file without the first line."
         )
+    _require_header(header, file)
     root = Path(header["root"])
-    rows = list(csv.DictReader(io.StringIO(body)))
+    rows = _rows(body, file)
     classes = tuple(header["classes"])
     cases = tuple(_case(row, classes, root, f"{file}, row {n}") for n, row in enumerate(rows, 3))
     cohort = Cohort(cases, classes, root, (), header["given_roles"], pseudonymous=True)
@@ -142,14 +143,47 @@ def _load(file: Path) -> tuple[dict[str, Any], str]:
         text = file.read_text(encoding="utf-8")
         first, _, body = text.partition("\n")
         header = json.loads(first.removeprefix("# "))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CohortError(f"{file}: cannot be read as a split file ({error}).") from error
     if not isinstance(header, dict) or header.get("schema") != SCHEMA:
         raise CohortError(f"{file}: its first line is no split file header.")
     return header, body
 
 
+def _require_header(header: Mapping[str, Any], file: Path) -> None:
+    classes = header.get("classes")
+    sound = {
+        "root": isinstance(header.get("root"), str),
+        "classes": isinstance(classes, list) and all(isinstance(name, str) for name in classes),
+        "given_roles": isinstance(header.get("given_roles"), bool),
+    }
+    bad = [name for name, fine in sound.items() if not fine]
+    if bad:
+        raise CohortError(f"{file}: its header has no usable {' and '.join(bad)}. Split again.")
+
+
+def _rows(body: str, file: Path) -> list[dict[str, str]]:
+    try:
+        table = csv.DictReader(io.StringIO(body), strict=True)
+        rows = list(table)
+    except csv.Error as error:
+        raise CohortError(f"{file}: cannot be read as a split file ({error}).") from error
+    missing = [name for name in _COLUMNS if name not in (table.fieldnames or ())]
+    if missing:
+        raise CohortError(f"{file}: has no column {missing[0]!r}, as every split file has.")
+    for number, row in enumerate(rows, 3):
+        if None in row or None in row.values():
+            raise CohortError(f"{file}, row {number}: has more or fewer cells than the header.")
+        if not row["case_id"] or not row["patient_id"]:
+            raise CohortError(f"{file}, row {number}: case_id or patient_id is empty.")
+    return rows
+
+
 def _case(row: Mapping[str, str], classes: tuple[str, ...], root: Path, where: str) -> Case:
+    if row["label"] and row["label"] not in classes:
+        raise CohortError(
+            f"{where}: label {row['label']!r} is not in the class list ({', '.join(classes)})."
+        )
     names = [name for name in row if name not in _COLUMNS]
     return Case(
         case_id=row["case_id"],
@@ -158,6 +192,6 @@ def _case(row: Mapping[str, str], classes: tuple[str, ...], root: Path, where: s
         patient_id=row["patient_id"],
         site=row["site"],
         role=require_role(row["role"], where),
-        repeat=int(row["repeat"]),
-        fold=int(row["fold"]) if row["fold"] else None,
+        repeat=whole_number(row["repeat"], "repeat", where) or 0,
+        fold=whole_number(row["fold"], "fold", where),
     )

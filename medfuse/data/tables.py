@@ -10,7 +10,13 @@ from pathlib import Path
 
 from medfuse.config import CohortConfig
 from medfuse.data.events import Event
-from medfuse.data.records import Listing, Record, require_role
+from medfuse.data.records import (
+    Listing,
+    Record,
+    below_common_parent,
+    require_role,
+    whole_number,
+)
 from medfuse.errors import CohortError
 from medfuse.suggest import did_you_mean
 
@@ -43,7 +49,7 @@ def list_table(path: Path, config: CohortConfig, input_name: str = "image") -> L
     records = [_record(path, number, row, columns) for number, row in rows]
     if not records:
         raise CohortError(f"{path}: holds a header but no row, expected one row per case.")
-    return Listing(tuple(records), path.parent, events=tuple(events))
+    return Listing(tuple(below_common_parent(records)), path.parent, events=tuple(events))
 
 
 def _read_rows(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
@@ -54,6 +60,7 @@ def _read_rows(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]
             rows = [(lines.line_num, cells) for cells in lines if any(c.strip() for c in cells)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise CohortError(f"{path}: cannot be read as a UTF-8 table ({error}).") from error
+    _require_separator(path, names)
     if len(set(names)) != len(names):
         raise CohortError(f"{path}: the header names a column twice, expected unique names.")
     for number, cells in rows:
@@ -63,6 +70,16 @@ def _read_rows(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]
                 "the header."
             )
     return names, [(n, dict(zip(names, map(str.strip, c), strict=True))) for n, c in rows]
+
+
+def _require_separator(path: Path, names: Sequence[str]) -> None:
+    found = next((mark for mark in ";\t,|" if len(names) == 1 and mark in names[0]), None)
+    if found:
+        mark = "tabs" if path.suffix.lower() == ".tsv" else "commas"
+        raise CohortError(
+            f"{path}: the header is separated by {found!r}, expected {mark}. Save it as "
+            "comma-separated .csv or tab-separated .tsv."
+        )
 
 
 def _find_columns(
@@ -109,20 +126,12 @@ def _record(path: Path, number: int, row: dict[str, str], columns: _Columns) -> 
     return Record(
         where=where,
         reference=str(file if file.is_absolute() else path.parent / file),
-        relative=file.name if file.is_absolute() else file.as_posix(),
+        relative=file.as_posix(),
         label=row[columns.label],
         patient=row.get(columns.patient, ""),
         case_id=row.get("case_id", ""),
         site=row.get("site", ""),
         role=require_role(row.get(columns.role, ""), where),
-        repeat=_integer(row.get("repeat", ""), "repeat", where) or 0,
-        fold=_integer(row.get("fold", ""), "fold", where),
+        repeat=whole_number(row.get("repeat", ""), "repeat", where) or 0,
+        fold=whole_number(row.get("fold", ""), "fold", where),
     )
-
-
-def _integer(text: str, column: str, where: str) -> int | None:
-    if not text:
-        return None
-    if not text.isdecimal():
-        raise CohortError(f"{where}: {column} is {text!r}, expected a number from 0 on.")
-    return int(text)

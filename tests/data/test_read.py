@@ -1,6 +1,6 @@
-import csv
 import json
 import logging
+import os
 from pathlib import Path
 
 import numpy as np
@@ -145,13 +145,6 @@ def test_a_table_is_read_column_by_column(tmp_path):
     assert (second.label, second.role, third.role) == (None, "test", None)
 
 
-def test_a_guessed_image_column_is_said(tmp_path, caplog):
-    cohort = _read(_table(tmp_path / "t.tsv", "FileName\tlabel", "1.png\ta", "2.png\tb"))
-    assert cohort.cases[0].inputs["image"] == str(tmp_path / "1.png")
-    assert "column 'FileName' is taken for the image paths" in caplog.text
-    assert tally(cohort.events)["COLUMN_GUESSED"] == 1
-
-
 def test_labels_may_be_indices_of_the_class_list(tmp_path):
     path = _table(tmp_path / "t.csv", "image,label", "1.png,1", "2.png,sick", "3.png,0")
     cohort = _read(path, classes=["well", "sick"])
@@ -161,11 +154,6 @@ def test_labels_may_be_indices_of_the_class_list(tmp_path):
 def test_number_labels_sort_as_numbers(tmp_path):
     path = _table(tmp_path / "t.csv", "image,label", "1.png,10", "2.png,9")
     assert _read(path).classes == ("9", "10")
-
-
-def test_the_group_column_wins(tmp_path):
-    path = _table(tmp_path / "t.csv", "image,label,patient_id,exam", "1.png,a,p,e1", "2.png,b,p,e2")
-    assert [case.patient_id for case in _read(path, group="exam").cases] == ["e1", "e2"]
 
 
 @pytest.mark.parametrize(
@@ -308,7 +296,38 @@ def test_one_figure_of_the_real_ct_set_is_one_patient(shared_data):
     assert len(names) < len(cohort.cases)
 
 
-def test_a_table_written_by_csv_is_read_with_quotes(tmp_path):
-    with (tmp_path / "t.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([["image", "label"], ['a,"b".png', "x"], ["c.png", "y"]])
-    assert _read(tmp_path / "t.csv").cases[0].inputs["image"].endswith('a,"b".png')
+@pytest.mark.parametrize(
+    ("name", "settings", "key"),
+    [
+        ("folders", {"group": "patient"}, "cohort.group"),
+        ("folders", {"label": "kind"}, "cohort.label"),
+        ("m.npz", {"group": "patient"}, "cohort.group"),
+        ("m.npz", {"group_pattern": "(.)"}, "cohort.group_pattern"),
+        ("m.npz", {"label": "kind"}, "cohort.label"),
+    ],
+)
+def test_a_setting_that_the_source_has_no_place_for_is_refused(tmp_path, name, settings, key):
+    _touch(tmp_path / "folders", "a/1.png", "b/2.png")
+    _archive(tmp_path / "m.npz", train_images=np.zeros((2, 4, 4)), train_labels=np.arange(2))
+    with pytest.raises(CohortError, match=rf"{name}: found {key}, but .* Remove {key}\."):
+        _read(tmp_path / name, **settings)
+
+
+@pytest.mark.parametrize("text", ["x" * 5000, "a\0b", "~nobody-of-this-name/x"])
+def test_an_impossible_path_is_refused_in_one_short_line(text):
+    with pytest.raises(CohortError, match="there is no such file or folder") as caught:
+        _read(text)
+    assert len(str(caught.value)) < 250
+    assert "\n" not in str(caught.value)
+
+
+def test_a_pipe_as_cohort_is_refused_without_waiting(tmp_path):
+    os.mkfifo(tmp_path / "t.npz")
+    with pytest.raises(CohortError, match="is neither a file nor a folder"):
+        _read(tmp_path / "t.npz")
+
+
+def test_a_data_list_without_end_is_refused(tmp_path):
+    (tmp_path / "d.json").write_text("[" * 100_000)
+    with pytest.raises(CohortError, match=r"d\.json: is nested too deeply"):
+        _read(tmp_path / "d.json")

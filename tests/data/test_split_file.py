@@ -1,3 +1,5 @@
+import hashlib
+import json
 import stat
 from pathlib import Path
 
@@ -95,3 +97,58 @@ def test_a_plain_table_is_no_split_file(tmp_path):
     (tmp_path / "t.csv").write_text("image,label\n1.png,a\n")
     with pytest.raises(CohortError, match="cannot be read as a split file"):
         read_split(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"group": "site"}, {"group_pattern": "(.)"}, {"label": "site"}, {"classes": ["sick", "well"]}],
+)
+def test_settings_that_a_runs_cohort_fixes_are_refused(tmp_path, settings):
+    path = tmp_path / "cohort.csv"
+    write_cohort(_cohort(tmp_path), path, {}, key=KEY)
+    with pytest.raises(CohortError, match=f"found cohort.{next(iter(settings))}, but a run's"):
+        read_cohort(CohortConfig(path=str(path), **settings))
+    assert read_cohort(CohortConfig(path=str(path), classes=["well", "sick"])).cases
+
+
+def _rewritten(path: Path, change) -> Path:
+    """Change the header and the table, with a digest that fits again."""
+    first, _, body = path.read_text().partition("\n")
+    header = json.loads(first.removeprefix("# "))
+    body = change(header, body) or body
+    header["table_digest"] = hashlib.sha256(body.encode()).hexdigest()
+    path.write_text(f"# {json.dumps(header)}\n{body}")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda h, _: h.pop("root") and None, "its header has no usable root"),
+        (lambda h, _: h.pop("classes") and None, "its header has no usable classes"),
+        (lambda h, _: h.update(root=3), "its header has no usable root"),
+        (lambda h, _: h.update(classes="ab"), "its header has no usable classes"),
+        (lambda h, _: h.pop("given_roles") and None, "its header has no usable given_roles"),
+        (lambda _, b: b.replace(",sick,", ",sikc,"), r"row 5: label 'sikc' is not in the class"),
+        (lambda _, b: b.replace(",train,0,2,", ",train,x,2,"), "row 3: repeat is 'x'"),
+        (lambda _, b: b.replace(",train,0,2,", ",train,0,-2,"), "row 3: fold is '-2'"),
+        (lambda _, b: b.replace("case_id", "id"), "has no column 'case_id'"),
+        (lambda _, b: b.replace("\nc2,", "\n,"), "row 4: case_id or patient_id is empty"),
+        (lambda _, b: b + "c4,p\n", "row 6: has more or fewer cells"),
+        (lambda _, b: b + "c4" + ",p" * 20 + "\n", "row 6: has more or fewer cells"),
+        (lambda _, b: b + '"c4', "cannot be read as a split file"),
+    ],
+)
+def test_a_damaged_file_of_the_right_digest_is_refused_in_one_line(tmp_path, change, message):
+    write_cohort(_cohort(tmp_path), tmp_path / "cohort.csv", {}, key=KEY)
+    path = _rewritten(tmp_path / "cohort.csv", change)
+    with pytest.raises(CohortError, match=rf"cohort\.csv.*{message}") as caught:
+        read_split(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_header_without_end_is_refused(tmp_path):
+    path = tmp_path / "cohort.csv"
+    path.write_text('# {"schema": "medfuse-cohort", "x": ' + "[" * 100_000)
+    with pytest.raises(CohortError, match="cannot be read as a split file"):
+        read_cohort(CohortConfig(path=str(path)))
