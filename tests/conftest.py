@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -40,3 +42,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say how many promises this run did not show; ``-ra`` lists them with their reasons."""
     skipped = len(terminalreporter.stats.get("skipped", []))
     terminalreporter.write_line(f"promises not shown here (skipped tests): {skipped}")
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    """Undo what a command line run in process does to the logger."""
+    logger = logging.getLogger("medfuse")
+    before = (logger.handlers[:], logger.level, logger.propagate)
+    yield
+    logger.handlers[:], logger.level, logger.propagate = before

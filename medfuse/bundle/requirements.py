@@ -5,11 +5,12 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterable, Sequence
-from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from medfuse.contract import VendoredSource
 from medfuse.errors import BundleError
+from medfuse.registry.providers import import_providers
 from medfuse.registry.vendoring import check_imports, copy_vendored
 
 _ALWAYS = ("torch", "torchvision", "numpy", "monai", "ignite", "PIL", "tifffile", "pydicom")
@@ -40,7 +41,7 @@ def required_packages(folder: Path, requires: Iterable[str]) -> dict[str, str]:
     Raises:
         BundleError: a named distribution is not installed here.
     """
-    owners = packages_distributions()
+    owners = import_providers()
     imported = {name for path in folder.glob("*.py") for name in _top_level_imports(path)}
     names = {owners[name][0] for name in imported if name in owners and name not in _HAVE_OWN_KEYS}
     named = {_name(requirement) for requirement in requires} - {"monai", "numpy", "torch"}
@@ -51,7 +52,7 @@ def _import_names(distributions: Iterable[str]) -> tuple[str, ...]:
     wanted = {_name(requirement) for requirement in distributions}
     return tuple(
         top
-        for top, owners in packages_distributions().items()
+        for top, owners in import_providers().items()
         if wanted & {_name(owner) for owner in owners}
     )
 

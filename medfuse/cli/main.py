@@ -124,7 +124,6 @@ def _configure_logging(parsed: argparse.Namespace) -> None:
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("%(message)s"))
         logger.addHandler(handler)
-        logger.propagate = False
 
 
 if __name__ == "__main__":

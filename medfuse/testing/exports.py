@@ -8,7 +8,6 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Collection, Iterable, Mapping
-from importlib.metadata import packages_distributions
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 
 from medfuse.contract import GraphOnly, PublicTarget, VendoredSource
 from medfuse.errors import PluginError
+from medfuse.registry.providers import import_providers
 from medfuse.registry.vendoring import (
     SCRIPTS,
     check_imports,
@@ -188,7 +188,7 @@ def _check_first_module(probe: Probe) -> None:
 def _check_declared(
     imports: Iterable[str], requires: tuple[str, ...], own: Collection[str]
 ) -> None:
-    providers = packages_distributions()
+    providers = import_providers()
     declared = {_normalized(name) for name in requires}
     for top in imports:
         if top == "medfuse" or top in own:

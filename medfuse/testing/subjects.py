@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import entry_points, packages_distributions
+from importlib.metadata import entry_points
 
 from medfuse.contract import ENTRY_POINT_GROUP, ComponentSpec, VendoredSource
 from medfuse.errors import PluginError
 from medfuse.registry.contribution import Contribution, contribution_of
 from medfuse.registry.discovery import import_plugin
+from medfuse.registry.providers import import_providers
 from medfuse.suggest import did_you_mean
 
 
@@ -43,7 +44,7 @@ class Subject:
 
 def _installed_with(module: str) -> list[str]:
     """Return the top-level names of the distribution that installs a plugin module."""
-    providers = packages_distributions()
+    providers = import_providers()
     distributions = set(providers.get(module.partition(".")[0], ()))
     return [top for top, names in providers.items() if distributions & set(names)]
 
