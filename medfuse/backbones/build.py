@@ -147,10 +147,24 @@ def build_source(
 
 def _draft(config: SourceConfig, registry: BackboneRegistry, target: SourceTarget) -> _Draft:
     reference = parse_source(config.use)
+    _check_untrained(reference, config)
     plugin, spec = registry.backbone(reference)
     weights = select_weights(spec, reference)
     contract = input_contract(spec, weights, config, target)
     return _Draft(config, target, reference, plugin, spec, weights, contract)
+
+
+def _check_untrained(reference: SourceReference, config: SourceConfig) -> None:
+    """Refuse what says something about weights where none are loaded."""
+    if reference.weights != RANDOM_WEIGHTS:
+        return
+    given = {"a file behind @": reference.file, "sha256": config.sha256, "remap": config.remap}
+    found = [name for name, value in given.items() if value]
+    if found:
+        raise SourceError(
+            f"source {reference}: .{RANDOM_WEIGHTS} loads no weights, but found "
+            f"{' and '.join(found)}. Remove .{RANDOM_WEIGHTS} to load weights, or remove the rest."
+        )
 
 
 def _construct(draft: _Draft) -> nn.Module:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import struct
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -21,6 +22,20 @@ LEAVE_OUT = "-"
 _CONTAINERS = ("state_dict", "model_state_dict", "model", "network")
 _SHOWN = 4
 _UNUSED = "num_batches_tracked"
+# Of a file that is no pickle, torch's unpickler runs stray operations: they raise many things.
+_DAMAGED = (
+    SafetensorError,
+    OSError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    struct.error,
+    zipfile.BadZipFile,
+)
 
 
 def load_state(path: Path | str, sha256: str | None = None) -> dict[str, Tensor]:
@@ -122,9 +137,7 @@ def _read(file: Path) -> Any:
             f"{file}: not a plain file of tensors; loading it could run code, so it is refused. "
             "Expected .safetensors, or a state dict written by torch.save."
         ) from error
-    except (SafetensorError, OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise WeightsError(_damaged(file, error)) from error
-    except zipfile.BadZipFile as error:
+    except _DAMAGED as error:
         raise WeightsError(_damaged(file, error)) from error
 
 

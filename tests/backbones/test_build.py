@@ -326,3 +326,17 @@ def test_labels_differ():
     assert [s.label for s in built] == [
         "lab:net.random", "lab:net.random (2)", "lab:net.random (3)",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("use", "changes", "found"),
+    [
+        ("lab:net.random@/absent/w.safetensors", {}, "a file behind @"),
+        ("lab:net.random", {"sha256": "0" * 64}, "sha256"),
+        ("lab:net.random", {"remap": {"a": "b"}}, "remap"),
+    ],
+)
+def test_an_untrained_network_takes_nothing_about_weights(use, changes, found) -> None:
+    config = SourceConfig(use=use, **changes)
+    with pytest.raises(SourceError, match=f"loads no weights, but found {found}"):
+        build_source(config, OneBackbone(spec()), TARGET)

@@ -59,7 +59,9 @@ def test_a_pickle_that_could_run_code_is_refused_and_does_not_run(tmp_path, monk
 
 
 @pytest.mark.parametrize("name", ["w.safetensors", "w.pt"])
-@pytest.mark.parametrize("content", [b"", b"version https://git-lfs", b"PK\x03\x04 broken"])
+@pytest.mark.parametrize(
+    "content", [b"", b"version https://git-lfs", b"PK\x03\x04 broken", b"root:x:0:0:root:/root\n"]
+)
 def test_damaged_files_are_named(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(WeightsError, match=name):
