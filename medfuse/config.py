@@ -6,10 +6,11 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from yaml.constructor import ConstructorError
 
 from medfuse.errors import ConfigError
 from medfuse.storage import digest_of
@@ -18,10 +19,21 @@ from medfuse.suggest import did_you_mean
 SCHEMA_VERSION = 1
 
 
+def _no_boolean(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("expected an integer")
+    return value
+
+
+_Pixels = Annotated[int, Field(ge=8, le=4096)]
+_Weight = Annotated[float, Field(gt=0)]
+_Seed = Annotated[int, BeforeValidator(_no_boolean), Field(ge=0, lt=2**32)]
+
+
 class Section(BaseModel):
     """A part of the configuration: unknown keys are refused, values cannot be changed."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class SplitConfig(Section):
@@ -32,7 +44,21 @@ class SplitConfig(Section):
     calibration: float = Field(0.0, ge=0, lt=1)
     folds: int | None = Field(None, ge=2)
     fold: int = Field(0, ge=0)
-    seed: int = 0
+    seed: Annotated[int, BeforeValidator(_no_boolean)] = 0
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> SplitConfig:
+        if self.fold >= (self.folds or 1):
+            expected = f"at most {self.folds - 1}" if self.folds else "folds beside it"
+            raise ValueError(f"fold is {self.fold}, expected {expected}")
+        # The test part of a fold is 1 / folds of the cases, whatever test says.
+        test = 1 / self.folds if self.folds else self.test
+        if test + self.validation + self.calibration >= 1:
+            raise ValueError(
+                f"test, validation and calibration are {test:g} + {self.validation:g} + "
+                f"{self.calibration:g}, expected a sum below 1 that leaves cases to train on"
+            )
+        return self
 
 
 class CohortConfig(Section):
@@ -53,7 +79,7 @@ class InputConfig(Section):
 
     modality: Literal["auto", "XR", "CT", "MR", "other"] = "auto"
     channels: Literal[1, 3] = 1
-    size: tuple[int, int] = (224, 224)
+    size: tuple[_Pixels, _Pixels] = (224, 224)
     fit: Literal["stretch", "letterbox"] = "stretch"
     intensity: Literal["auto", "range", "percentile", "window"] = "auto"
     percentiles: tuple[float, float] = (0.5, 99.5)
@@ -63,6 +89,17 @@ class InputConfig(Section):
     def _window_has_bounds(self) -> InputConfig:
         if (self.intensity == "window") != (self.window is not None):
             raise ValueError("intensity: window needs window: [low, high], and only it")
+        if self.window is not None and self.window[0] >= self.window[1]:
+            raise ValueError(f"window is {list(self.window)}, expected [low, high], low below high")
+        return self
+
+    @model_validator(mode="after")
+    def _percentiles_are_a_range(self) -> InputConfig:
+        low, high = self.percentiles
+        if not 0 <= low < high <= 100:
+            raise ValueError(
+                f"percentiles are {[low, high]}, expected [low, high] in 0 to 100, low below high"
+            )
         return self
 
 
@@ -73,7 +110,7 @@ class AugmentationConfig(Section):
     """
 
     views: int = Field(0, ge=0, le=100)
-    seed: int = Field(0, ge=0, lt=2**32)
+    seed: _Seed = 0
     recipe: Literal["auto", "none", "xr", "ct", "mr"] = "auto"
 
 
@@ -82,8 +119,21 @@ class NormalizationConfig(Section):
 
     input_range: tuple[float, float] = (0.0, 1.0)
     mean: list[float] = [0.0]
-    std: list[float] = [1.0]
+    std: list[Annotated[float, Field(gt=0)]] = [1.0]
     scheme: Literal["fixed", "per_image"] = "fixed"
+
+    @model_validator(mode="after")
+    def _channels_match(self) -> NormalizationConfig:
+        found = (len(self.mean), len(self.std))
+        if found not in ((1, 1), (3, 3)):
+            raise ValueError(
+                f"mean and std have {found[0]} and {found[1]} numbers, expected 1 or 3 of each"
+            )
+        if self.input_range[0] >= self.input_range[1]:
+            raise ValueError(
+                f"input_range is {list(self.input_range)}, expected [low, high], low below high"
+            )
+        return self
 
 
 class UnfreezeConfig(Section):
@@ -106,7 +156,7 @@ class SourceConfig(Section):
     train: str = Field("frozen", pattern=r"^(frozen|all|last:[1-9]\d*)$")
     unfreeze: UnfreezeConfig | None = None
     cut: str | None = None
-    input_size: tuple[int, ...] | None = None
+    input_size: tuple[Annotated[int, Field(ge=1, le=4096)], ...] | None = None
     normalization: NormalizationConfig | None = None
     remap: dict[str, str] = {}
     sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
@@ -152,7 +202,7 @@ class TrainingConfig(Section):
     focal_gamma: float = Field(2.0, ge=0)
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     mixup: float = Field(0.0, ge=0)
-    class_weights: Literal["none", "balanced"] | list[float] = "none"
+    class_weights: Literal["none", "balanced"] | list[_Weight] = "none"
     sampler: Literal["shuffle", "oversample"] = "shuffle"
     clip_gradient: float | None = Field(None, gt=0)
     early_stopping: EarlyStoppingConfig | None = EarlyStoppingConfig()
@@ -181,7 +231,7 @@ class Experiment(Section):
 
     schema_version: Literal[1] = 1
     name: str = Field("model", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")
-    seed: int = Field(0, ge=0, lt=2**32)
+    seed: _Seed = 0
     cohort: CohortConfig
     inputs: dict[str, InputConfig] = {"image": InputConfig()}
     augmentation: AugmentationConfig = AugmentationConfig()
@@ -200,11 +250,29 @@ class Experiment(Section):
                     f"source {source.use} reads input {source.input!r}, "
                     f"but inputs has {', '.join(self.inputs)}"
                 )
+        unread = set(self.inputs) - {source.input for source in self.sources}
+        if unread:
+            raise ValueError(f"no source reads {', '.join(f'inputs.{n}' for n in sorted(unread))}")
         return self
 
     def digest(self) -> str:
         """Return a digest of all that decides the result (not of where the bank lies)."""
         return digest_of(self.model_dump(mode="json", exclude={"bank"}))
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """Plain data in which no mapping has a key twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        known: set[tuple[str, str]] = set()
+        for key, _ in node.value:
+            name = (key.tag, str(key.value))
+            if name in known:
+                raise ConstructorError(
+                    None, None, f"key {key.value!r} is given twice", key.start_mark
+                )
+            known.add(name)
+        return super().construct_mapping(node, deep)
 
 
 def load_experiment(path: Path | str, overrides: Sequence[str] = ()) -> Experiment:
@@ -218,7 +286,7 @@ def load_experiment(path: Path | str, overrides: Sequence[str] = ()) -> Experime
     """
     file = Path(path)
     try:
-        data = yaml.safe_load(file.read_text(encoding="utf-8"))
+        data = yaml.load(file.read_text(encoding="utf-8"), _UniqueKeys)  # noqa: S506 - a SafeLoader
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: cannot be read ({error}). Give a YAML file.") from error
     except yaml.YAMLError as error:
@@ -301,7 +369,10 @@ def _anchored(experiment: Experiment, folder: Path, where: str) -> Experiment:
             raise ConfigError(
                 f"{where}: {text} needs the environment variable {variable[1]}, which is not set."
             )
-        return str(folder / Path(path).expanduser())
+        try:
+            return str((folder / Path(path).expanduser()).resolve())
+        except (OSError, RuntimeError, ValueError) as error:
+            raise ConfigError(f"{where}: {text[:80]!r} is not a usable path ({error}).") from error
 
     def with_file(source: SourceConfig) -> SourceConfig:
         name, at, file = source.use.partition("@")

@@ -65,6 +65,77 @@ def test_bad_value_is_refused_with_its_place_and_what_was_found(
         parse_experiment(with_changes(**changes), "f.yaml")
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"training": {"lr": float("inf")}}, r"training\.lr: .*finite"),
+        ({"training": {"mixup": float("nan")}}, r"training\.mixup: "),
+        ({"training": {"focal_gamma": float("inf")}}, r"training\.focal_gamma: .*finite"),
+        ({"training": {"clip_gradient": float("inf")}}, r"training\.clip_gradient: .*finite"),
+        ({"training": {"class_weights": [1.0, float("inf")]}}, r"training\.class_weights"),
+        ({"training": {"class_weights": [1.0, -2.0]}}, r"training\.class_weights"),
+        ({"bank": {"budget_gb": float("inf")}}, r"bank\.budget_gb: .*finite"),
+        ({"seed": True}, r"seed: expected an integer, found True"),
+        ({"inputs": {"image": {}, "foo": {}}}, r"no source reads inputs\.foo"),
+    ],
+)
+def test_numbers_that_mean_nothing_are_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse_experiment(with_changes(**changes), "f.yaml")
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        ({"intensity": "window", "window": [100, 100]}, r"low below high"),
+        ({"intensity": "window", "window": [300, -5]}, r"low below high"),
+        ({"percentiles": [50, 50]}, r"percentiles are \[50\.0, 50\.0\], expected"),
+        ({"percentiles": [99, 1]}, r"percentiles are"),
+        ({"percentiles": [-1, 101]}, r"percentiles are"),
+        ({"size": [-5, 48]}, r"size\.0: .*8, found -5"),
+        ({"size": [200000, 200000]}, r"size\.0: .*4096, found 200000"),
+    ],
+)
+def test_an_input_that_cannot_be_is_refused(image: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=rf"inputs\.image.*{message}"):
+        parse_experiment(with_changes(inputs={"image": image}))
+
+
+@pytest.mark.parametrize(
+    ("split", "message"),
+    [
+        ({"fold": 3}, "fold is 3, expected folds"),
+        ({"folds": 3, "fold": 3}, "fold is 3, expected at most 2"),
+        ({"test": 0.5, "validation": 0.3, "calibration": 0.2}, "expected a sum below 1"),
+        ({"seed": True}, "seed: expected an integer"),
+    ],
+)
+def test_a_split_that_cannot_be_is_refused(split: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=rf"cohort\.split.*{message}"):
+        parse_experiment(with_changes(cohort={"path": "x", "split": split}))
+
+
+@pytest.mark.parametrize(
+    ("source", "place"),
+    [
+        ({"input_size": [0, 0]}, r"input_size\.0"),
+        ({"normalization": {"std": [0]}}, r"normalization\.std\.0"),
+        ({"normalization": {"mean": [0, 0], "std": [1, 1]}}, "normalization: .*1 or 3 of each"),
+        ({"normalization": {"mean": [0, 0, 0]}}, "normalization: .*1 or 3 of each"),
+    ],
+)
+def test_a_source_that_cannot_be_is_refused(source: dict[str, object], place: str) -> None:
+    with pytest.raises(ConfigError, match=rf"sources\.0\.{place}"):
+        parse_experiment(with_changes(sources=[{"use": "a", **source}]))
+
+
+def test_a_key_given_twice_is_refused_with_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "experiment.yaml"
+    file.write_text("seed: 1\nname: a\nseed: 2\n")
+    with pytest.raises(ConfigError, match="key 'seed' is given twice.*line 3"):
+        load_experiment(file)
+
+
 def test_missing_section_is_named() -> None:
     with pytest.raises(ConfigError, match="'cohort' is missing"):
         parse_experiment({"sources": [{"use": "a"}]})
