@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from medfuse.device import find_device
 from medfuse.errors import ImageError, SourceError
 from medfuse.features.ahead import map_ahead
 from medfuse.features.engine import Engine, ready
@@ -40,6 +41,7 @@ def extract_features(request: ExtractionRequest, progress: bool = True) -> Featu
         ImageError: an image cannot be read, or has another size than the others.
         SourceError: a network gives another shape than described, or values not finite.
         BankError: the bank cannot be used.
+        ConfigError: the device does not exist here.
     """
     scan = request.images.scan((case.reference for case in request.cases), progress)
     for error in scan.failures.values():
@@ -122,9 +124,9 @@ def _compute(
     active = [ledger for ledger in ledgers if ledger.missing]
     if not active:
         return 0
-    device = torch.device(request.device)
+    device = find_device(request.device, "training.device")
     with ready([ledger.source.module for ledger in active], device):
-        runs = [_Run(ledger, request, images) for ledger in active]
+        runs = [_Run(ledger, request, images, device) for ledger in active]
         shape: torch.Size | None = None
         for view in _prepared(request, images, active, progress):
             shape = shape or view.pixels.shape
@@ -140,9 +142,13 @@ class _Run:
     """Collects views into full batches for one source."""
 
     def __init__(
-        self, ledger: Ledger, request: ExtractionRequest, images: Mapping[str, WantedImage]
+        self,
+        ledger: Ledger,
+        request: ExtractionRequest,
+        images: Mapping[str, WantedImage],
+        device: torch.device,
     ) -> None:
-        self.engine = Engine(ledger.source, torch.device(request.device), request.batch_size)
+        self.engine = Engine(ledger.source, device, request.batch_size)
         self._ledger = ledger
         self._images = images
         self._size = request.batch_size

@@ -16,6 +16,7 @@ from torch import Tensor
 from medfuse.bundle.digests import check_digests
 from medfuse.bundle.metadata import FORMAT
 from medfuse.bundle.runtime import load_network, open_bundle
+from medfuse.device import find_device
 from medfuse.errors import BundleError, MedfuseError
 from medfuse.serving.prediction import Prediction
 from medfuse.serving.refusal import Refusal, refusal_of
@@ -136,12 +137,13 @@ def load_bundle(path: Path | str, device: str = "auto") -> Predictor:
 
     Raises:
         BundleError: the folder is no whole bundle of medfuse, or cannot be built.
+        ConfigError: the device does not exist here.
     """
     root = Path(path)
     if not root.is_dir():
         raise BundleError(f"{path}: no such folder. Give a bundle, <name>_classification.")
     check_digests(root)
-    chosen = _device(device)
+    chosen = find_device(device)
     try:
         with open_bundle(root) as parser:
             parser["device"] = chosen
@@ -169,12 +171,6 @@ def _check_format(metadata: dict[str, Any], root: Path) -> None:
             f"{root}: bundle format {found}, expected {FORMAT}. "
             "Use the medfuse version that wrote it, or write it anew."
         )
-
-
-def _device(name: str) -> torch.device:
-    if name != "auto":
-        return torch.device(name)
-    return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
 
 
 def _named(number: int, image: ImageInput, folder: str) -> tuple[str, str]:

@@ -130,24 +130,6 @@ class EpochMeter:
         engine.state.metrics[f"{self._part}_accuracy"] = float(self._right) / self._cases
 
 
-def choose_device(name: str) -> torch.device:
-    """Return the device of a configuration; ``auto`` takes the first GPU, else the CPU.
-
-    Raises:
-        TrainingError: the device does not exist here.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise TrainingError(
-            f"training.device is {name!r}, which cannot be used here. Set auto or cpu."
-        ) from error
-    return device
-
-
 def quiet_logger() -> logging.Logger:
     """Return a logger that prints nothing: medfuse reports errors itself, once."""
     logger = logging.getLogger("medfuse.training.ignite")

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 
 from medfuse.config import TrainingConfig
+from medfuse.device import find_device
 from medfuse.errors import TrainingError
 from medfuse.training.batches import CaseBatches, Draws, EpochBatches
 from medfuse.training.data import TrainingData
-from medfuse.training.engines import choose_device
 from medfuse.training.loss import ClassLoss, build_loss
 from medfuse.training.run import Run
 
 _VALIDATION_BATCH = 256
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -46,8 +49,8 @@ def build_setup(
     """Return everything that does not change from epoch to epoch.
 
     Raises:
-        ConfigError: the class weights do not fit the classes.
-        TrainingError: a label is not among the classes, or the device is absent.
+        ConfigError: the class weights do not fit the classes, or the device is absent.
+        TrainingError: a label is not among the classes.
     """
     num_classes = len(run.classes)
     for cases in (data, validation):
@@ -56,7 +59,9 @@ def build_setup(
                 f"Found class index {int(cases.labels.max())}, expected at most "
                 f"{num_classes - 1}: the run has {num_classes} classes."
             )
-    device = choose_device(config.device)
+    device = find_device(config.device, "training.device")
+    if config.mixed_precision and device.type != "cuda":
+        _say_full_precision(device.type)
     draws = Draws(run.seed, config.sampler == "oversample", config.mixup)
     batches = EpochBatches(data, num_classes, config.batch_size, draws)
     loss = build_loss(config, data.labels, num_classes, run.head_loss).to(device)
@@ -69,6 +74,12 @@ def build_setup(
         device=device,
         amp=config.mixed_precision and device.type == "cuda",
     )
+
+
+@cache
+def _say_full_precision(device: str) -> None:
+    """Say it once, not for every member."""
+    _log.warning("training.mixed_precision has no effect on %s; FP32 is used.", device)
 
 
 def _validation_batches(

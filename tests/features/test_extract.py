@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from medfuse.errors import BankError, ImageError, SourceError
+from medfuse.errors import BankError, ConfigError, ImageError, SourceError
 from medfuse.features.bank import FeatureBank
 from medfuse.features.engine import _full_precision, ready
 from medfuse.features.extract import extract_features
@@ -357,6 +357,11 @@ def test_device_and_kept_type_belong_to_the_recipe(kit) -> None:
     cpu, first, second = (_recipe(source, request, "float32") for request in requests)
     assert cpu != first == second
     assert _recipe(source, requests[0], "float16") != cpu
+
+
+def test_an_absent_device_is_named(kit) -> None:
+    with pytest.raises(ConfigError, match="training.device: found 'toaster', expected auto, cpu"):
+        kit.extract(kit.cases(kit.images(1)), kit.Source("a", 8), device="toaster")
 
 
 def test_no_cases_give_empty_features(kit) -> None:

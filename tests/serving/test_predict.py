@@ -14,7 +14,7 @@ from PIL import Image
 from medfuse.bundle import write as write_module
 from medfuse.bundle.digests import write_digests
 from medfuse.bundle.write import write_bundle
-from medfuse.errors import BundleError
+from medfuse.errors import BundleError, ConfigError
 from medfuse.serving.predict import Predictor, load_bundle
 
 
@@ -134,6 +134,11 @@ def test_loading_writes_nothing_into_the_bundle(bundle: Path) -> None:
     before = sorted(bundle.rglob("*"))
     load_bundle(bundle)
     assert sorted(bundle.rglob("*")) == before
+
+
+def test_an_absent_device_is_named(bundle: Path) -> None:
+    with pytest.raises(ConfigError, match="device: found 'toaster', expected auto, cpu"):
+        load_bundle(bundle, "toaster")
 
 
 def test_folders_that_are_no_bundle_are_refused(tmp_path: Path) -> None:

@@ -11,11 +11,12 @@ import torch
 from ignite.engine import Events
 from torch import nn
 
-from medfuse.errors import TrainingError
+from medfuse.errors import ConfigError, TrainingError
 from medfuse.training.batches import CaseBatches
 from medfuse.training.fit import fit
 from medfuse.training.predict import predict_logits, predict_shares
 from medfuse.training.run import Run
+from medfuse.training.setup import _say_full_precision, build_setup
 
 from .conftest import make_cases, make_classifier, make_config, make_run
 
@@ -249,6 +250,19 @@ def test_wrong_labels_and_sources_are_named() -> None:
             make_classifier(), replace(one, features=one.features[:1]), None, make_config(),
             make_run(),
         )  # fmt: skip
+
+
+def test_a_device_that_is_absent_is_named() -> None:
+    with pytest.raises(ConfigError, match="training.device: found 'toaster', expected auto, cpu"):
+        fit(make_classifier(), DATA, None, make_config(device="toaster"), make_run())
+
+
+def test_mixed_precision_without_a_gpu_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    _say_full_precision.cache_clear()
+    with caplog.at_level("WARNING"):
+        for _ in range(2):
+            build_setup(DATA, None, make_config(mixed_precision=True), make_run())
+    assert caplog.text.count("mixed_precision has no effect on cpu") == 1
 
 
 def test_validation_batches_cover_all_cases() -> None:
