@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,19 @@ from medfuse.storage import atomic_path
 CHECKPOINT_VERSION = 1
 LAST = "last.pt"
 BEST = "best.pt"
+# Of a file that is no pickle, torch's unpickler runs stray operations: they raise many things.
+_DAMAGED = (
+    OSError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    struct.error,
+    pickle.UnpicklingError,
+)
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -43,7 +57,7 @@ def load_checkpoint(path: Path, identity: str) -> dict[str, Any] | None:
         return None
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+    except _DAMAGED as error:
         raise TrainingError(
             f"{path}: this checkpoint cannot be read. Remove it to train from the start."
         ) from error
@@ -53,7 +67,7 @@ def load_checkpoint(path: Path, identity: str) -> dict[str, Any] | None:
             f"{path}: found checkpoint version {version}, expected {CHECKPOINT_VERSION}. "
             "Remove it to train from the start."
         )
-    if state["identity"] != identity:
+    if state.get("identity") != identity:
         raise TrainingError(
             f"{path}: this checkpoint is of another configuration or of other cases. "
             "Choose another output folder, or start afresh."

@@ -96,7 +96,7 @@ def build_classifier(
     own = tuple(m for e in exports if isinstance(e, VendoredSource) for m in e.modules)
     public = (e for e in exports if isinstance(e, PublicTarget | VendoredSource))
     return BuiltClassifier(
-        module=_seeded(recipe.make, 0),
+        module=_first(recipe, fusion, head),
         node=recipe.node(),
         vendored=("medfuse.model", *dict.fromkeys(own)),
         requires=tuple(dict.fromkeys(r for e in public for r in e.requires)),
@@ -171,6 +171,18 @@ class _Recipe:
         with torch.random.fork_rng(devices=[]):
             fused: Any = load_factory(self.fusion)(list(self.in_dims), **self.fusion_options)
         return int(fused.out_dim)
+
+
+def _first(recipe: _Recipe, fusion: ComponentConfig, head: ComponentConfig) -> _Module:
+    try:
+        return _seeded(recipe.make, 0)
+    except (ValueError, TypeError) as error:
+        text = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ConfigError(
+            f"fusion {fusion.use!r} {recipe.fusion_options} with head {head.use!r} "
+            f"{recipe.head_options} cannot be built for features of width "
+            f"{', '.join(map(str, recipe.in_dims))} ({text}). Change these options."
+        ) from error
 
 
 def _resolved(spec: Any, config: ComponentConfig, kind: str) -> tuple[Any, dict[str, Any]]:
