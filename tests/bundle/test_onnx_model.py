@@ -1,0 +1,33 @@
+"""What an ONNX export prints on its way does not reach the terminal."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+
+from medfuse.bundle import onnx_model
+
+
+class _Network(torch.nn.Module):
+    def features(self, image: torch.Tensor) -> torch.Tensor:
+        return image
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return image
+
+
+def test_a_failing_export_is_silent_and_the_terminal_comes_back(tmp_path, monkeypatch, capfd):
+    def fail(*_: object, **__: object) -> None:
+        os.write(1, b"graph(%image) of C++")
+        os.write(2, b"graph(%image) of C++")
+        raise RuntimeError("no luck")
+
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setattr(torch.onnx, "export", fail)
+    reason = onnx_model.write_onnx(_Network(), torch.zeros(2, 1, 4, 4), tmp_path / "m.onnx")
+    os.write(1, b"back")
+    captured = capfd.readouterr()
+    assert "no luck" in reason
+    assert (captured.out, captured.err) == ("back", "")
