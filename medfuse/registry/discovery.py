@@ -71,7 +71,9 @@ def import_plugin(module: str) -> ModuleType:
     try:
         with redirect_stdout(sys.stderr):
             return import_module(module)
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever a plugin raises, it alone is broken
         raise PluginError(_import_failure(module, error)) from error
 
 

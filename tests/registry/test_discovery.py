@@ -21,6 +21,10 @@ BROKEN = {
     "import error": ("import no_such_library\n", "ModuleNotFoundError.*no_such_library"),
     "syntax error": ("x = 1\ndef :\n", r"bad_plugin\.py, line 2: invalid syntax"),
     "exit": ("import sys\nsys.exit(3)\n", "raised SystemExit: 3"),
+    "error beside Exception": (
+        "class Odd(BaseException): pass\nraise Odd('no luck')\n",
+        "raised Odd: no luck",
+    ),
     "any error": ("1 / 0\n", "raised ZeroDivisionError"),
     "wrong API": (GOOD + "MEDFUSE_API = 2\n", "MEDFUSE_API is 2, this medfuse has 1"),
     "misspelt hook": (
