@@ -47,17 +47,9 @@ class SplitConfig(Section):
     seed: Annotated[int, BeforeValidator(_no_boolean)] = 0
 
     @model_validator(mode="after")
-    def _parts_fit(self) -> SplitConfig:
-        if self.fold >= (self.folds or 1):
-            expected = f"at most {self.folds - 1}" if self.folds else "folds beside it"
-            raise ValueError(f"fold is {self.fold}, expected {expected}")
-        # The test part of a fold is 1 / folds of the cases, whatever test says.
-        test = 1 / self.folds if self.folds else self.test
-        if test + self.validation + self.calibration >= 1:
-            raise ValueError(
-                f"test, validation and calibration are {test:g} + {self.validation:g} + "
-                f"{self.calibration:g}, expected a sum below 1 that leaves cases to train on"
-            )
+    def _fold_is_one_of_folds(self) -> SplitConfig:
+        if self.fold and self.folds is None:
+            raise ValueError(f"fold is {self.fold}, expected folds beside it")
         return self
 
 
