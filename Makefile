@@ -36,6 +36,7 @@ check: install                 ## style, types, layers
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/pytest -q tests/test_docs.py -m 'not slow'
 
 test-fast: install             ## the quick part of the suite
 	$(BIN)/pytest -m 'not slow'
