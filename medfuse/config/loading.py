@@ -1,0 +1,140 @@
+"""Read an experiment from a YAML file or plain data, and write it out."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+from yaml.constructor import ConstructorError
+
+from medfuse.config.problems import first_problem
+from medfuse.config.sections import Experiment, SourceConfig
+from medfuse.errors import ConfigError
+
+
+def load_experiment(path: Path | str, overrides: Sequence[str] = ()) -> Experiment:
+    """Return the experiment of a YAML file, with ``key.key=value`` overrides applied.
+
+    Relative paths inside (``cohort.path`` and weights files behind ``@``) are taken from the
+    file's own folder; ``~`` and environment variables (``$DATA/images``) are expanded.
+
+    Raises:
+        ConfigError: the file is absent, is not a YAML mapping, or holds a bad key or value.
+    """
+    file = Path(path)
+    try:
+        data = yaml.load(file.read_text(encoding="utf-8"), _UniqueKeys)  # noqa: S506 - a SafeLoader
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: cannot be read ({error}). Give a YAML file.") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{file}: not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"{file}: found {type(data).__name__}, expected a mapping of settings.")
+    return parse_experiment(with_overrides(data, overrides), str(file), file.parent)
+
+
+def parse_experiment(
+    data: Mapping[str, Any], where: str = "configuration", folder: Path | None = None
+) -> Experiment:
+    """Return the experiment that plain data describe.
+
+    Args:
+        data: nested mappings and lists, as YAML gives them.
+        where: the file's name, for error texts.
+        folder: relative paths are taken from here; the working directory if ``None``.
+
+    Raises:
+        ConfigError: a bad key or value, named with its place and the nearest known key.
+    """
+    try:
+        experiment = Experiment.model_validate(dict(data))
+    except ValidationError as error:
+        raise ConfigError(f"{where}: {first_problem(error)}") from error
+    return _anchored(experiment, folder or Path(), where)
+
+
+def with_overrides(data: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Return ``data``, changed in place, with each ``key.key=value`` put in its place.
+
+    Raises:
+        ConfigError: an override has no ``=``, no valid value, or no place to go.
+    """
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"--set {override}: expected key=value, as in training.epochs=20.")
+        _assign(data, key.split("."), _scalar(text, override), override)
+    return data
+
+
+def dump_experiment(experiment: Experiment) -> str:
+    """Return the experiment as YAML, every default written out."""
+    return yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
+
+
+def _scalar(text: str, override: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {override}: the value is not valid YAML.") from error
+
+
+def _assign(data: Any, keys: list[str], value: Any, override: str) -> None:
+    for key in keys[:-1]:
+        if isinstance(data, list) and key.isdigit() and int(key) < len(data):
+            data = data[int(key)]
+        elif isinstance(data, dict):
+            if not isinstance(data.get(key), dict | list):
+                data[key] = {}
+            data = data[key]
+        else:
+            raise ConfigError(f"--set {override}: there is no place {key!r}.")
+    last = keys[-1]
+    if isinstance(data, list) and last.isdigit() and int(last) < len(data):
+        data[int(last)] = value
+    elif isinstance(data, dict):
+        data[last] = value
+    else:
+        raise ConfigError(f"--set {override}: there is no place {last!r}.")
+
+
+def _anchored(experiment: Experiment, folder: Path, where: str) -> Experiment:
+    def anchored(text: str) -> str:
+        path = os.path.expandvars(text)
+        variable = re.search(r"\$\{?(\w+)", path)
+        if variable:
+            raise ConfigError(
+                f"{where}: {text} needs the environment variable {variable[1]}, which is not set."
+            )
+        try:
+            return str((folder / Path(path).expanduser()).resolve())
+        except (OSError, RuntimeError, ValueError) as error:
+            raise ConfigError(f"{where}: {text[:80]!r} is not a usable path ({error}).") from error
+
+    def with_file(source: SourceConfig) -> SourceConfig:
+        name, at, file = source.use.partition("@")
+        return source.model_copy(update={"use": f"{name}@{anchored(file)}"}) if at else source
+
+    cohort = experiment.cohort.model_copy(update={"path": anchored(experiment.cohort.path)})
+    sources = [with_file(source) for source in experiment.sources]
+    return experiment.model_copy(update={"cohort": cohort, "sources": sources})
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """Plain data in which no mapping has a key twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        known: set[tuple[str, str]] = set()
+        for key, _ in node.value:
+            name = (key.tag, str(key.value))
+            if name in known:
+                raise ConstructorError(
+                    None, None, f"key {key.value!r} is given twice", key.start_mark
+                )
+            known.add(name)
+        return super().construct_mapping(node, deep)
