@@ -66,6 +66,21 @@ def test_recipes_and_the_example_of_the_readme_are_valid(monkeypatch: pytest.Mon
     assert parse_experiment(yaml.safe_load(example)).fusion.use == "attention"
 
 
+def test_every_key_of_the_configuration_is_documented_with_its_default() -> None:
+    import medfuse.config
+    from medfuse.config import Section
+
+    page = (REPOSITORY / "docs/configuration.md").read_text(encoding="utf-8")
+    for section in vars(medfuse.config).values():
+        if not (isinstance(section, type) and issubclass(section, Section)):
+            continue
+        for name, field in section.model_fields.items():
+            rows = [line for line in page.splitlines() if line.startswith(f"| `{name}` |")]
+            assert rows, name
+            if isinstance(field.default, int | float | str) and not isinstance(field.default, bool):
+                assert any(f"`{field.default}`" in row for row in rows), name
+
+
 def test_no_page_or_program_names_a_place_on_a_machine() -> None:
     for page in PAGES:
         assert not re.search(r"(?<![\w.])/(home|root|tmp)/", page.read_text(encoding="utf-8")), page
