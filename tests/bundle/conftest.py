@@ -153,6 +153,13 @@ def write_images(folder: Path, count: int = 3, seed: int = 0) -> list[Path]:
     return paths
 
 
+@pytest.fixture(autouse=True)
+def _no_bytecode(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep what runs a shared bundle from writing ``__pycache__`` (with paths) into it."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+
+
 @pytest.fixture(scope="session")
 def request_for() -> Callable[..., BundleRequest]:
     return make_request
