@@ -5,10 +5,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from medfuse.config import Experiment, InputConfig
-from medfuse.data import Case, Cohort, Event, LeakReport, assign_roles, read_cohort, resolve_leaks
+from medfuse.data import (
+    Case,
+    Cohort,
+    Event,
+    LeakReport,
+    assign_roles,
+    read_cohort,
+    resolve_leaks,
+    write_cohort,
+)
 from medfuse.errors import CohortError, ConfigError, ImageError
 from medfuse.features.bank import FeatureBank
 from medfuse.features.digests import ImageFacts
@@ -45,6 +55,12 @@ class PreparedCohort:
     def reference(self, case: Case) -> str:
         """Return the file reference of a case's image."""
         return case.inputs[self.input_name]
+
+    def write(self, path: Path | str, seed: int) -> None:
+        """Write the split file, with the digests that a later load checks for leaks."""
+        header = {"seed": seed, "task": "multiclass"}
+        digests = {case_id: fact.pixel_digest for case_id, fact in self.facts.items()}
+        write_cohort(self.cohort, path, header, digests)
 
 
 def prepare_cohort(

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from medfuse.config import parse_experiment
-from medfuse.data import write_cohort
 from medfuse.features.bank import FeatureBank
 from medfuse.workflows.prepare import prepare_cohort
 
@@ -32,7 +31,5 @@ def split(
     # A source is not needed to split; the section must only be there.
     experiment = parse_experiment({"cohort": dict(cohort), "sources": [{"use": "any"}]}, "cohort")
     prepared = prepare_cohort(experiment, FeatureBank(), progress=progress)
-    digests = {case_id: fact.pixel_digest for case_id, fact in prepared.facts.items()}
-    header = {"seed": experiment.cohort.split.seed, "task": "multiclass"}
-    write_cohort(prepared.cohort, out, header, digests)
+    prepared.write(out, experiment.cohort.split.seed)
     return prepared.cohort.counts()

@@ -14,7 +14,7 @@ from typing import Any
 from medfuse.bundle.names import check_classes
 from medfuse.config import ComponentConfig, Experiment, load_experiment, parse_experiment
 from medfuse.contract import FeatureFusionSpec
-from medfuse.data import split_digest, tally, write_cohort
+from medfuse.data import split_digest, tally
 from medfuse.errors import OutputError
 from medfuse.evaluation import Predictions, write_predictions
 from medfuse.features.bank import FeatureBank
@@ -27,7 +27,7 @@ from medfuse.workflows.figures import Gallery, TestPart, draw_cohort, draw_test,
 from medfuse.workflows.learn import LearnedModel, LearningTask, learn
 from medfuse.workflows.package import write_run_bundle
 from medfuse.workflows.page import RunFacts, run_page
-from medfuse.workflows.prepare import PreparedCohort, prepare_cohort
+from medfuse.workflows.prepare import prepare_cohort
 from medfuse.workflows.run_folder import RunFolder, claim_run_folder
 
 _log = logging.getLogger(__name__)
@@ -114,7 +114,7 @@ def _run(
     bank = FeatureBank(experiment.bank.path, experiment.bank.budget_gb)
     prepared = prepare_cohort(experiment, bank, progress=progress)
     check_classes(prepared.cohort.classes)
-    _write_cohort(prepared, experiment, folder)
+    prepared.write(folder.path / "cohort.csv", experiment.cohort.split.seed)
     sources = load_sources(experiment, registry, prepared, download=download)
     features = extract(experiment, prepared, sources, bank, progress=progress)
     task = LearningTask(experiment, registry, prepared, features)
@@ -124,12 +124,6 @@ def _run(
     singles = _singles(task, folder)
     _write_results(task, fused, singles, folder)
     return _outcome(folder)
-
-
-def _write_cohort(prepared: PreparedCohort, experiment: Experiment, folder: RunFolder) -> None:
-    header = {"seed": experiment.cohort.split.seed, "task": "multiclass"}
-    digests = {case_id: fact.pixel_digest for case_id, fact in prepared.facts.items()}
-    write_cohort(prepared.cohort, folder.path / "cohort.csv", header, digests)
 
 
 def _singles(task: LearningTask, folder: RunFolder) -> dict[str, LearnedModel]:
