@@ -58,17 +58,50 @@ def strictest(licenses: Iterable[str]) -> LicenseVerdict:
 
 def rank(expression: str) -> int:
     """Return how strict an SPDX expression is; a larger number is stricter."""
-    parts = re.split(r"\s+OR\s+", expression.strip("() "))
-    return min(max(_rank_of(name) for name in re.split(r"\s+AND\s+", part)) for part in parts)
+    alternatives = _split(expression, "OR")
+    if len(alternatives) > 1:
+        return min(map(rank, alternatives))
+    parts = _split(expression, "AND")
+    if len(parts) > 1:
+        return max(map(rank, parts))
+    return rank(parts[0][1:-1]) if _is_enclosed(parts[0]) else _rank_of(parts[0])
 
 
 def _conjunction(expressions: list[str]) -> str:
-    several = len(expressions) > 1
-    return " AND ".join(f"({e})" if several and " OR " in e else e for e in expressions)
+    """Join by AND; what several expressions have in common is named once."""
+    found = {part.lower(): part for text in expressions for part in _parts(text)}
+    parts = sorted(found.values(), key=lambda part: part.strip("("))
+    return parts[0][1:-1] if len(parts) == 1 and _is_enclosed(parts[0]) else " AND ".join(parts)
+
+
+def _parts(expression: str) -> list[str]:
+    """Return what has to hold together; alternatives stay one part, in parentheses."""
+    if len(_split(expression, "OR")) > 1:
+        return [f"({expression})"]
+    parts = _split(expression, "AND")
+    if len(parts) > 1:
+        return [inner for part in parts for inner in _parts(part)]
+    return _parts(parts[0][1:-1]) if _is_enclosed(parts[0]) else parts
+
+
+def _split(expression: str, word: str) -> list[str]:
+    """Return what stands between the words outside of all parentheses."""
+    depth, parts = 0, [""]
+    for piece in re.findall(r"[()]|[^\s()]+", expression):
+        depth += (piece == "(") - (piece == ")")
+        if piece == word and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += f" {piece}"
+    return [re.sub(r"(?<=\() | (?=\))", "", part.strip()) for part in parts]
+
+
+def _is_enclosed(part: str) -> bool:
+    return part.startswith("(") and part.endswith(")")
 
 
 def _rank_of(name: str) -> int:
-    bare = re.sub(r"\s+WITH\s+.*$", "", name.strip("() "))
+    bare = re.sub(r"\s+WITH\s+.*$", "", name.strip())
     return _RANK.get(bare.lower(), _UNKNOWN_RANK)
 
 

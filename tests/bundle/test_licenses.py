@@ -35,6 +35,8 @@ def test_non_commercial_beside_unknown_is_non_commercial() -> None:
         ("MIT AND GPL-3.0-only", "GPL-3.0-only"),
         ("GPL-3.0-only WITH Classpath-exception-2.0", "GPL-3.0-only"),
         ("apache-2.0", "Apache-2.0"),
+        ("GPL-3.0-only AND (MIT OR ISC)", "GPL-3.0-only"),
+        ("(GPL-3.0-only AND MIT) OR ISC", "ISC"),
     ],
 )
 def test_expressions_count_as_spdx_says(expression: str, same: str) -> None:
@@ -43,6 +45,20 @@ def test_expressions_count_as_spdx_says(expression: str, same: str) -> None:
 
 def test_alternatives_keep_their_parentheses_when_joined() -> None:
     assert strictest(["MIT OR ISC", "Apache-2.0"]).expression == "Apache-2.0 AND (MIT OR ISC)"
+
+
+@pytest.mark.parametrize(
+    ("licenses", "joined"),
+    [
+        (["Apache-2.0 AND CC-BY-4.0", "Apache-2.0"], "Apache-2.0 AND CC-BY-4.0"),
+        (["CC-BY-4.0 AND Apache-2.0", "(Apache-2.0 AND CC-BY-4.0)"], "Apache-2.0 AND CC-BY-4.0"),
+        (["(MIT OR ISC) AND Apache-2.0", "Apache-2.0"], "Apache-2.0 AND (MIT OR ISC)"),
+        (["(MIT AND ISC) OR Apache-2.0", "MIT"], "MIT AND ((MIT AND ISC) OR Apache-2.0)"),
+        (["MIT OR ISC", "(MIT OR ISC)"], "MIT OR ISC"),
+    ],
+)
+def test_a_license_is_named_once(licenses: list[str], joined: str) -> None:
+    assert strictest(licenses).expression == joined
 
 
 def test_no_license_at_all_is_unknown() -> None:
