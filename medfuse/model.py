@@ -14,36 +14,84 @@ from torch import Tensor, nn
 
 
 class FusedNetwork(nn.Module):
-    """Logits ``(N, K)`` of a canonical image ``(N, C, *spatial)`` in [0, 1].
+    """Logits ``(N, K)`` of canonical images in [0, 1], one tensor per input of a case.
+
+    An image is ``(N, C, *spatial)``, a table row ``(N, P)``. Where several inputs are read, one
+    that a case does not have is a tensor of NaN: its sources are masked, never guessed. A single
+    input must be there.
 
     Args:
-        sources: one module per source; each maps the image to features ``(N, F)`` or to grid
-            tokens ``(N, T, F)``.
-        classifier: `FeatureClassifier` or `DecisionClassifier`.
+        sources: one module per source; each maps its input to features ``(N, F)``, to grid tokens
+            ``(N, T, F)``, or to one vector per slice ``(N, D, F)``.
+        classifier: `FeatureClassifier`, `DecisionClassifier` or `ClassifierEnsemble`.
+        inputs: position of the input that each source reads; all read the first if ``None``.
     """
 
     temperature: Tensor
 
-    def __init__(self, sources: Sequence[nn.Module], classifier: nn.Module) -> None:
+    def __init__(
+        self,
+        sources: Sequence[nn.Module],
+        classifier: nn.Module,
+        inputs: Sequence[int] | None = None,
+    ) -> None:
         super().__init__()
         self.sources = nn.ModuleList(sources)
         self.classifier = classifier
+        self.inputs = tuple(inputs) if inputs is not None else (0,) * len(sources)
         self.register_buffer("temperature", torch.ones(()))
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, *images: Tensor) -> Tensor:
         """Return calibrated logits ``(N, K)``; multiply by ``temperature`` for the raw ones."""
-        logits: Tensor = self.classifier(self.extract(image))
+        logits: Tensor = self.classifier(self.extract(*images), self.present(*images))
         return logits / self.temperature
 
-    def extract(self, image: Tensor) -> list[Tensor]:
-        """Return the features of each source, before standardization."""
-        return [source(image) for source in self.sources]
+    def extract(self, *images: Tensor) -> list[Tensor]:
+        """Return the features of each source, before standardization; 0 for a missing input."""
+        if len(images) == 1:
+            return [source(images[0]) for source in self.sources]
+        pairs = zip(self.sources, self.inputs, strict=True)
+        return [features_where_present(source, images[i]) for source, i in pairs]
 
-    def features(self, image: Tensor) -> Tensor:
-        """Return all standardized features side by side, ``(N, sum of F)``; tokens averaged."""
+    def present(self, *images: Tensor) -> Tensor | None:
+        """Return which sources have their input, ``(N, S)`` of 0 and 1; ``None`` of one input."""
+        if len(images) == 1:
+            return None
+        known = [is_present(image) for image in images]
+        return torch.stack([known[i] for i in self.inputs], dim=1).to(images[0].dtype)
+
+    def features(self, *images: Tensor) -> Tensor:
+        """Return all standardized features side by side, ``(N, sum of F)``; tokens averaged.
+
+        Features of a missing input are 0, the mean of the training cases.
+        """
         classifier: Any = self.classifier
-        standardized: list[Tensor] = classifier.standardized(self.extract(image))
-        return torch.cat([x.mean(1) if x.ndim == 3 else x for x in standardized], dim=1)
+        standardized: list[Tensor] = classifier.standardized(self.extract(*images))
+        vectors = [x.mean(1) if x.ndim == 3 else x for x in standardized]
+        mask = self.present(*images)
+        if mask is not None:
+            vectors = [torch.where(mask[:, i, None] > 0, x, 0.0) for i, x in enumerate(vectors)]
+        return torch.cat(vectors, dim=1)
+
+
+def is_present(image: Tensor) -> Tensor:
+    """Return which cases have an input, ``(N,)``: those without a NaN in it."""
+    return ~torch.isnan(image).flatten(1).any(1)
+
+
+def features_where_present(source: nn.Module, image: Tensor) -> Tensor:
+    """Return the features of the cases that have the input, and zeros for the others.
+
+    In training the others do not reach the source at all: they would enter its batch statistics.
+    """
+    present = is_present(image)
+    if source.training and bool(present.any()) and not bool(present.all()):
+        known: Tensor = source(image[present])
+        features = known.new_zeros((len(image), *known.shape[1:]))
+        return features.index_put((present,), known)
+    axes = (-1,) + (1,) * (image.ndim - 1)
+    filled: Tensor = source(torch.where(present.view(axes), image, 0.0))
+    return torch.where(present.view((-1,) + (1,) * (filled.ndim - 1)), filled, 0.0)
 
 
 class Standardize(nn.Module):
@@ -77,14 +125,30 @@ class Standardize(nn.Module):
 class _Classifier(nn.Module):
     """What both topologies share: standardization per source, and the presence mask."""
 
-    def __init__(self, in_dims: Sequence[int], link: str) -> None:
+    def __init__(
+        self, in_dims: Sequence[int], link: str, pooling: Sequence[nn.Module | None] = ()
+    ) -> None:
         super().__init__()
         self.link = link
         self.standardize = nn.ModuleList(Standardize(dim) for dim in in_dims)
+        pools = pooling or [None] * len(in_dims)
+        self.pooling = nn.ModuleList(nn.Identity() if p is None else p for p in pools)
 
     def standardized(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """Return the features of each source with mean 0 and standard deviation 1."""
-        return [s(x) for s, x in zip(self.standardize, features, strict=True)]
+        """Return the features of each source with mean 0 and standard deviation 1, slices pooled.
+
+        Slices are standardized before they are pooled, so that no feature rules by its scale.
+        """
+        parts = zip(self.standardize, self.pooling, features, strict=True)
+        return [pool(scale(x)) for scale, pool, x in parts]
+
+    def slice_weights(self, features: Sequence[Tensor]) -> list[Tensor | None]:
+        """Return how much each slice counts, ``(N, D)`` summing to 1; ``None`` where none is."""
+        found: list[Tensor | None] = []
+        for scale, pool, x in zip(self.standardize, self.pooling, features, strict=True):
+            module: Any = pool
+            found.append(None if isinstance(pool, nn.Identity) else module.weights(scale(x)))
+        return found
 
     def _mask(self, features: Sequence[Tensor], mask: Tensor | None) -> Tensor:
         if mask is not None:
@@ -106,12 +170,18 @@ class FeatureClassifier(_Classifier):
         fusion: called as ``fusion(features, mask)``, returns ``(fused, shares or None)``.
         head: maps ``(N, fusion.out_dim)`` to its outputs.
         link: of the head; ``sigmoid_pair`` appends the logit 0 of the first class.
+        pooling: per source, what makes one vector of the slices ``(N, D, F)``, or ``None``.
     """
 
     def __init__(
-        self, in_dims: Sequence[int], fusion: nn.Module, head: nn.Module, link: str = "softmax"
+        self,
+        in_dims: Sequence[int],
+        fusion: nn.Module,
+        head: nn.Module,
+        link: str = "softmax",
+        pooling: Sequence[nn.Module | None] = (),
     ) -> None:
-        super().__init__(in_dims, link)
+        super().__init__(in_dims, link, pooling)
         self.fusion = fusion
         self.head = head
 
@@ -136,6 +206,7 @@ class DecisionClassifier(_Classifier):
         combine: called as ``combine(log_probabilities (N, S, K), mask)``, returns
             ``(logits (N, K), shares or None)``.
         link: of the heads.
+        pooling: per source, what makes one vector of the slices ``(N, D, F)``, or ``None``.
     """
 
     def __init__(
@@ -144,8 +215,9 @@ class DecisionClassifier(_Classifier):
         heads: Sequence[nn.Module],
         combine: nn.Module,
         link: str = "softmax",
+        pooling: Sequence[nn.Module | None] = (),
     ) -> None:
-        super().__init__(in_dims, link)
+        super().__init__(in_dims, link, pooling)
         self.heads = nn.ModuleList(heads)
         self.combine = combine
 
@@ -189,6 +261,12 @@ class ClassifierEnsemble(nn.Module):
         first: Any = self.members[0]
         standardized: list[Tensor] = first.standardized(features)
         return standardized
+
+    def slice_weights(self, features: Sequence[Tensor]) -> list[Tensor | None]:
+        """Return how much each slice counts, ``(N, D)``: the mean over the members."""
+        members: Iterable[Any] = self.members
+        each = zip(*[member.slice_weights(features) for member in members], strict=True)
+        return [None if found[0] is None else torch.stack(found).mean(0) for found in each]
 
     def shares(self, features: Sequence[Tensor], mask: Tensor | None = None) -> Tensor | None:
         """Return how much each source counts for each case, ``(N, S)``, or ``None``."""
