@@ -92,13 +92,36 @@ def test_numbers_that_mean_nothing_are_refused(changes: dict[str, object], messa
         ({"percentiles": [50, 50]}, r"percentiles are \[50\.0, 50\.0\], expected"),
         ({"percentiles": [99, 1]}, r"percentiles are"),
         ({"percentiles": [-1, 101]}, r"percentiles are"),
-        ({"size": [-5, 48]}, r"size\.0: .*8, found -5"),
-        ({"size": [200000, 200000]}, r"size\.0: .*4096, found 200000"),
+        ({"size": [-5, 48]}, r"size: found \[-5, 48\], expected auto, .* 8 to 4096"),
+        ({"size": [200000, 200000]}, r"size: found \[200000, 200000\]"),
+        ({"size": [64]}, r"size: found \[64\]"),
+        ({"size": [64, 64, True]}, r"size: found"),
+        ({"size": [64, 64, 64], "kind": "image"}, "size has 3 numbers, expected 2 for kind: image"),
+        ({"size": [64, 64], "kind": "volume"}, "size has 2 numbers, expected 3"),
+        ({"spacing": [1, 1]}, r"spacing: found \[1, 1\], expected auto, none, or three"),
+        ({"spacing": [1, 1, 0]}, r"spacing: found"),
+        ({"spacing": [1, 1, 1], "size": [64, 64]}, "spacing has three numbers, but an image"),
+        ({"bias_field": "n4", "kind": "image"}, "bias_field corrects volumes"),
+        ({"orientation": "PLR"}, "orientation: expected three letters, one each of LR, AP and SI"),
+        ({"windows": ["lung", "bome"]}, r"windows: 'bome' is no window.* bone"),
+        ({"windows": [[5, 5]]}, r"windows: \[5, 5\] is no window"),
+        ({"windows": ["lung"], "window": [0, 1]}, "window and windows both"),
+        ({"windows": ["lung"], "intensity": "zscore"}, "window needs intensity: window"),
+        ({"windows": ["lung", "bone"], "channels": 3}, "channels is 3, expected 2"),
     ],
 )
 def test_an_input_that_cannot_be_is_refused(image: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=rf"inputs\.image.*{message}"):
         parse_experiment(with_changes(inputs={"image": image}))
+
+
+def test_several_windows_are_several_channels() -> None:
+    image = {"windows": ["lung", [-160, 240], "bone"]}
+    experiment = parse_experiment(with_changes(inputs={"image": image}))
+    found = experiment.inputs["image"]
+    assert found.channels == 3
+    assert found.bounds == ((-1350, 150), (-160, 240), (-300, 1200))
+    assert parse_experiment(yaml.safe_load(dump_experiment(experiment))) == experiment
 
 
 @pytest.mark.parametrize(

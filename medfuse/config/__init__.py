@@ -1,11 +1,13 @@
 """Configure: one YAML file of plain data -> one `Experiment`, every default written out."""
 
+from medfuse.config.inputs import InputConfig
 from medfuse.config.loading import (
     dump_experiment,
     load_experiment,
     parse_experiment,
     with_overrides,
 )
+from medfuse.config.section import Section
 from medfuse.config.sections import (
     AugmentationConfig,
     BankConfig,
@@ -14,16 +16,16 @@ from medfuse.config.sections import (
     EarlyStoppingConfig,
     EvaluationConfig,
     Experiment,
-    InputConfig,
     NormalizationConfig,
-    Section,
     SourceConfig,
     SplitConfig,
     TrainingConfig,
     UnfreezeConfig,
 )
+from medfuse.config.windows import WINDOWS
 
 __all__ = [
+    "WINDOWS",
     "AugmentationConfig",
     "BankConfig",
     "CohortConfig",

@@ -26,7 +26,8 @@ def first_problem(error: ValidationError) -> str:
         return f"{place!r} is missing.{more}"
     message = first["msg"].removeprefix("Value error, ")
     found = first["input"]
-    shown = f", found {found!r}" if isinstance(found, str | int | float | bool) else ""
+    plain = isinstance(found, str | int | float | bool) and "found" not in message
+    shown = f", found {found!r}" if plain else ""
     return f"{place + ': ' if place else ''}{message}{shown}.{more}"
 
 

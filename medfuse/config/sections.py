@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from medfuse.config.inputs import InputConfig
+from medfuse.config.section import Section
 from medfuse.storage import digest_of
 
 
@@ -15,15 +17,8 @@ def _no_boolean(value: object) -> object:
     return value
 
 
-_Pixels = Annotated[int, Field(ge=8, le=4096)]
 _Weight = Annotated[float, Field(gt=0)]
 _Seed = Annotated[int, BeforeValidator(_no_boolean), Field(ge=0, lt=2**32)]
-
-
-class Section(BaseModel):
-    """A part of the configuration: unknown keys are refused, values cannot be changed."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class SplitConfig(Section):
@@ -54,35 +49,6 @@ class CohortConfig(Section):
     on_leak: Literal["refuse", "drop_from_training"] = "refuse"
     on_bad_image: Literal["refuse", "skip"] = "refuse"
     split: SplitConfig = SplitConfig()
-
-
-class InputConfig(Section):
-    """How an image becomes the canonical image; ``auto`` is resolved from the cohort."""
-
-    modality: Literal["auto", "XR", "CT", "MR", "other"] = "auto"
-    channels: Literal[1, 3] = 1
-    size: tuple[_Pixels, _Pixels] = (224, 224)
-    fit: Literal["stretch", "letterbox"] = "stretch"
-    intensity: Literal["auto", "range", "percentile", "window"] = "auto"
-    percentiles: tuple[float, float] = (0.5, 99.5)
-    window: tuple[float, float] | None = None
-
-    @model_validator(mode="after")
-    def _window_has_bounds(self) -> InputConfig:
-        if (self.intensity == "window") != (self.window is not None):
-            raise ValueError("intensity: window needs window: [low, high], and only it")
-        if self.window is not None and self.window[0] >= self.window[1]:
-            raise ValueError(f"window is {list(self.window)}, expected [low, high], low below high")
-        return self
-
-    @model_validator(mode="after")
-    def _percentiles_are_a_range(self) -> InputConfig:
-        low, high = self.percentiles
-        if not 0 <= low < high <= 100:
-            raise ValueError(
-                f"percentiles are {[low, high]}, expected [low, high] in 0 to 100, low below high"
-            )
-        return self
 
 
 class AugmentationConfig(Section):

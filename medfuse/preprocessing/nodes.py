@@ -66,18 +66,18 @@ def instantiate(nodes: Sequence[Node]) -> list[Any]:
 def _intensity(config: InputConfig) -> list[Node]:
     if config.intensity == "percentile":
         return [_own("ScaleToUnitd", percentiles=list(config.percentiles))]
-    if config.intensity == "window" and config.window is not None:
-        return [_own("ScaleToUnitd", window=list(config.window))]
+    if config.intensity == "window":
+        return [_own("ScaleToUnitd", window=list(config.bounds[0]))]
     return []
 
 
 def _resize(config: InputConfig) -> Node:
     if config.fit == "letterbox":
-        return _own("Letterboxd", spatial_size=list(config.size))
+        return _own("Letterboxd", spatial_size=list(config.shape))
     return {
         "_target_": "Resized",
         "keys": "image",
-        "spatial_size": list(config.size),
+        "spatial_size": list(config.shape),
         "mode": "bilinear",
         "anti_aliasing": True,
     }

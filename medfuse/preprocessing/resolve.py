@@ -16,6 +16,7 @@ from medfuse.data.image_file import read_pixels
 from medfuse.errors import ImageError
 
 SAMPLE_SIZE = 64
+IMAGE_SIZE = (224, 224)
 _LOGGER = logging.getLogger("medfuse")
 
 
@@ -59,10 +60,21 @@ def resolve_input(
             "one bit depth. Convert it, or set intensity: percentile. [BIT_DEPTH]",
         )
     fingerprint = _fingerprint(looks, common)
-    intensity = _intensity(looks, common) if input.intensity == "auto" else input.intensity
+    intensity: str = input.intensity
+    if intensity == "auto":
+        intensity = "window" if input.bounds else _intensity(looks, common)
     modality = "other" if input.modality == "auto" else input.modality
     _LOGGER.info("input: %d-bit images, intensity by %s", common, intensity)
-    return input.model_copy(update={"intensity": intensity, "modality": modality}), fingerprint
+    settled = {
+        "kind": "image",
+        "modality": modality,
+        "size": IMAGE_SIZE if input.size == "auto" else input.size,
+        "fit": "stretch" if input.fit == "auto" else input.fit,
+        "spacing": "none",
+        "intensity": intensity,
+        "foreground": input.foreground is True,
+    }
+    return input.model_copy(update=settled), fingerprint
 
 
 def _spread(references: Sequence[str]) -> list[str]:

@@ -73,7 +73,7 @@ def load_sources(
     fusion = registry.fusion(experiment.fusion.use)
     target = SourceTarget(
         channels=prepared.input.channels,
-        size=tuple(prepared.input.size),
+        size=prepared.input.shape,
         tokens=isinstance(fusion, FeatureFusionSpec) and fusion.accepts == "maps",
         seed=experiment.seed,
         download=download,

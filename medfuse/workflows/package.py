@@ -44,7 +44,7 @@ def write_run_bundle(
 def _request(task: LearningTask, model: LearnedModel, metrics: Mapping[str, Any]) -> BundleRequest:
     prepared, sources = task.prepared, task.features.sources
     maker = ViewMaker(task.experiment, prepared.input.modality)
-    size = tuple(prepared.input.size)
+    size = prepared.input.shape
     modules = [m for s in sources for m in s.vendored]
     requires = [r for s in sources for r in s.requires]
     return BundleRequest(

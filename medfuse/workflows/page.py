@@ -132,7 +132,7 @@ def _settings(facts: RunFacts) -> dict[str, str]:
 
 def _image(facts: RunFacts) -> str:
     config = facts.task.prepared.input
-    size = " x ".join(map(str, config.size))
+    size = " x ".join(map(str, config.shape))
     return f"{config.modality}, {config.channels} x {size}, {config.intensity}, {config.fit}"
 
 

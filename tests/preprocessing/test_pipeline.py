@@ -31,7 +31,9 @@ def _save(path: Path, array) -> str:
 
 
 def _input(**settings) -> InputConfig:
-    return InputConfig(**{"modality": "other", "intensity": "range", "size": (40, 30), **settings})
+    return InputConfig(
+        **{"kind": "image", "modality": "other", "intensity": "range", "size": (40, 30), **settings}
+    )
 
 
 def test_8_and_16_bit_fill_the_unit_interval(tmp_path):
