@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from medfuse.config.columns import Column, checked_columns
 from medfuse.config.section import Section
 from medfuse.config.windows import WINDOWS
 from medfuse.errors import ConfigError
@@ -94,6 +95,7 @@ class InputConfig(Section):
     windows: Annotated[
         tuple[str | tuple[float, float], ...], BeforeValidator(_windows), Field(max_length=8)
     ] = ()
+    columns: Annotated[dict[str, Column], BeforeValidator(checked_columns)] = {}
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -121,6 +123,12 @@ class InputConfig(Section):
         windows = data.get("windows")
         several = isinstance(windows, Sequence) and not isinstance(windows, str)
         return {**data, "channels": len(windows)} if several and windows else data
+
+    @model_validator(mode="after")
+    def _columns_are_of_a_table(self) -> InputConfig:
+        if (self.kind == "tabular") != bool(self.columns):
+            raise ValueError("kind: tabular needs columns: {NAME: number}, and only it")
+        return self
 
     @model_validator(mode="after")
     def _window_has_bounds(self) -> InputConfig:
