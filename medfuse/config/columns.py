@@ -40,9 +40,7 @@ def _column(name: str, value: object) -> Column:
     kind = value.get("kind") if isinstance(value, Mapping) else value
     if not isinstance(kind, str) or kind not in _KEYS:
         hint = did_you_mean(kind, _KEYS) if isinstance(kind, str) else ""
-        raise ValueError(
-            f"column {name!r} is found as {kind!r}, expected number or category.{hint}"
-        )
+        raise ValueError(f"column {name!r}: found {kind!r}, expected number or category.{hint}")
     if not isinstance(value, Mapping):
         return kind  # type: ignore[return-value]
     if set(value) != set(_KEYS[kind]):
