@@ -136,6 +136,32 @@ def test_confusion_cells_hold_count_and_row_percent() -> None:
     assert written == {"3\n75 %", "1\n25 %", "0\n0 %"}
 
 
+def test_shares_that_are_much_alike_can_be_told_apart_and_the_cut_axis_is_said() -> None:
+    near = 0.5 + RNG.uniform(-0.05, 0.05, (90, 1))
+    figure = plots.source_shares(
+        np.hstack([near, 1 - near]), np.arange(90) % 2, ["s", "t"], NAMES[2]
+    )
+    low, high = figure.axes[0].get_ylim()
+    assert (low, high) == pytest.approx((0.44, 0.56))
+    assert "axis cut: 0.45 to 0.55" in figure.axes[0].get_title(loc="left")
+
+
+def test_shares_from_nothing_to_all_have_a_whole_axis() -> None:
+    ends = np.tile([[0.0, 1.0], [1.0, 0.0]], (40, 1))
+    figure = plots.source_shares(ends, np.repeat([0, 1], 40), ["s", "t"], NAMES[2])
+    low, high = figure.axes[0].get_ylim()
+    assert (low, high) == pytest.approx((-0.01, 1.01))
+    assert "cut" not in figure.axes[0].get_title(loc="left")
+
+
+@pytest.mark.parametrize("count", NAMES)
+@pytest.mark.parametrize("maker", sorted(set(MAKERS) - {"samples"}))
+def test_every_figure_has_a_title(maker: str, count: int) -> None:
+    figure = MAKERS[maker](NAMES[count])
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert figure.get_suptitle() if maker == "histogram" else any(titles)
+
+
 def test_curves_without_any_class_say_so() -> None:
     texts = [t.get_text() for t in plots.roc({}, {}).axes[0].texts]
     assert any("no class has both" in text for text in texts)
