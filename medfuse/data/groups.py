@@ -18,15 +18,18 @@ def link_cases(cases: Sequence[Case], digests: Mapping[str, str] | None = None) 
     for case, keys in zip(cases, links, strict=True):
         if digests and case.case_id in digests:
             keys.append(("pixels", digests[case.case_id]))
-    roots = _components(links)
+    roots = components(links)
     grouped: dict[int, list[Case]] = {}
     for case, root in zip(cases, roots, strict=True):
         grouped.setdefault(root, []).append(case)
     return list(grouped.values())
 
 
-def _components(links: Sequence[Iterable[Hashable]]) -> list[int]:
-    """Union-find with path halving over the items that share a key."""
+def components(links: Sequence[Iterable[Hashable]]) -> list[int]:
+    """Return the component of each item, by the first item in it: items that share a key.
+
+    Union-find with path halving.
+    """
     parent = list(range(len(links)))
 
     def find(item: int) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from medfuse.data.events import Event
 from medfuse.data.image_facts import ImageFileError
 from medfuse.data.image_file import read_pixels
 from medfuse.data.image_reader import ImageFileReader
+from medfuse.data.pixel_digest import pixel_digest
 from medfuse.errors import ImageError
 from medfuse.preprocessing.canonical import CanonicalImage
 from medfuse.preprocessing.loading import BadImagePolicy, LoadedImage, load_in_order
@@ -72,7 +72,7 @@ class Preprocessing:
         return CanonicalImage(
             pixels=canonical,
             pixel_digest=pixel_digest(pixels),
-            digest=_array_digest(canonical),
+            digest=pixel_digest(canonical),
             events=tuple(Event(code, reference, detail) for code, detail in facts.events),
         )
 
@@ -92,15 +92,3 @@ class Preprocessing:
         for transform in self._transforms:
             data = transform(data)
         return np.ascontiguousarray(torch.as_tensor(data["image"]).numpy(), dtype=np.float32)
-
-
-def pixel_digest(pixels: NDArray[Any]) -> str:
-    """Return the digest of decoded pixels, by which one picture in two files is found."""
-    return _array_digest(pixels)
-
-
-def _array_digest(array: NDArray[Any]) -> str:
-    little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
-    digest = hashlib.sha256(f"{little.dtype.str}{little.shape}".encode())
-    digest.update(little.tobytes())
-    return digest.hexdigest()
