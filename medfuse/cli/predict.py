@@ -36,8 +36,11 @@ def run(arguments: argparse.Namespace) -> int:
     from dataclasses import replace
 
     from medfuse.serving import prediction_table
-    from medfuse.serving.inputs import expand_inputs
-    from medfuse.serving.predict import load_bundle
+    from medfuse.serving.inputs import expand_inputs, require_bundle, require_inputs
+
+    require_bundle(arguments.bundle)
+    require_inputs(arguments.inputs)
+    from medfuse.serving.predict import load_bundle  # imports torch, which takes seconds
     from medfuse.storage import write_text
 
     predictor = load_bundle(arguments.bundle, arguments.device)

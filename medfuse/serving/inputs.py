@@ -7,7 +7,28 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from medfuse.bundle.image_list import list_images
-from medfuse.errors import CohortError
+from medfuse.errors import BundleError, CohortError
+
+
+def require_bundle(path: Path | str) -> None:
+    """Pass if there is a folder at ``path``.
+
+    Raises:
+        BundleError: there is none.
+    """
+    if not Path(path).is_dir():
+        raise BundleError(f"{path}: no such folder. Give a bundle, <name>_classification.")
+
+
+def require_inputs(inputs: Sequence[str]) -> None:
+    """Pass if every input is there; nothing heavy is imported, nothing is opened.
+
+    Raises:
+        CohortError: one is not.
+    """
+    for given in inputs:
+        if not Path(given.partition("::")[0]).exists():
+            raise CohortError(f"{given}: no such file or folder.")
 
 
 def expand_inputs(inputs: Sequence[str], suffixes: Sequence[str]) -> list[tuple[str, str]]:
@@ -23,6 +44,7 @@ def expand_inputs(inputs: Sequence[str], suffixes: Sequence[str]) -> list[tuple[
     Raises:
         CohortError: something does not exist, or a folder holds no image.
     """
+    require_inputs(inputs)
     found: list[tuple[str, str]] = []
     for given in inputs:
         path = Path(given)
@@ -33,9 +55,7 @@ def expand_inputs(inputs: Sequence[str], suffixes: Sequence[str]) -> list[tuple[
                     f"{given}: no image in this folder, expected files with {', '.join(suffixes)}."
                 )
             found += [(Path(image).relative_to(path).as_posix(), image) for image in images]
-        elif Path(given.partition("::")[0]).exists():
-            found.append((path.name, given))
         else:
-            raise CohortError(f"{given}: no such file or folder.")
+            found.append((path.name, given))
     counts = Counter(name for name, _ in found)
     return [(name if counts[name] == 1 else reference, reference) for name, reference in found]

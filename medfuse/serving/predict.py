@@ -18,6 +18,7 @@ from medfuse.bundle.metadata import FORMAT
 from medfuse.bundle.runtime import load_network, open_bundle
 from medfuse.device import find_device
 from medfuse.errors import BundleError, MedfuseError
+from medfuse.serving.inputs import require_bundle
 from medfuse.serving.prediction import Prediction
 from medfuse.serving.refusal import Refusal, refusal_of
 
@@ -140,8 +141,7 @@ def load_bundle(path: Path | str, device: str = "auto") -> Predictor:
         ConfigError: the device does not exist here.
     """
     root = Path(path)
-    if not root.is_dir():
-        raise BundleError(f"{path}: no such folder. Give a bundle, <name>_classification.")
+    require_bundle(root)
     check_digests(root)
     chosen = find_device(device)
     try:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,7 +29,11 @@ class FakePredictor:
 
 
 @pytest.fixture(autouse=True)
-def _fake(monkeypatch: pytest.MonkeyPatch) -> None:
+def _fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("B").mkdir()
+    Path("broken").mkdir()
+
     def load(path: str, device: str) -> FakePredictor:
         if path == "broken":
             raise BundleError("broken: model.pt: changed since the bundle was written.")
@@ -86,6 +92,23 @@ def test_a_bad_bundle_is_an_error_in_one_line_and_writes_nothing(
 def test_inputs_that_do_not_exist_are_an_error(capsys) -> None:
     assert run(["predict", "B", "nowhere.png"]) == 1
     assert "nowhere.png: no such file or folder" in capsys.readouterr().err
+
+
+def test_a_bundle_that_does_not_exist_is_an_error(images: Path, capsys) -> None:
+    assert run(["predict", "C", str(images)]) == 1
+    assert "C: no such folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["B", "nowhere.png"], ["C", "in"]])
+def test_what_is_not_there_is_refused_before_torch_is_imported(
+    images: Path, arguments: list[str]
+) -> None:
+    code = (
+        "import sys; from medfuse.cli.main import run; code = run(['predict', *sys.argv[1:]]); "
+        "sys.exit(7 if 'torch' in sys.modules else code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *arguments], check=False)
+    assert done.returncode == 1
 
 
 def test_batches_need_at_least_one_image(images: Path, capsys) -> None:
