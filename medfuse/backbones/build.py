@@ -15,6 +15,7 @@ from medfuse.backbones import recipe
 from medfuse.backbones.adapter import Adapter
 from medfuse.backbones.input_contract import InputContract, SourceTarget, input_contract
 from medfuse.backbones.locate import locate_weights
+from medfuse.backbones.slices import SlicedSource
 from medfuse.backbones.source import Source
 from medfuse.backbones.stages import Cut, cut_backbone, trainable_paths
 from medfuse.backbones.weights import load_state, load_strictly, remap_keys, state_digest
@@ -50,9 +51,10 @@ class BuiltSource:
 
     Attributes:
         label: display name; holds no path.
-        module: in eval mode.
+        module: in eval mode; maps the canonical image to features.
         feature_dim: width F, measured.
         tokens: tokens T for each image, measured; 0 for one vector.
+        slices: slices D of a volume that a network for images sees one by one; 0 otherwise.
         identity: plain data; two sources with equal identity give equal features.
         node: MONAI configuration node that rebuilds ``module`` without weights, or ``None`` if
             the backbone lives in bundles as a traced graph alone.
@@ -60,18 +62,25 @@ class BuiltSource:
         requires: distributions that a bundle needs.
         card: origin, license and digests of the weights, for reports.
         spec: the backbone's description, with the stages that a cut left; for `trainable_paths`.
+            ``None`` where there is no backbone.
     """
 
     label: str
-    module: Source
+    module: nn.Module
     feature_dim: int
     tokens: int
+    slices: int
     identity: dict[str, Any]
     node: dict[str, Any] | None
     vendored: tuple[str, ...]
     requires: tuple[str, ...]
     card: dict[str, Any]
-    spec: BackboneSpec
+    spec: BackboneSpec | None
+
+    @property
+    def extractor(self) -> nn.Module:
+        """What the bank runs: the module, or the part of it that sees one slice."""
+        return self.module.source if isinstance(self.module, SlicedSource) else self.module
 
 
 @dataclass(frozen=True)
@@ -150,6 +159,7 @@ def _draft(config: SourceConfig, registry: BackboneRegistry, target: SourceTarge
     _check_untrained(reference, config)
     plugin, spec = registry.backbone(reference)
     weights = select_weights(spec, reference)
+    target = target.for_backbone(spec, config)
     contract = input_contract(spec, weights, config, target)
     return _Draft(config, target, reference, plugin, spec, weights, contract)
 
@@ -239,15 +249,18 @@ def _described(
     spec, contract = draft.spec, draft.contract
     trainable = module.trainable if module.trainable == "all" else list(module.trainable)
     keywords = {"pooling": draft.pooling, "grid": draft.target.grid, "trainable": trainable}
-    node = recipe.backbone_node(spec, contract.options, cut.keywords if cut else None)
+    backbone = recipe.backbone_node(spec, contract.options, cut.keywords if cut else None)
+    node = recipe.source_node(backbone, contract.adapter, keywords)
+    slices = draft.target.slices
     return BuiltSource(
         label=_label(draft),
-        module=module,
+        module=SlicedSource(module, slices).eval() if slices else module,
         feature_dim=features.shape[-1],
         tokens=features.shape[1] if draft.target.tokens else 0,
+        slices=slices,
         identity=_identity(draft, cut, loaded),
-        node=recipe.source_node(node, contract.adapter, keywords),
-        vendored=recipe.vendored_modules(spec, cut=cut is not None),
+        node=recipe.sliced_node(node, slices) if slices else node,
+        vendored=recipe.vendored_modules(spec, cut=cut is not None, sliced=slices > 0),
         requires=recipe.required_distributions(spec),
         card=_card(draft, loaded),
         spec=cut.spec if cut else spec,
@@ -277,6 +290,7 @@ def _identity(draft: _Draft, cut: Cut | None, loaded: _Loaded) -> dict[str, Any]
         "cut": cut.keywords if cut else None,
         "pooling": draft.pooling,
         "grid": draft.target.grid if draft.target.tokens else 0,
+        **({"sliced": True} if draft.target.slices else {}),
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from medfuse.config import SourceConfig
@@ -23,8 +23,8 @@ class SourceTarget:
         tokens: give the tokens of a grid instead of one vector.
         seed: for weights called ``random``.
         download: allow the network.
-        spatial_dims: of the canonical image; 2 for slices of a volume.
         grid: tokens along each axis.
+        slices: of a volume, seen one by one by a network for images; 0 for whole images.
     """
 
     channels: int
@@ -32,8 +32,28 @@ class SourceTarget:
     tokens: bool = False
     seed: int = 0
     download: bool = False
-    spatial_dims: int = 2
     grid: int = 4
+    slices: int = 0
+
+    @property
+    def spatial_dims(self) -> int:
+        """Axes of what the backbone sees."""
+        return len(self.size)
+
+    def for_backbone(self, spec: BackboneSpec, config: SourceConfig) -> SourceTarget:
+        """Return the target that a backbone for images has on volumes: their slices.
+
+        Raises:
+            SourceError: the fusion wants a map of each slice.
+        """
+        if spec.spatial_dims != 2 or self.spatial_dims != 3:
+            return self
+        if self.tokens:
+            raise SourceError(
+                f"source {config.use}: sees the slices of a volume, but the fusion takes feature "
+                "maps. Use a fusion of vectors (attention, concat, ...) or a 3D source."
+            )
+        return replace(self, size=self.size[:2], slices=self.size[2])
 
 
 @dataclass(frozen=True)

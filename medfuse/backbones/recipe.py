@@ -13,6 +13,7 @@ from medfuse.registry.vendoring import vendored_target
 _SOURCE = "medfuse.backbones.source"
 _ADAPTER = "medfuse.backbones.adapter"
 _CUT = "medfuse.backbones.cut"
+_SLICES = "medfuse.backbones.slices"
 
 
 def source_node(
@@ -51,10 +52,18 @@ def backbone_node(
     return {"_target_": vendored_target(f"{_CUT}:CutBackbone"), "backbone": node, **cut}
 
 
-def vendored_modules(spec: BackboneSpec, *, cut: bool) -> tuple[str, ...]:
+def sliced_node(source: dict[str, Any] | None, slices: int) -> dict[str, Any] | None:
+    """Return the node of a source for images that sees the slices of a volume."""
+    if source is None:
+        return None
+    target = vendored_target(f"{_SLICES}:SlicedSource")
+    return {"_target_": target, "source": source, "slices": slices}
+
+
+def vendored_modules(spec: BackboneSpec, *, cut: bool, sliced: bool = False) -> tuple[str, ...]:
     """Return the modules whose files a bundle needs."""
     own = spec.export.modules if isinstance(spec.export, VendoredSource) else ()
-    return (_SOURCE, _ADAPTER, *((_CUT,) if cut else ()), *own)
+    return (_SOURCE, _ADAPTER, *((_CUT,) if cut else ()), *((_SLICES,) if sliced else ()), *own)
 
 
 def required_distributions(spec: BackboneSpec) -> tuple[str, ...]:

@@ -150,6 +150,7 @@ class TrainingConfig(Section):
     focal_gamma: float = Field(2.0, ge=0)
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     mixup: float = Field(0.0, ge=0)
+    input_dropout: float = Field(0.2, ge=0, lt=1)
     class_weights: Literal["none", "balanced"] | list[_Weight] = "none"
     sampler: Literal["shuffle", "oversample"] = "shuffle"
     clip_gradient: float | None = Field(None, gt=0)

@@ -36,7 +36,7 @@ class Engine:
         batch = torch.zeros((self._size, *images[0].shape), dtype=torch.float32)
         torch.stack(list(images), out=batch[: len(images)])
         with torch.inference_mode():
-            output = self._source.module(_laid_out(batch.to(self._device)))
+            output = self._source.extractor(_laid_out(batch.to(self._device)))
         self.forwards += 1
         self._check(output)
         values: np.ndarray = output[: len(images)].float().cpu().numpy()

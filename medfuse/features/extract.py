@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Lock
 from typing import NamedTuple
 
@@ -125,7 +125,7 @@ def _compute(
     if not active:
         return 0
     device = find_device(request.device, "training.device")
-    with ready([ledger.source.module for ledger in active], device):
+    with ready([ledger.source.extractor for ledger in active], device):
         runs = [_Run(ledger, request, images, device) for ledger in active]
         shape: torch.Size | None = None
         for view in _prepared(request, images, active, progress):
@@ -155,10 +155,15 @@ class _Run:
         self._batch: list[_View] = []
 
     def add(self, view: _View) -> None:
-        if view.key in self._ledger.missing:
-            self._batch.append(view)
-        if len(self._batch) == self._size:
-            self.flush()
+        sliced = self._ledger.source.slices
+        if sliced:
+            self._check_slices(view, sliced)
+        for key in self._ledger.rows(view.key):
+            if key in self._ledger.missing:
+                pixels = view.pixels[..., key.slice] if sliced else view.pixels
+                self._batch.append(_View(key, pixels))
+            if len(self._batch) == self._size:
+                self.flush()
 
     def flush(self) -> None:
         if not self._batch:
@@ -170,12 +175,21 @@ class _Run:
             self._ledger.add(view.key, row)
         self._ledger.commit()
 
+    def _check_slices(self, view: _View, expected: int) -> None:
+        if view.pixels.ndim != 4 or view.pixels.shape[-1] != expected:
+            raise ImageError(
+                "SIZE",
+                f"case {self._images[view.key.image].case_id}: found an image of "
+                f"{tuple(view.pixels.shape)}, expected a volume of {expected} slices.",
+            )
+
     def _check(self, key: BankKey, row: np.ndarray) -> None:
         # A value beyond the range of float16 becomes infinite there, so look after rounding.
         with np.errstate(over="ignore"):
             bad = int((~np.isfinite(row.astype(self._ledger.type, copy=False))).sum())
         if bad:
             view = f", view {key.view}" if key.view else ""
+            view += f", slice {key.slice}" if self._ledger.source.slices else ""
             raise SourceError(
                 f"source {self._ledger.source.label}: {bad} of {row.size} features of case "
                 f"{self._images[key.image].case_id}{view} are not finite {self._ledger.type} "
@@ -193,7 +207,7 @@ def _prepared(
     wanted: dict[str, dict[BankKey, None]] = {digest: {} for digest in images}
     for ledger in active:
         for key in ledger.missing:
-            wanted[key.image][key] = None
+            wanted[key.image][replace(key, slice=0)] = None
     items = [
         (images[digest], sorted(keys, key=lambda key: key.view))
         for digest, keys in wanted.items()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,8 @@ class Ledger:
         images: Mapping[str, WantedImage],
         shape: tuple[int, int],
     ) -> None:
-        inner = (source.tokens, source.feature_dim) if source.tokens else (source.feature_dim,)
+        rows = source.slices or source.tokens
+        inner = (rows, source.feature_dim) if rows else (source.feature_dim,)
         self.source = source
         self.type = request.tokens_as if source.tokens else "float32"
         self.values = np.full((*shape, *inner), np.nan, dtype=np.float32)
@@ -51,10 +53,16 @@ class Ledger:
         self._committed = time.monotonic()
 
     def read(self, keys: Sequence[BankKey]) -> None:
-        """Take over all rows that the bank knows; the others are ``missing``."""
-        self.missing = dict.fromkeys(keys)
-        for key, values in self._store.read(keys) if self._store else ():
-            if values.shape == self.values.shape[2:]:
+        """Take over all rows that the bank knows; the others are ``missing``.
+
+        Args:
+            keys: of images and views; a sliced source has a row for each slice of them.
+        """
+        rows = [row for key in keys for row in self.rows(key)]
+        self.missing = dict.fromkeys(rows)
+        shape = self.values.shape[3:] if self.source.slices else self.values.shape[2:]
+        for key, values in self._store.read(rows) if self._store else ():
+            if values.shape == shape:
                 self._place(key, values)
                 del self.missing[key]
         if self._store and self._store.damaged:
@@ -63,6 +71,12 @@ class Ledger:
                 self.source.label,
                 len(self._store.damaged),
             )
+
+    def rows(self, key: BankKey) -> list[BankKey]:
+        """Return the rows of one view of an image: itself, or one for each slice."""
+        if not self.source.slices:
+            return [key]
+        return [replace(key, slice=number) for number in range(self.source.slices)]
 
     def new_bytes(self) -> int:
         """Return about how much room the missing rows take in the bank."""
@@ -115,7 +129,11 @@ class Ledger:
                 self._store.close()
 
     def _place(self, key: BankKey, values: np.ndarray) -> None:
-        self.values[self._images[key.image].cases_with(key.view), key.view] = values
+        cases = self._images[key.image].cases_with(key.view)
+        if self.source.slices:
+            self.values[cases, key.view, key.slice] = values
+        else:
+            self.values[cases, key.view] = values
 
 
 def _recipe(source: FeatureSource, request: ExtractionRequest, kind: str) -> dict[str, Any]:

@@ -19,9 +19,10 @@ Augment = Callable[[torch.Tensor, str, int], torch.Tensor]
 class FeatureSource(Protocol):
     """A frozen source; a ``BuiltSource`` is one.
 
-    ``module`` maps ``(N, C, *spatial)`` to ``(N, feature_dim)``, or to
+    ``extractor`` maps ``(N, C, *spatial)`` to ``(N, feature_dim)``, or to
     ``(N, tokens, feature_dim)`` where ``tokens`` is not 0. It is asked for only if a feature is
-    missing, so that it may be built on first use.
+    missing, so that it may be built on first use. Where ``slices`` is not 0, images are volumes
+    ``(C, H, W, slices)`` and ``extractor`` takes their slices ``[..., k]`` one by one.
     """
 
     @property
@@ -33,7 +34,9 @@ class FeatureSource(Protocol):
     @property
     def tokens(self) -> int: ...  # noqa: D102
     @property
-    def module(self) -> torch.nn.Module: ...  # noqa: D102
+    def slices(self) -> int: ...  # noqa: D102
+    @property
+    def extractor(self) -> torch.nn.Module: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -91,8 +94,8 @@ class Features:
     """The features of all cases, in their order.
 
     Args:
-        values: per source float32 ``(cases, 1 + most views, F)``, or ``(..., tokens, F)``;
-            NaN where a case has fewer views.
+        values: per source float32 ``(cases, 1 + most views, F)``, or ``(..., T, F)`` with one
+            vector per token or slice; NaN where a case has fewer views.
         views: ``(cases,)`` number of augmented views of each case.
         facts: what is known of each case's image.
         known: distinct images whose every feature was in the bank.

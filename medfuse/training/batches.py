@@ -20,7 +20,8 @@ class Batch:
 
     Attributes:
         features: per source ``(B, F)`` or ``(B, T, F)``; ``None`` where the image is used.
-        image: ``(B, C, *spatial)``, or ``None`` where no source needs it.
+        images: one tensor ``(B, C, *spatial)`` for each input, NaN where a case has none; ``None``
+            where no source needs them.
         mask: ``(B, S)`` presence of the sources, or ``None``.
         targets: ``(B, K)`` class probabilities to learn.
         partner: ``(B,)`` rows to mix with, or ``None`` without mixup.
@@ -28,7 +29,7 @@ class Batch:
     """
 
     features: list[Tensor | None]
-    image: Tensor | None
+    images: tuple[Tensor, ...] | None
     mask: Tensor | None
     targets: Tensor
     partner: Tensor | None = None
@@ -37,13 +38,16 @@ class Batch:
     def to(self, device: torch.device, non_blocking: bool = False) -> Batch:
         """Return the batch on a device."""
 
+        def move_tensor(x: Tensor) -> Tensor:
+            return x.to(device, non_blocking=non_blocking)
+
         def move(x: Tensor | None) -> Tensor | None:
-            return None if x is None else x.to(device, non_blocking=non_blocking)
+            return None if x is None else move_tensor(x)
 
         return replace(
             self,
             features=[move(x) for x in self.features],
-            image=move(self.image),
+            images=None if self.images is None else tuple(map(move_tensor, self.images)),
             mask=move(self.mask),
             targets=self.targets.to(device, non_blocking=non_blocking),
             partner=move(self.partner),
@@ -79,21 +83,30 @@ class CaseBatches:
             None if x is None or i in self.live else _draw(x, rows, views)
             for i, x in enumerate(data.features)
         ]
-        image = None
+        images = None
         if self.live:
             pairs = zip(rows.tolist(), views.tolist(), strict=True)
-            image = torch.stack([data.image(row, view) for row, view in pairs])
+            cases = [data.images(row, view) for row, view in pairs]
+            images = tuple(torch.stack(same) for same in zip(*cases, strict=True))
         mask = None if data.mask is None else data.mask[rows].float()
-        return Batch(drawn, image, mask, F.one_hot(data.labels[rows], self.num_classes).float())
+        return Batch(drawn, images, mask, F.one_hot(data.labels[rows], self.num_classes).float())
 
 
 @dataclass(frozen=True)
 class Draws:
-    """How an epoch is drawn: ``seed``, ``oversample`` and the Beta parameter of ``mixup``."""
+    """How an epoch is drawn.
+
+    Attributes:
+        seed: of the run.
+        oversample: every class as often as the largest.
+        mixup: parameter of the Beta distribution; 0 mixes nothing.
+        input_dropout: chance of each input of a case to be hidden; one always stays.
+    """
 
     seed: int = 0
     oversample: bool = False
     mixup: float = 0.0
+    input_dropout: float = 0.0
 
 
 class EpochBatches(CaseBatches):
@@ -128,7 +141,7 @@ class EpochBatches(CaseBatches):
             order.tensor_split(len(self)), views.tensor_split(len(self)), coefficients, strict=True
         )
         for rows, view, mix in parts:
-            yield self._mixed(self.batch(rows, view), mix, source)
+            yield self._mixed(self._hidden(self.batch(rows, view), rows, source), mix, source)
 
     def _order(self, source: torch.Generator) -> Tensor:
         if not self.draws.oversample:
@@ -151,12 +164,48 @@ class EpochBatches(CaseBatches):
         drawn = numbers.beta(self.draws.mixup, self.draws.mixup, len(self))
         return [float(x) for x in np.maximum(drawn, 1 - drawn)]
 
+    def _hidden(self, batch: Batch, rows: Tensor, source: torch.Generator) -> Batch:
+        known = self.data.known_inputs()
+        if self.draws.input_dropout <= 0 or known is None:
+            return batch
+        kept = keep_some(known[rows], self.draws.input_dropout, source)
+        mask = kept[:, list(self.data.inputs)]
+        features = [
+            None if x is None else torch.where(mask[:, i].view(_column(x)) > 0, x, 0.0)
+            for i, x in enumerate(batch.features)
+        ]
+        images = batch.images
+        if images is not None:
+            images = tuple(
+                torch.where(kept[:, i].view(_column(x)) > 0, x, torch.nan)
+                for i, x in enumerate(images)
+            )
+        return replace(batch, features=features, images=images, mask=mask)
+
     def _mixed(self, batch: Batch, mix: float, source: torch.Generator) -> Batch:
         if self.draws.mixup <= 0:
             return batch
         partner = torch.randperm(len(batch.targets), generator=source)
         targets = mix * batch.targets + (1 - mix) * batch.targets[partner]
         return replace(batch, targets=targets, partner=partner, mix=mix)
+
+
+def keep_some(known: Tensor, dropout: float, source: torch.Generator) -> Tensor:
+    """Return ``(B, I)`` of 0 and 1: each known input hidden by chance, one of a case always kept.
+
+    Args:
+        known: ``(B, I)`` 1 where a case has an input.
+        dropout: chance of being hidden.
+        source: of the random numbers.
+    """
+    draws = torch.rand(known.shape, generator=source) * known
+    kept = (draws > dropout).float() * known
+    best = F.one_hot(draws.argmax(1), known.shape[1]).float() * known
+    return torch.where(kept.sum(1, keepdim=True) > 0, kept, best)
+
+
+def _column(x: Tensor) -> tuple[int, ...]:
+    return (-1,) + (1,) * (x.ndim - 1)
 
 
 def _repeat_to(count: int, rows: Tensor, source: torch.Generator) -> Tensor:

@@ -19,6 +19,7 @@ from medfuse.contract import (
     resolve_options,
 )
 from medfuse.errors import ConfigError
+from medfuse.fusion.slice_attention import SliceAttention
 from medfuse.model import DecisionClassifier, FeatureClassifier
 from medfuse.registry.factories import load_factory
 from medfuse.registry.registry import Registry
@@ -28,6 +29,19 @@ _Module: TypeAlias = "FeatureClassifier | DecisionClassifier"
 
 TRAINABLE_LINKS = ("softmax", "sigmoid_pair")
 _SOFTMAX_LOSSES = ("cross_entropy", "binary_cross_entropy", "focal")
+
+
+@dataclass(frozen=True)
+class SourceWidth:
+    """What a source gives for a case.
+
+    Attributes:
+        features: width F.
+        slices: D where it gives one vector for each slice of a volume; 0 otherwise.
+    """
+
+    features: int
+    slices: int = 0
 
 
 @dataclass(frozen=True)
@@ -69,7 +83,7 @@ def build_classifier(
     fusion: ComponentConfig,
     head: ComponentConfig,
     registry: Registry,
-    in_dims: Sequence[int],
+    widths: Sequence[SourceWidth],
     num_classes: int,
 ) -> BuiltClassifier:
     """Return the classifier of a configuration, its parameters drawn with seed 0.
@@ -78,7 +92,7 @@ def build_classifier(
         fusion: name and options of the fusion.
         head: name and options of the head; a decision fusion gets one head per source.
         registry: knows both.
-        in_dims: feature width of each source.
+        widths: what each source gives.
         num_classes: number of classes K.
 
     Raises:
@@ -88,7 +102,7 @@ def build_classifier(
     recipe = _Recipe(
         *_resolved(registry.fusion(fusion.use), fusion, "fusion"),
         *_resolved(registry.head(head.use), head, "head"),
-        tuple(in_dims),
+        tuple(widths),
         num_classes,
     )
     _check_head(recipe.head, num_classes)
@@ -98,7 +112,7 @@ def build_classifier(
     return BuiltClassifier(
         module=_first(recipe, fusion, head),
         node=recipe.node(),
-        vendored=("medfuse.model", *dict.fromkeys(own)),
+        vendored=("medfuse.model", *recipe.pooling_modules, *dict.fromkeys(own)),
         requires=tuple(dict.fromkeys(r for e in public for r in e.requires)),
         fusion=recipe.fusion,
         head=recipe.head,
@@ -128,8 +142,18 @@ class _Recipe:
     fusion_options: dict[str, Any]
     head: HeadSpec
     head_options: dict[str, Any]
-    in_dims: tuple[int, ...]
+    widths: tuple[SourceWidth, ...]
     num_classes: int
+
+    @property
+    def in_dims(self) -> tuple[int, ...]:
+        """Feature width of each source."""
+        return tuple(width.features for width in self.widths)
+
+    @property
+    def pooling_modules(self) -> tuple[str, ...]:
+        """Modules that the pooling of slices needs in a bundle."""
+        return (SliceAttention.__module__,) if any(w.slices for w in self.widths) else ()
 
     def make(self) -> _Module:
         """Return a module with parameters drawn from torch's global generator."""
@@ -137,10 +161,12 @@ class _Recipe:
         if isinstance(self.fusion, DecisionFusionSpec):
             combine = make_fusion(len(self.in_dims), self.num_classes, **self.fusion_options)
             heads = [make_head(d, self.num_classes, **self.head_options) for d in self.in_dims]
-            return DecisionClassifier(self.in_dims, heads, combine, self.head.link)
+            return DecisionClassifier(
+                self.in_dims, heads, combine, self.head.link, self._pooling()
+            )
         fused: Any = make_fusion(list(self.in_dims), **self.fusion_options)
         head = make_head(fused.out_dim, self.num_classes, **self.head_options)
-        return FeatureClassifier(self.in_dims, fused, head, self.head.link)
+        return FeatureClassifier(self.in_dims, fused, head, self.head.link, self._pooling())
 
     def node(self) -> dict[str, Any] | None:
         """Return the MONAI configuration of the module, or ``None``."""
@@ -149,7 +175,9 @@ class _Recipe:
         if fusion is None or head is None:
             return None
         dims = list(self.in_dims)
-        link = {"in_dims": dims, "link": self.head.link}
+        link: dict[str, Any] = {"in_dims": dims, "link": self.head.link}
+        if self.pooling_modules:
+            link["pooling"] = self._pooling_nodes()
         if isinstance(self.fusion, DecisionFusionSpec):
             sizes = {"num_sources": len(dims), "num_outputs": self.num_classes}
             heads = [self._head_node(head, dim) for dim in dims]
@@ -163,6 +191,13 @@ class _Recipe:
             "fusion": {**fusion, "in_dims": dims, **self.fusion_options},
             "head": self._head_node(head, width),
         }
+
+    def _pooling(self) -> list[SliceAttention | None]:
+        return [SliceAttention(w.features) if w.slices else None for w in self.widths]
+
+    def _pooling_nodes(self) -> list[dict[str, Any] | None]:
+        target = vendored_target(f"{SliceAttention.__module__}:SliceAttention")
+        return [{"_target_": target, "dim": w.features} if w.slices else None for w in self.widths]
 
     def _head_node(self, target: dict[str, Any], in_dim: int) -> dict[str, Any]:
         return {**target, "in_dim": in_dim, "num_classes": self.num_classes, **self.head_options}

@@ -8,7 +8,12 @@ from typing import Literal, Protocol, cast
 import torch
 from torch import Tensor, nn
 
-from medfuse.model import DecisionClassifier, FeatureClassifier, FusedNetwork
+from medfuse.model import (
+    DecisionClassifier,
+    FeatureClassifier,
+    FusedNetwork,
+    features_where_present,
+)
 from medfuse.training.batches import Batch
 from medfuse.training.data import TrainingData
 
@@ -38,21 +43,28 @@ class Learner(nn.Module):
         self.classifier = cast("FeatureClassifier | DecisionClassifier", classifier)
         chosen = {str(i): network.sources[i] for i in sorted(used)} if network is not None else {}
         self.sources = nn.ModuleDict(chosen)
+        self.inputs = network.inputs if network is not None else ()
 
     def forward(self, batch: Batch) -> Tensor:
         """Return logits ``(N, K)``, or ``(N, S, K)`` of each head in training."""
         features = self._mixed(self.features(batch), batch)
         if self.training and isinstance(self.classifier, DecisionClassifier):
-            return self.classifier.decisions(features)
+            return _only_present(self.classifier.decisions(features), _mixed_mask(batch))
         logits: Tensor = self.classifier(features, _mixed_mask(batch))
         return logits
 
     def features(self, batch: Batch) -> list[Tensor]:
         """Return the features of each source, before standardization."""
         return [
-            x if x is not None else self.sources[str(i)](batch.image)
+            x if x is not None else self._live(i, cast("Sequence[Tensor]", batch.images))
             for i, x in enumerate(batch.features)
         ]
+
+    def _live(self, source: int, images: Sequence[Tensor]) -> Tensor:
+        module = self.sources[str(source)]
+        if len(images) == 1:
+            return cast("Tensor", module(images[0]))
+        return features_where_present(module, images[self.inputs[source]])
 
     def classifier_parameters(self) -> list[nn.Parameter]:
         """Return what gradients train; a combiner of decisions is fitted afterwards."""
@@ -83,8 +95,8 @@ class Learner(nn.Module):
                 x = banked[:, 0]
             else:
                 device = next(self.parameters()).device
-                images = (cast("Tensor", b.image).to(device) for b in batches)
-                x = torch.cat([self.sources[str(i)](image) for image in images])
+                moved = (b.to(device).images for b in batches)
+                x = torch.cat([self._live(i, cast("Sequence[Tensor]", images)) for images in moved])
             present = slice(None) if data.mask is None else data.mask[:, i] > 0
             part.fit(x[present])  # type: ignore[operator]
 
@@ -92,6 +104,13 @@ class Learner(nn.Module):
         if batch.partner is None:
             return features
         return [torch.lerp(x[batch.partner], x, batch.mix) for x in features]
+
+
+def _only_present(decisions: Tensor, mask: Tensor | None) -> Tensor:
+    """Return the decisions; a head learns nothing from a case without its input."""
+    if mask is None:
+        return decisions
+    return torch.where(mask[:, :, None] > 0, decisions, decisions.detach())
 
 
 def _mixed_mask(batch: Batch) -> Tensor | None:

@@ -62,7 +62,7 @@ def build_setup(
     device = find_device(config.device, "training.device")
     if config.mixed_precision and device.type != "cuda":
         _say_full_precision(device.type)
-    draws = Draws(run.seed, config.sampler == "oversample", config.mixup)
+    draws = Draws(run.seed, config.sampler == "oversample", config.mixup, config.input_dropout)
     batches = EpochBatches(data, num_classes, config.batch_size, draws)
     loss = build_loss(config, data.labels, num_classes, run.head_loss).to(device)
     return Setup(

@@ -303,7 +303,7 @@ def test_a_size_that_does_not_run_is_named():
 @pytest.mark.parametrize(
     ("target", "text"),
     [
-        (SourceTarget(channels=1, size=(8, 8, 8), spatial_dims=3), "takes 2D images"),
+        (SourceTarget(channels=1, size=(8, 8, 8), tokens=True), "takes feature maps"),
         (SourceTarget(channels=2, size=(32, 32)), "takes 3 channels, but its input has 2"),
     ],
 )

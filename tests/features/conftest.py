@@ -81,17 +81,18 @@ class Source:
     label: str
     feature_dim: int
     tokens: int = 0
+    slices: int = 0
     identity: dict = field(default_factory=dict)
     seed: int = 0
 
     def __post_init__(self) -> None:
         torch.manual_seed(self.seed)
-        self.module = ConvNet(self.feature_dim, self.tokens).eval()
+        self.extractor = ConvNet(self.feature_dim, self.tokens).eval()
         self.identity = self.identity or {"weights": self.label, "seed": self.seed}
 
     @property
     def forwards(self) -> int:
-        return len(self.module.batches)
+        return len(self.extractor.batches)
 
 
 def shaken(pixels: torch.Tensor, digest: str, view: int) -> torch.Tensor:

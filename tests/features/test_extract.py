@@ -30,7 +30,7 @@ def test_features_are_those_of_the_network(kit) -> None:
     got = kit.extract(kit.cases(paths), source)
     pixels = np.stack([kit.Loader()(path).pixels for path in paths])
     with torch.inference_mode():
-        expected = source.module(torch.from_numpy(pixels)).numpy()
+        expected = source.extractor(torch.from_numpy(pixels)).numpy()
     assert got.values[0].shape == (6, 1, 8)
     assert got.values[0].dtype == np.float32
     np.testing.assert_allclose(got.values[0][:, 0], expected, rtol=1e-5, atol=1e-6)
@@ -55,7 +55,7 @@ def test_a_module_is_not_asked_for_when_all_is_known(kit) -> None:
     cases = kit.cases(kit.images(2))
     source = kit.Source("a", 8)
     kit.extract(cases, source)
-    del source.module
+    del source.extractor
     assert kit.extract(cases, source).known == 2
 
 
@@ -111,7 +111,7 @@ def test_equal_images_are_computed_once(kit) -> None:
 def test_every_batch_has_one_size(kit) -> None:
     source = kit.Source("a", 8)
     kit.extract(kit.cases(kit.images(6), views=1), source, batch_size=5)
-    assert source.module.batches == [5, 5, 5]
+    assert source.extractor.batches == [5, 5, 5]
 
 
 @pytest.mark.parametrize("tokens", [0, 9])
@@ -132,7 +132,7 @@ def test_an_interrupted_extraction_goes_on_bit_for_bit(kit, tmp_path, error, sto
     cases = kit.cases(kit.images(9), views=1)
     whole = kit.extract(cases, kit.Source("a", 8), bank=FeatureBank(tmp_path / "whole"))
     source = kit.Source("a", 8)
-    source.module.register_forward_pre_hook(
+    source.extractor.register_forward_pre_hook(
         lambda module, _: _raise(error) if len(module.batches) == stop else None
     )
     with pytest.raises(error):
@@ -185,7 +185,7 @@ def test_tokens_can_be_kept_in_half_precision(kit) -> None:
 def test_features_that_are_not_finite_name_source_and_case(kit, value: float) -> None:
     source = kit.Source("a", 8)
     with torch.no_grad():
-        source.module.last.bias[3] = value
+        source.extractor.last.bias[3] = value
     with pytest.raises(SourceError, match=r"source a: 1 of 8 features of case c0 are not finite"):
         kit.extract(kit.cases(kit.images(2)), source)
     assert {file.label: file.rows for file in kit.bank.stats().files}["a"] == 0
@@ -194,7 +194,7 @@ def test_features_that_are_not_finite_name_source_and_case(kit, value: float) ->
 def test_half_precision_that_overflows_is_not_finite(kit) -> None:
     source = kit.Source("a", 8, tokens=9)
     with torch.no_grad():
-        source.module.last.bias[3] = 1e6
+        source.extractor.last.bias[3] = 1e6
     kit.extract(kit.cases(kit.images(2)), source)
     with pytest.raises(SourceError, match="9 of 72 features of case c0 are not finite float16"):
         kit.extract(kit.cases(kit.images(2)), source, tokens_as="float16")
@@ -278,11 +278,11 @@ def test_the_bank_holds_no_names_and_no_paths(kit) -> None:
 
 def test_weights_lie_in_order_again_afterwards(kit) -> None:
     source = kit.Source("a", 8)
-    source.module.train()
+    source.extractor.train()
     kit.extract(kit.cases(kit.images(1)), source)
-    assert all(p.is_contiguous() for p in source.module.parameters())
-    assert all(not p.is_inference() for p in source.module.parameters())
-    assert not source.module.training
+    assert all(p.is_contiguous() for p in source.extractor.parameters())
+    assert all(not p.is_inference() for p in source.extractor.parameters())
+    assert not source.extractor.training
 
 
 def test_weights_lie_channels_last_meanwhile() -> None:

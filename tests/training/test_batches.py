@@ -79,8 +79,8 @@ def test_evaluation_takes_clean_views_in_order() -> None:
 
 
 def test_a_source_without_features_gets_the_image_of_the_same_view() -> None:
-    def load(case: int, view: int) -> torch.Tensor:
-        return torch.full((1, 2, 2), 100.0 * case + view)
+    def load(case: int, view: int) -> tuple[torch.Tensor]:
+        return (torch.full((1, 2, 2), 100.0 * case + view),)
 
     cases = np.arange(5)
     x = (100 * cases[:, None] + np.arange(3)[None]).astype(np.float32)[..., None]
@@ -88,7 +88,7 @@ def test_a_source_without_features_gets_the_image_of_the_same_view() -> None:
     batch: Batch
     for batch in EpochBatches(data, 2, 2, Draws()):
         assert batch.features[1] is None
-        assert torch.equal(batch.image[:, 0, 0, 0], batch.features[0][:, 0])
+        assert torch.equal(batch.images[0][:, 0, 0, 0], batch.features[0][:, 0])
 
 
 def test_half_precision_tokens_become_float32() -> None:

@@ -8,7 +8,7 @@ from medfuse.contract import HeadSpec
 from medfuse.errors import ConfigError, PluginError
 from medfuse.model import DecisionClassifier, FeatureClassifier
 from medfuse.registry.registry import Registry, load_registry
-from medfuse.training.classifier import build_classifier, check_training
+from medfuse.training.classifier import SourceWidth, build_classifier, check_training
 
 from .conftest import make_config
 
@@ -24,7 +24,7 @@ def _use(name: str, **options: object) -> ComponentConfig:
 
 def test_a_feature_fusion_gets_one_head_and_its_options(registry: Registry) -> None:
     fusion, head = _use("attention", heads=2), _use("mlp", hidden=5)
-    built = build_classifier(fusion, head, registry, [6, 4], 3)
+    built = build_classifier(fusion, head, registry, [SourceWidth(6), SourceWidth(4)], 3)
     assert isinstance(built.module, FeatureClassifier)
     assert built.module([torch.zeros(2, 6), torch.zeros(2, 4)]).shape == (2, 3)
     assert built.node is not None
@@ -35,7 +35,7 @@ def test_a_feature_fusion_gets_one_head_and_its_options(registry: Registry) -> N
 
 
 def test_a_decision_fusion_gets_a_head_per_source(registry: Registry) -> None:
-    built = build_classifier(_use("average"), _use("sigmoid"), registry, [6, 4], 2)
+    built = build_classifier(_use("average"), _use("sigmoid"), registry, [SourceWidth(6), SourceWidth(4)], 2)
     assert isinstance(built.module, DecisionClassifier)
     logits = built.module([torch.randn(2, 6), torch.randn(2, 4)])
     torch.testing.assert_close(logits.exp().sum(1), torch.ones(2))
@@ -43,7 +43,7 @@ def test_a_decision_fusion_gets_a_head_per_source(registry: Registry) -> None:
 
 
 def test_untrained_parameters_depend_on_the_seed_alone(registry: Registry) -> None:
-    built = build_classifier(_use("concat"), _use("mlp"), registry, [6, 4], 3)
+    built = build_classifier(_use("concat"), _use("mlp"), registry, [SourceWidth(6), SourceWidth(4)], 3)
     torch.rand(5)
     state = torch.random.get_rng_state()
     one, same, other = built.fresh(1), built.fresh(1), built.fresh(2)
@@ -54,8 +54,8 @@ def test_untrained_parameters_depend_on_the_seed_alone(registry: Registry) -> No
 
 def test_maps_are_asked_for_where_the_fusion_takes_them(registry: Registry) -> None:
     head = _use("linear")
-    assert build_classifier(_use("attention_maps"), head, registry, [8], 2).takes_maps
-    assert not build_classifier(_use("average"), head, registry, [8], 2).takes_maps
+    assert build_classifier(_use("attention_maps"), head, registry, [SourceWidth(8)], 2).takes_maps
+    assert not build_classifier(_use("average"), head, registry, [SourceWidth(8)], 2).takes_maps
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_mistakes_are_named(
     message: str,
 ) -> None:
     with pytest.raises(error, match=message):
-        build_classifier(fusion, head, registry, [6, 4], 3)
+        build_classifier(fusion, head, registry, [SourceWidth(6), SourceWidth(4)], 3)
 
 
 def test_soft_targets_are_refused_for_a_head_that_cannot_take_them() -> None:

@@ -48,6 +48,10 @@ def _load(case: int, view: int) -> Tensor:
     return torch.rand(1, 9, 9, generator=numbers) * (0.4 + 0.3 * float(LABELS[case]))
 
 
+def _load_inputs(case: int, view: int) -> tuple[Tensor]:
+    return (_load(case, view),)
+
+
 def _network(trainable: Any = ()) -> FusedNetwork:
     torch.manual_seed(0)
     sources = [Source(Pair(), nn.Identity(), trainable=t).eval() for t in ((), trainable)]
@@ -60,7 +64,7 @@ def _banked(network: FusedNetwork, known: tuple[bool, bool] = (True, True)) -> T
     images = torch.stack([torch.stack([_load(c, v) for v in range(3)]) for c in range(COUNT)])
     features = [s(images.flatten(0, 1)).view(COUNT, 3, 5) for s in network.sources]
     kept = [x if k else None for x, k in zip(features, known, strict=True)]
-    return TrainingData.of(kept, LABELS, views=3, load_view=_load)
+    return TrainingData.of(kept, LABELS, views=3, load_view=_load_inputs)
 
 
 CONFIG = make_config(epochs=5, lr=0.05, early_stopping=None)
@@ -187,7 +191,7 @@ def test_untrained_batch_norm_network_is_standardized_as_it_will_be_trained() ->
     source = Source(deep, nn.Identity(), trainable="all")
     classifier = FeatureClassifier((8,), ConcatFusion((8,)), LinearHead(8, 2))
     network = FusedNetwork([source], classifier)
-    data = TrainingData.of([None], LABELS, load_view=_load)
+    data = TrainingData.of([None], LABELS, load_view=_load_inputs)
     fit(network, data, None, make_config(epochs=1, lr=1e-6, batch_size=8), Run(**RUN))
     source.train()
     images = torch.stack([_load(case, 0) for case in range(8)])
