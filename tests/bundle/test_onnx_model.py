@@ -31,3 +31,25 @@ def test_a_failing_export_is_silent_and_the_terminal_comes_back(tmp_path, monkey
     captured = capfd.readouterr()
     assert "no luck" in reason
     assert (captured.out, captured.err) == ("back", "")
+
+
+class _OfTwo(_Network):
+    """Its trace keeps the batch size 2, as an ONNX file that fails with another one."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return image * torch.ones(len(image), 1, 1, 1)
+
+
+def test_a_file_that_takes_one_batch_size_only_is_not_kept_and_nothing_is_printed(
+    tmp_path, monkeypatch, capfd
+):
+    pytest.importorskip("onnxruntime")
+    attempt = onnx_model._attempt
+    monkeypatch.setattr(
+        onnx_model, "_attempt", lambda *given, dynamo: dynamo or attempt(*given, dynamo=False)
+    )
+    network = _OfTwo().eval()
+    assert onnx_model.write_onnx(network, torch.rand(2, 1, 4, 4), tmp_path / "m.onnx")
+    assert list(tmp_path.iterdir()) == []
+    captured = capfd.readouterr()
+    assert (captured.out, captured.err) == ("", "")
