@@ -42,7 +42,7 @@ def assemble(listing: Listing, config: CohortConfig, input_name: str) -> Cohort:
         for case_id in (record.case_id or _case_id(record.relative, patient),)
     ]
     _require_unique(cases, listing.records)
-    events = (*listing.events, *_grouping_events(patients, listing))
+    events = (*listing.events, *_grouping_events(cases, patients, listing))
     given = any(case.role for case in cases)
     return Cohort(tuple(cases), classes, listing.root, events, given_roles=given)
 
@@ -144,10 +144,14 @@ def _require_unique(cases: Sequence[Case], records: Sequence[Record]) -> None:
         seen[key] = record.where
 
 
-def _grouping_events(patients: Sequence[str], listing: Listing) -> list[Event]:
-    missing = sum(not patient for patient in patients)
-    if not missing:
-        return []
-    detail = f"{missing} of {len(patients)} cases name no patient; each is its own patient"
-    _LOGGER.warning("%s: %s", listing.root, detail)
-    return [Event("NO_PATIENT", listing.root.name, detail)]
+def _grouping_events(
+    cases: Sequence[Case], patients: Sequence[str], listing: Listing
+) -> list[Event]:
+    """Return an event for each case that names no patient, so that their number is told."""
+    alone = [case.case_id for case, patient in zip(cases, patients, strict=True) if not patient]
+    if alone:
+        _LOGGER.warning(
+            "%s: %d of %d cases name no patient; each is its own patient",
+            listing.root, len(alone), len(cases),
+        )  # fmt: skip
+    return [Event("NO_PATIENT", case_id, "is its own patient") for case_id in alone]

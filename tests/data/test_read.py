@@ -121,6 +121,13 @@ def test_without_patients_each_case_is_its_own_and_it_is_said(tmp_path, caplog):
     cohort = _read(_touch(tmp_path, "a/1.png", "b/2.png"))
     assert len({case.patient_id for case in cohort.cases}) == 2
     assert "2 of 2 cases name no patient" in caplog.text
+    assert tally(cohort.events)["NO_PATIENT"] == 2
+
+
+def test_only_the_cases_without_a_patient_are_counted(tmp_path):
+    rows = ("1.png,a,p1", "2.png,b,", "3.png,b,")
+    table = _table(tmp_path / "t.csv", "image,label,patient_id", *rows)
+    assert tally(_read(table).events)["NO_PATIENT"] == 2
 
 
 def test_a_table_is_read_column_by_column(tmp_path):
