@@ -51,7 +51,7 @@ def _part(path: Path, archive: Any, part: str, given: bool) -> list[Record]:
     return [
         Record(
             where=f"{path}, {key}[{index}]",
-            reference=f"{path}::{key}::{index}",
+            inputs={"image": f"{path}::{key}::{index}"},
             relative=f"{part}/{index:06d}",
             label=str(label),
             role=role_named(part) if given else None,

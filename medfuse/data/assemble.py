@@ -18,11 +18,12 @@ from medfuse.suggest import did_you_mean
 _LOGGER = logging.getLogger("medfuse")
 
 
-def assemble(listing: Listing, config: CohortConfig, input_name: str) -> Cohort:
-    """Return the cohort of a listing.
+def assemble(listing: Listing, config: CohortConfig) -> Cohort:
+    """Return the cohort of a listing; each of its records has an input.
 
     Raises:
-        CohortError: an unknown label, a file without a patient, or a case listed twice.
+        CohortError: an unknown label, a file without a patient, a case without a name, or a case
+            listed twice.
     """
     _require_unicode(listing.records)
     classes = _class_names(listing, config)
@@ -30,7 +31,7 @@ def assemble(listing: Listing, config: CohortConfig, input_name: str) -> Cohort:
     cases = [
         Case(
             case_id=case_id,
-            inputs={input_name: record.reference},
+            inputs=record.inputs,
             label=_label(record, classes),
             patient_id=patient or case_id,
             site=record.site,
@@ -39,7 +40,7 @@ def assemble(listing: Listing, config: CohortConfig, input_name: str) -> Cohort:
             fold=record.fold,
         )
         for record, patient in zip(listing.records, patients, strict=True)
-        for case_id in (record.case_id or _case_id(record.relative, patient),)
+        for case_id in (record.case_id or _case_id(record, patient),)
     ]
     _require_unique(cases, listing.records)
     events = (*listing.events, *_grouping_events(cases, patients, listing))
@@ -68,8 +69,8 @@ def _number(digits: str) -> float:
 
 def _require_unicode(records: Sequence[Record]) -> None:
     for record in records:
-        texts = (record.reference, record.relative, record.label, record.patient, record.case_id)
-        if any(printable(text) != text for text in (*texts, record.site)):
+        names = (record.relative, record.label, record.patient, record.case_id, record.site)
+        if any(printable(text) != text for text in (*names, *record.inputs.values())):
             raise CohortError(
                 f"{printable(record.where)}: its name is not UTF-8, so no table can hold it. "
                 "Rename it."
@@ -123,8 +124,14 @@ def _matched(pattern: re.Pattern[str], record: Record) -> str:
     return match.group(1)
 
 
-def _case_id(relative: str, patient: str) -> str:
+def _case_id(record: Record, patient: str) -> str:
     """The path, or where the patient's id is part of it, the folder with a digest of the path."""
+    relative = record.relative
+    if not relative:
+        raise CohortError(
+            f"{record.where}: has neither a file nor a case_id to be named after. Add a column "
+            "case_id."
+        )
     if not patient or patient not in relative:
         return relative
     digest = hashlib.sha256(relative.encode()).hexdigest()[:12]

@@ -17,11 +17,12 @@ ROLES: tuple[Role, ...] = ("train", "validation", "calibration", "test")
 
 @dataclass(frozen=True)
 class Case:
-    """One row: the images of one examination, with its label.
+    """One row: what is known of one examination, with its label.
 
     Attributes:
         case_id: unique in the cohort, the same on every machine.
-        inputs: input name to file reference: a path, or ``FILE.npz::KEY::INDEX``.
+        inputs: input name to reference: a path, ``FILE.npz::KEY::INDEX``, or the cells of a row
+            (`medfuse.data.cells`). An input that is missing is absent; at least one is there.
         label: index into `Cohort.classes`, or ``None`` where it is unknown.
         patient_id: cases that share it never lie in different parts.
         site: where the images come from; empty if unknown.

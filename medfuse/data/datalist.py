@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from medfuse.config import CohortConfig
 from medfuse.data.cohort import Role
+from medfuse.data.inputs import Inputs, file_inputs, first_file, references, table_columns
 from medfuse.data.records import Listing, Record, below_common_parent, role_named
 from medfuse.errors import CohortError
+from medfuse.suggest import did_you_mean
 
 
-def list_datalist(path: Path, config: CohortConfig, input_name: str = "image") -> Listing:
-    """Return a record for every item; relative image paths start at the file's own folder.
+def list_datalist(path: Path, config: CohortConfig, inputs: Inputs) -> Listing:
+    """Return a record for every item; relative paths start at the file's own folder.
 
     A part is given only where the file has more than one; ``labels`` (``{"0": "normal"}``)
     names the classes.
 
     Raises:
-        CohortError: not JSON, no known list, or an item that cannot be used.
+        CohortError: not JSON, no known list, a key that no item has, or an item that cannot be
+            used.
     """
     content = _load(path)
     parts = {key: role_named(key) for key, value in content.items() if isinstance(value, list)}
@@ -36,9 +39,10 @@ def list_datalist(path: Path, config: CohortConfig, input_name: str = "image") -
         for index, item in enumerate(content[key]):
             given = role if len(known) > 1 else None
             where = f"{path}, {key}[{index}]"
-            records.append(_record(_Place(where, path.parent, given), item, config, input_name))
+            records.append(_record(_Place(where, path.parent, given), item, config, inputs))
     if not records:
         raise CohortError(f"{path}: its lists are empty, expected at least one case.")
+    _require_keys(path, [item for key in known for item in content[key]], inputs)
     classes = _class_names(path, content.get("labels"))
     return Listing(tuple(below_common_parent(records)), path.parent, classes)
 
@@ -62,19 +66,16 @@ class _Place:
     role: Role | None
 
 
-def _record(place: _Place, given: Any, config: CohortConfig, input_name: str) -> Record:
-    item = given if isinstance(given, Mapping) else {input_name: given}
-    where, image = place.where, item.get(input_name)
-    if not isinstance(image, str) or not image:
-        raise CohortError(f"{where}: {input_name} is {image!r}, expected the path of one file.")
-    file = Path(image)
+def _record(place: _Place, given: Any, config: CohortConfig, inputs: Inputs) -> Record:
+    where, item = place.where, _item(place.where, given, inputs)
+    cells = _cells(where, item, inputs)
     group = config.group or "patient_id"
     if config.group is not None and config.group not in item:
         raise CohortError(f"{where}: no key {config.group!r}, which cohort.group names.")
     return Record(
         where=where,
-        reference=str(file if file.is_absolute() else place.folder / file),
-        relative=file.as_posix(),
+        inputs=references(inputs, cells.__getitem__, place.folder),
+        relative=first_file(inputs, cells.__getitem__),
         label=_label(item.get(config.label), where),
         patient=str(item.get(group) or ""),
         case_id=str(item.get("case_id") or ""),
@@ -82,6 +83,52 @@ def _record(place: _Place, given: Any, config: CohortConfig, input_name: str) ->
         role=place.role,
         fold=_fold(item.get("fold"), where),
     )
+
+
+def _item(where: str, given: Any, inputs: Inputs) -> Mapping[str, Any]:
+    """An item may be the bare path of an image, where that is the only input."""
+    if isinstance(given, Mapping):
+        return given
+    if len(inputs) > 1 or table_columns(inputs):
+        raise CohortError(
+            f"{where}: found {type(given).__name__}, expected an object with the keys "
+            f"{', '.join(sorted(inputs))}."
+        )
+    return dict.fromkeys(inputs, given)
+
+
+def _cells(where: str, item: Mapping[str, Any], inputs: Inputs) -> dict[str, str]:
+    """Return the text of every key that an input reads; empty where it is absent or null."""
+    cells = {}
+    for name in file_inputs(inputs):
+        path = item.get(name)
+        if path is not None and not isinstance(path, str):
+            raise CohortError(
+                f"{where}: {name} is a {type(path).__name__}, expected the path of one file."
+            )
+        cells[name] = (path or "").strip()
+    for _, column in table_columns(inputs):
+        value = item.get(column)
+        if value is not None and not isinstance(value, str | int | float):
+            raise CohortError(
+                f"{where}: {column} is a {type(value).__name__}, expected a number or a text."
+            )
+        plain = "" if value is None else value if isinstance(value, str) else json.dumps(value)
+        cells[column] = plain.strip()
+    return cells
+
+
+def _require_keys(path: Path, items: Sequence[Any], inputs: Inputs) -> None:
+    """A key that no item has is misspelt; one that is missing here and there is missing."""
+    known = {key for item in items if isinstance(item, Mapping) for key in item}
+    if any(not isinstance(item, Mapping) for item in items):
+        return
+    for key in (*file_inputs(inputs), *(column for _, column in table_columns(inputs))):
+        if key not in known:
+            raise CohortError(
+                f"{path}: no item has the key {key!r}; found {', '.join(sorted(known))}."
+                + did_you_mean(key, known)
+            )
 
 
 def _label(value: Any, where: str) -> str:

@@ -64,7 +64,8 @@ def _parts(root: Path) -> list[tuple[Role | None, Path]]:
 
 def _record(file: Path, root: Path, label: str, role: Role | None) -> Record:
     relative = file.relative_to(root).as_posix()
-    return Record(where=str(file), reference=str(file), relative=relative, label=label, role=role)
+    inputs = {"image": str(file)}
+    return Record(where=str(file), inputs=inputs, relative=relative, label=label, role=role)
 
 
 def _subfolders(folder: Path) -> list[Path]:

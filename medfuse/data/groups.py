@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 
 from medfuse.data.cohort import Case
+from medfuse.data.digests import Digests, digests_of
 
 
-def link_cases(cases: Sequence[Case], digests: Mapping[str, str] | None = None) -> list[list[Case]]:
+def link_cases(cases: Sequence[Case], digests: Digests | None = None) -> list[list[Case]]:
     """Return the connected components of "same patient" and "same pixels".
 
     Args:
         cases: to be grouped; the components come in the order of their first case.
-        digests: pixel digest by case id; cases without one are linked by patient only.
+        digests: pixel digests by case id; cases without one are linked by patient only.
     """
     links: list[list[Hashable]] = [[("patient", case.patient_id)] for case in cases]
     for case, keys in zip(cases, links, strict=True):
-        if digests and case.case_id in digests:
-            keys.append(("pixels", digests[case.case_id]))
+        keys.extend(("pixels", found) for found in digests_of(digests or {}, case).values())
     roots = components(links)
     grouped: dict[int, list[Case]] = {}
     for case, root in zip(cases, roots, strict=True):

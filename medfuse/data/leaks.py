@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from medfuse.data.cohort import Case, Cohort, Role
+from medfuse.data.digests import Digests, digests_of
 from medfuse.data.events import Event
 from medfuse.errors import CohortError
 
@@ -66,24 +67,25 @@ class LeakReport:
 
 
 def resolve_leaks(
-    cohort: Cohort, digests: Mapping[str, str], policy: LeakPolicy = "refuse"
+    cohort: Cohort, digests: Digests, policy: LeakPolicy = "refuse"
 ) -> tuple[Cohort, LeakReport]:
     """Return the cohort without leaks, and what was found.
 
     With ``drop_from_training`` the copies on the training side go: of two sides, test is kept
     before calibration, calibration before validation, validation before training. Identical
-    images with different labels go wherever they are not in the test part.
+    images with different labels go wherever they are not in the test part. Of several inputs one
+    shared image is enough, also where it is another input of the other case.
 
     Args:
         cohort: with or without roles; cases without a role are on no side yet.
-        digests: pixel digest by case id (`CanonicalImage.pixel_digest`).
+        digests: `CanonicalImage.pixel_digest` by case id, or by case id and input name.
         policy: ``refuse`` or ``drop_from_training``.
 
     Raises:
         CohortError: a leak and policy ``refuse``; names cases, never patients.
     """
-    pictures = _sharing((digests.get(case.case_id), case) for case in cohort.cases)
-    patients = _sharing((case.patient_id, case) for case in cohort.cases)
+    pictures = _sharing(cohort.cases, lambda case: digests_of(digests, case).values())
+    patients = _sharing(cohort.cases, lambda case: (case.patient_id,))
     leaks = [
         *(_leak("labels", group) for group in pictures if _labels(group) > 1),
         *(_leak("pixels", group) for group in pictures if _sides(group) > 1),
@@ -97,12 +99,14 @@ def resolve_leaks(
     return _without_dropped(cohort, report), report
 
 
-def _sharing(keyed: Iterable[tuple[str | None, Case]]) -> list[list[Case]]:
-    groups: dict[str, list[Case]] = {}
-    for key, case in keyed:
-        if key is not None:
-            groups.setdefault(key, []).append(case)
-    return [group for group in groups.values() if len(group) > 1]
+def _sharing(cases: Sequence[Case], keys: Callable[[Case], Iterable[str]]) -> list[list[Case]]:
+    """Return the groups of cases that share a key; the same cases are one group."""
+    places: dict[str, list[int]] = {}
+    for index, case in enumerate(cases):
+        for key in dict.fromkeys(keys(case)):
+            places.setdefault(key, []).append(index)
+    groups = dict.fromkeys(tuple(found) for found in places.values() if len(found) > 1)
+    return [[cases[index] for index in group] for group in groups]
 
 
 def _labels(group: Sequence[Case]) -> int:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import stat
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from medfuse.config import CohortConfig
+from medfuse.config import CohortConfig, InputConfig
 from medfuse.data.archives import list_archive
 from medfuse.data.assemble import assemble
-from medfuse.data.cohort import Cohort
+from medfuse.data.cells import cells_reference, holds_cells, read_cells
+from medfuse.data.cohort import Case, Cohort
 from medfuse.data.datalist import list_datalist
 from medfuse.data.folders import list_folders
+from medfuse.data.inputs import Inputs, is_table, require_free_names, usable
 from medfuse.data.records import Listing, printable
 from medfuse.data.split_file import is_split_file, read_split
 from medfuse.data.tables import list_table
@@ -24,21 +28,26 @@ _FOLDERS = (
 _ARCHIVE = "a .npz archive names neither patients nor files; list the images in a CSV file for that"
 
 
-def read_cohort(config: CohortConfig, input_name: str = "image") -> Cohort:
+def read_cohort(config: CohortConfig, inputs: str | Mapping[str, InputConfig] = "image") -> Cohort:
     """Return the cohort at ``config.path``: class folders, CSV/TSV, JSON, ``.npz``, or the
     ``cohort.csv`` of a run.
 
-    No image is opened. Roles are those the source gives; `medfuse.data.split.assign_roles`
+    No file of a case is opened. A case has at least one input; which are missing, is seen by their
+    absence from `Case.inputs`. Roles are those the source gives; `medfuse.data.split.assign_roles`
     fills the rest.
 
     Args:
         config: path, label and group columns, class order.
-        input_name: the image column of a table, and the key of `Case.inputs`.
+        inputs: what a case may have, by the name of the column and the key of `Case.inputs`. A
+            bare name is that of one image.
 
     Raises:
-        CohortError: nothing there, a row, label or file name that cannot be used, or a setting
-            that this kind of source has no place for.
+        CohortError: nothing there, a row, label or file name that cannot be used, a case without
+            any input, or a setting that this kind of source has no place for.
+        ConfigError: an input or column has a name that says something else of a case.
     """
+    wanted = {inputs: InputConfig()} if isinstance(inputs, str) else inputs
+    require_free_names(wanted, config)
     path = _existing(config.path)
     if config.group is not None and config.group_pattern is not None:
         raise CohortError(
@@ -47,8 +56,8 @@ def read_cohort(config: CohortConfig, input_name: str = "image") -> Cohort:
         )
     try:
         if path.is_file() and is_split_file(path):
-            return _read_split(path, config)
-        return assemble(_listing(path, config, input_name), config, input_name)
+            return _read_split(path, config, None if isinstance(inputs, str) else wanted)
+        return assemble(_usable(_listing(path, config, wanted), config, wanted), config)
     except OSError as error:
         raise CohortError(f"{path}: cannot be read ({error.strerror}).") from error
 
@@ -67,12 +76,56 @@ def _existing(text: str) -> Path:
     return path
 
 
-def _read_split(path: Path, config: CohortConfig) -> Cohort:
+def _usable(listing: Listing, config: CohortConfig, inputs: Inputs) -> Listing:
+    rows = [(printable(record.where), record.inputs) for record in listing.records]
+    fine, events = usable(rows, inputs, config.on_bad_image)
+    kept = (record for record, good in zip(listing.records, fine, strict=True) if good)
+    return replace(listing, records=tuple(kept), events=(*listing.events, *events))
+
+
+def _read_split(path: Path, config: CohortConfig, inputs: Inputs | None) -> Cohort:
+    """Return the split, with the wanted inputs or, if ``None``, with all it has."""
     cohort = read_split(path)[0]
     accepted = config.classes is not None and tuple(config.classes) == cohort.classes
     fixed = ("label", "group", "group_pattern", *(() if accepted else ("classes",)))
     _refuse_given(path, config, fixed, "a run's cohort.csv fixes labels, patients and classes")
-    return cohort
+    if inputs is None:
+        return cohort
+    cases = [replace(case, inputs=_wanted(path, case, inputs)) for case in cohort.cases]
+    _require_present(path, cohort, inputs)
+    rows = [(f"{path}, case {case.case_id}", case.inputs) for case in cases]
+    fine, events = usable(rows, inputs, config.on_bad_image)
+    kept = (case for case, good in zip(cases, fine, strict=True) if good)
+    return cohort.with_cases(kept, events)
+
+
+def _require_present(path: Path, cohort: Cohort, inputs: Inputs) -> None:
+    present = {name for case in cohort.cases for name in case.inputs}
+    absent = sorted(set(inputs) - present)
+    if absent:
+        raise CohortError(
+            f"{path}: has the inputs {', '.join(sorted(present))}, expected also "
+            f"{', '.join(absent)}. Split the cohort again with this experiment."
+        )
+
+
+def _wanted(path: Path, case: Case, inputs: Inputs) -> dict[str, str]:
+    """Return the inputs that are asked for, of tables the columns that are."""
+    kept = {}
+    for name in sorted(inputs.keys() & case.inputs.keys()):
+        reference = case.inputs[name]
+        if holds_cells(reference) != is_table(inputs[name]):
+            found, expected = ("cells", "files") if holds_cells(reference) else ("files", "cells")
+            raise CohortError(
+                f"{path}: input {name!r} holds {found}, expected {expected} for kind: "
+                f"{inputs[name].kind}. Set inputs.{name}.kind as it was when the split was made."
+            )
+        if is_table(inputs[name]):
+            cells = read_cells(reference)
+            reference = cells_reference({c: cells.get(c, "") for c in inputs[name].columns})
+        if reference:
+            kept[name] = reference
+    return kept
 
 
 def _refuse_given(path: Path, config: CohortConfig, keys: tuple[str, ...], why: str) -> None:
@@ -83,19 +136,31 @@ def _refuse_given(path: Path, config: CohortConfig, keys: tuple[str, ...], why: 
         raise CohortError(f"{path}: found {names}, but {why}. Remove {names}.")
 
 
-def _listing(path: Path, config: CohortConfig, input_name: str) -> Listing:
+def _listing(path: Path, config: CohortConfig, inputs: Inputs) -> Listing:
     if path.is_dir():
         _refuse_given(path, config, ("label", "group"), _FOLDERS)
-        return list_folders(path)
+        return _with_one_image(path, list_folders(path), inputs)
     suffix = path.suffix.lower()
     if suffix in (".csv", ".tsv"):
-        return list_table(path, config, input_name)
+        return list_table(path, config, inputs)
     if suffix == ".json":
-        return list_datalist(path, config, input_name)
+        return list_datalist(path, config, inputs)
     if suffix == ".npz":
         _refuse_given(path, config, ("label", "group", "group_pattern"), _ARCHIVE)
-        return list_archive(path)
+        return _with_one_image(path, list_archive(path), inputs)
     raise CohortError(
         f"{path}: found a {suffix or 'nameless'} file, expected a folder of class folders, "
         "a .csv, .tsv, .json or .npz file."
     )
+
+
+def _with_one_image(path: Path, listing: Listing, inputs: Inputs) -> Listing:
+    """Return the records under the name of the only input, which is an image."""
+    name = next(iter(inputs), "")
+    if len(inputs) != 1 or is_table(inputs[name]):
+        raise CohortError(
+            f"{path}: holds one image per case, but inputs has {', '.join(sorted(inputs))}. List "
+            "the cases in a CSV file with a column for each input."
+        )
+    records = (replace(r, inputs={name: r.inputs["image"]}) for r in listing.records)
+    return replace(listing, records=tuple(records))

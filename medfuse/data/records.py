@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -35,8 +35,9 @@ class Record:
 
     Attributes:
         where: file, row or position, for error texts.
-        reference: absolute path, or ``FILE.npz::KEY::INDEX``.
-        relative: the same without what belongs to this machine, with ``/``.
+        inputs: as in `medfuse.data.cohort.Case`; one that is blank is absent.
+        relative: path of its first file without what belongs to this machine, with ``/``; empty
+            without a file.
         label: class name or index as written; empty if unknown.
         patient: as written; empty if unknown.
         case_id: as written; empty if there is none.
@@ -47,7 +48,7 @@ class Record:
     """
 
     where: str
-    reference: str
+    inputs: Mapping[str, str]
     relative: str
     label: str
     patient: str = ""

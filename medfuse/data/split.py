@@ -9,6 +9,7 @@ from dataclasses import replace
 from medfuse.config import SplitConfig
 from medfuse.data.allocate import allocate
 from medfuse.data.cohort import Case, Cohort, Role
+from medfuse.data.digests import Digests
 from medfuse.data.events import Event
 from medfuse.data.groups import link_cases
 from medfuse.errors import CohortError, ConfigError
@@ -17,9 +18,7 @@ ALGORITHM = "greedy-stratified-groups-1"
 _LOGGER = logging.getLogger("medfuse")
 
 
-def assign_roles(
-    cohort: Cohort, config: SplitConfig, digests: Mapping[str, str] | None = None
-) -> Cohort:
+def assign_roles(cohort: Cohort, config: SplitConfig, digests: Digests | None = None) -> Cohort:
     """Return the cohort with a role for every case; the same for any order of the cases.
 
     Roles that the source gives stay. Cases without one are divided; where all have one, the
@@ -29,7 +28,7 @@ def assign_roles(
     Args:
         cohort: after `medfuse.data.leaks.resolve_leaks`, if the source gives roles.
         config: fractions, folds and seed.
-        digests: pixel digest by case id; cases with identical pixels stay on one side.
+        digests: pixel digests by case id; cases with identical pixels stay on one side.
 
     Raises:
         CohortError: fewer than two classes, a class with one case, too few patients for a test

@@ -6,12 +6,14 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from medfuse.data.cells import holds_cells, read_cells
 from medfuse.data.cohort import Case, Cohort
+from medfuse.data.digests import Digests, digests_of
 from medfuse.data.leaks import resolve_leaks
 from medfuse.data.pseudonyms import pseudonym, user_key
 from medfuse.data.records import require_role, whole_number
@@ -20,15 +22,41 @@ from medfuse.errors import CohortError
 from medfuse.storage import digest_of, write_text
 
 SCHEMA = "medfuse-cohort"
-SCHEMA_VERSION = 1
-_COLUMNS = ("case_id", "patient_id", "site", "label", "role", "repeat", "fold", "pixel_digest")
+SCHEMA_VERSION = 2
+_COLUMNS = ("case_id", "patient_id", "site", "label", "role", "repeat", "fold")
+_DIGEST = "pixel_digest"
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Which columns hold the inputs.
+
+    Attributes:
+        kinds: input name to ``file`` or ``cells``.
+        version: 1 for one image per case, as ever; 2 for all else.
+    """
+
+    kinds: Mapping[str, str]
+    version: int
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """The column with the pixel digest of each input that is a file."""
+        if self.version == 1:
+            return dict.fromkeys(self.kinds or ("image",), _DIGEST)
+        return {n: f"{_DIGEST}:{n}" for n, kind in self.kinds.items() if kind == "file"}
+
+    @property
+    def columns(self) -> list[str]:
+        """All columns, in order."""
+        return [*_COLUMNS, *dict.fromkeys(self.digests.values()), *self.kinds]
 
 
 def write_cohort(
     cohort: Cohort,
     path: Path | str,
     header: Mapping[str, Any],
-    digests: Mapping[str, str] | None = None,
+    digests: Digests | None = None,
     key: bytes | None = None,
 ) -> None:
     """Write the cohort as CSV behind a first line ``# {json}``, patients as keyed hashes.
@@ -37,17 +65,20 @@ def write_cohort(
         cohort: with or without roles.
         path: the new file; it is private (0600).
         header: what else the first line says, for example ``{"seed": 0}``.
-        digests: pixel digest by case id, so that a later load finds identical images too.
+        digests: pixel digest by case id, or by case id and input name, so that a later load finds
+            identical images too.
         key: for the hashes; the user's own if ``None``.
     """
     hidden = pseudonymized(cohort, key)
-    body = _body(hidden, digests or {})
+    layout = _layout_of(cohort)
+    body = _body(hidden, digests or {}, layout)
     first = {
         "schema": SCHEMA,
-        "version": SCHEMA_VERSION,
+        "version": layout.version,
         "task": "multiclass",
         "algorithm": ALGORITHM,
         **header,
+        **({"inputs": dict(layout.kinds)} if layout.version > 1 else {}),
         "classes": list(cohort.classes),
         "given_roles": cohort.given_roles,
         "root": str(cohort.root.absolute()),
@@ -65,9 +96,9 @@ def read_split(path: Path | str) -> tuple[Cohort, dict[str, Any]]:
     """
     file = Path(path)
     header, body = _load(file)
-    if header.get("version") != SCHEMA_VERSION:
+    if header.get("version") not in (1, SCHEMA_VERSION):
         raise CohortError(
-            f"{file}: split file version {header.get('version')!r}, expected {SCHEMA_VERSION}."
+            f"{file}: split file version {header.get('version')!r}, expected 1 or {SCHEMA_VERSION}."
         )
     if hashlib.sha256(body.encode()).hexdigest() != header.get("table_digest"):
         raise CohortError(
@@ -76,11 +107,18 @@ def read_split(path: Path | str) -> tuple[Cohort, dict[str, Any]]:
         )
     _require_header(header, file)
     root = Path(header["root"])
-    rows = _rows(body, file)
+    layout, rows = _rows(body, file, header)
     classes = tuple(header["classes"])
-    cases = tuple(_case(row, classes, root, f"{file}, row {n}") for n, row in enumerate(rows, 3))
+    inputs = [_inputs(row, layout, root, f"{file}, row {n}") for n, row in enumerate(rows, 3)]
+    cases = tuple(
+        _case(row, classes, given, f"{file}, row {n}")
+        for n, (row, given) in enumerate(zip(rows, inputs, strict=True), 3)
+    )
     cohort = Cohort(cases, classes, root, (), header["given_roles"], pseudonymous=True)
-    digests = {row["case_id"]: row["pixel_digest"] for row in rows if row["pixel_digest"]}
+    digests = {
+        row["case_id"]: {n: row[column] for n, column in layout.digests.items() if row[column]}
+        for row in rows
+    }
     try:
         resolve_leaks(cohort, digests, "refuse")
     except CohortError as error:
@@ -113,23 +151,34 @@ def split_digest(cohort: Cohort) -> str:
     return digest_of([list(cohort.classes), *rows])
 
 
-def _body(cohort: Cohort, digests: Mapping[str, str]) -> str:
-    names = sorted({name for case in cohort.cases for name in case.inputs})
+def _layout_of(cohort: Cohort) -> _Layout:
+    kinds = {
+        name: "cells" if holds_cells(reference) else "file"
+        for case in cohort.cases
+        for name, reference in case.inputs.items()
+    }
+    simple = list(kinds.values()) in ([], ["file"])
+    return _Layout(dict(sorted(kinds.items())), 1 if simple else SCHEMA_VERSION)
+
+
+def _body(cohort: Cohort, digests: Digests, layout: _Layout) -> str:
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow([*_COLUMNS, *names])
+    table.writerow(layout.columns)
     for case in cohort.cases:
         label = "" if case.label is None else cohort.classes[case.label]
         fold = "" if case.fold is None else case.fold
         table.writerow(
             [case.case_id, case.patient_id, case.site, label, case.role or "", case.repeat, fold]
-            + [digests.get(case.case_id, "")]
-            + [_relative(case.inputs.get(name, ""), cohort.root) for name in names]
+            + [digests_of(digests, case).get(name, "") for name in layout.digests]
+            + [_relative(case.inputs.get(name, ""), cohort.root) for name in layout.kinds]
         )
     return text.getvalue()
 
 
 def _relative(reference: str, root: Path) -> str:
+    if holds_cells(reference):
+        return reference
     path, separator, inside = reference.partition("::")
     try:
         path = Path(path).relative_to(root).as_posix()
@@ -156,19 +205,32 @@ def _require_header(header: Mapping[str, Any], file: Path) -> None:
         "root": isinstance(header.get("root"), str),
         "classes": isinstance(classes, list) and all(isinstance(name, str) for name in classes),
         "given_roles": isinstance(header.get("given_roles"), bool),
+        "inputs": header["version"] == 1 or _are_kinds(header.get("inputs")),
     }
     bad = [name for name, fine in sound.items() if not fine]
     if bad:
         raise CohortError(f"{file}: its header has no usable {' and '.join(bad)}. Split again.")
 
 
-def _rows(body: str, file: Path) -> list[dict[str, str]]:
+def _are_kinds(inputs: Any) -> bool:
+    return isinstance(inputs, dict) and all(kind in ("file", "cells") for kind in inputs.values())
+
+
+def _layout_in(names: Sequence[str], header: Mapping[str, Any]) -> _Layout:
+    if header["version"] == 1:
+        inputs = [name for name in names if name not in (*_COLUMNS, _DIGEST)]
+        return _Layout(dict.fromkeys(inputs, "file"), 1)
+    return _Layout(header["inputs"], header["version"])
+
+
+def _rows(body: str, file: Path, header: Mapping[str, Any]) -> tuple[_Layout, list[dict[str, str]]]:
     try:
         table = csv.DictReader(io.StringIO(body), strict=True)
         rows = list(table)
     except csv.Error as error:
         raise CohortError(f"{file}: cannot be read as a split file ({error}).") from error
-    missing = [name for name in _COLUMNS if name not in (table.fieldnames or ())]
+    layout = _layout_in(table.fieldnames or (), header)
+    missing = [name for name in layout.columns if name not in (table.fieldnames or ())]
     if missing:
         raise CohortError(f"{file}: has no column {missing[0]!r}, as every split file has.")
     for number, row in enumerate(rows, 3):
@@ -176,18 +238,19 @@ def _rows(body: str, file: Path) -> list[dict[str, str]]:
             raise CohortError(f"{file}, row {number}: has more or fewer cells than the header.")
         if not row["case_id"] or not row["patient_id"]:
             raise CohortError(f"{file}, row {number}: case_id or patient_id is empty.")
-    return rows
+    return layout, rows
 
 
-def _case(row: Mapping[str, str], classes: tuple[str, ...], root: Path, where: str) -> Case:
+def _case(
+    row: Mapping[str, str], classes: tuple[str, ...], inputs: Mapping[str, str], where: str
+) -> Case:
     if row["label"] and row["label"] not in classes:
         raise CohortError(
             f"{where}: label {row['label']!r} is not in the class list ({', '.join(classes)})."
         )
-    names = [name for name in row if name not in _COLUMNS]
     return Case(
         case_id=row["case_id"],
-        inputs={name: str(root / row[name]) for name in names if row[name]},
+        inputs=inputs,
         label=classes.index(row["label"]) if row["label"] else None,
         patient_id=row["patient_id"],
         site=row["site"],
@@ -195,3 +258,16 @@ def _case(row: Mapping[str, str], classes: tuple[str, ...], root: Path, where: s
         repeat=whole_number(row["repeat"], "repeat", where) or 0,
         fold=whole_number(row["fold"], "fold", where),
     )
+
+
+def _inputs(row: Mapping[str, str], layout: _Layout, root: Path, where: str) -> dict[str, str]:
+    found = {name: row[name] for name in layout.kinds if row[name]}
+    for name, text in found.items():
+        if layout.kinds[name] == "file":
+            found[name] = str(root / text)
+            continue
+        try:
+            read_cells(text)
+        except ValueError as error:
+            raise CohortError(f"{where}: input {name!r}: {error}") from error
+    return found

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from medfuse.config import CohortConfig
 from medfuse.data.events import Event
+from medfuse.data.inputs import Inputs, file_inputs, first_file, references, table_columns
 from medfuse.data.records import (
     Listing,
     Record,
@@ -26,26 +27,26 @@ _PATH_COLUMNS = ("image", "path", "image_path", "file", "filename", "file_name",
 
 @dataclass(frozen=True)
 class _Columns:
-    image: str
+    inputs: Inputs
+    guessed: dict[str, str]
     label: str
     patient: str
     role: str
-    optional: frozenset[str]
 
 
-def list_table(path: Path, config: CohortConfig, input_name: str = "image") -> Listing:
-    """Return a record for every row; relative image paths start at the file's own folder.
+def list_table(path: Path, config: CohortConfig, inputs: Inputs) -> Listing:
+    """Return a record for every row; relative paths start at the file's own folder.
 
-    Columns: the image (``image``, or what is found and logged), the label (``config.label``),
-    and where present ``case_id``, ``patient_id`` (or ``config.group``), ``site``, ``role`` or
-    ``split``, ``fold``, ``repeat``.
+    Columns: each input that is a file (where it is the only one, what is found and logged) and
+    each column of a tabular input, the label (``config.label``), and where present ``case_id``,
+    ``patient_id`` (or ``config.group``), ``site``, ``role`` or ``split``, ``fold``, ``repeat``.
 
     Raises:
         CohortError: not a table, a column is missing, or a cell cannot be used.
     """
     names, rows = _read_rows(path)
     events: list[Event] = []
-    columns = _find_columns(path, names, config, input_name, events)
+    columns = _find_columns(path, names, config, inputs, events)
     records = [_record(path, number, row, columns) for number, row in rows]
     if not records:
         raise CohortError(f"{path}: holds a header but no row, expected one row per case.")
@@ -83,50 +84,58 @@ def _require_separator(path: Path, names: Sequence[str]) -> None:
 
 
 def _find_columns(
-    path: Path, names: Sequence[str], config: CohortConfig, input_name: str, events: list[Event]
+    path: Path, names: Sequence[str], config: CohortConfig, inputs: Inputs, events: list[Event]
 ) -> _Columns:
-    image = _image_column(path, names, input_name, events)
-    _require_column(path, names, config.label, "label")
+    guessed = _guessed(path, names, inputs, events)
+    for name in file_inputs(inputs):
+        _require_column(path, names, guessed.get(name, name), f"Rename inputs.{name} to")
+    for name, column in table_columns(inputs):
+        _require_column(path, names, column, f"Change inputs.{name}.columns to")
+    _require_column(path, names, config.label, "Set cohort.label to")
     if config.group is not None:
-        _require_column(path, names, config.group, "group")
+        _require_column(path, names, config.group, "Set cohort.group to")
     default_patient = "patient_id" if "patient_id" in names else ""
     role = next((name for name in ("role", "split") if name in names), "")
-    return _Columns(image, config.label, config.group or default_patient, role, frozenset(names))
+    return _Columns(inputs, guessed, config.label, config.group or default_patient, role)
 
 
-def _image_column(path: Path, names: Sequence[str], input_name: str, events: list[Event]) -> str:
-    if input_name in names:
-        return input_name
+def _guessed(
+    path: Path, names: Sequence[str], inputs: Inputs, events: list[Event]
+) -> dict[str, str]:
+    """Return the column of the only image where it has another name than the input."""
+    files = file_inputs(inputs)
+    if len(files) != 1 or files[0] in names:
+        return {}
     lower = {name.lower(): name for name in names}
     guess = next((lower[name] for name in _PATH_COLUMNS if name in lower), None)
     if guess is None:
         raise CohortError(
-            f"{path}: no column {input_name!r} with the image paths; found {', '.join(names)}."
-            + did_you_mean(input_name, names)
+            f"{path}: no column {files[0]!r} with the image paths; found {', '.join(names)}."
+            + did_you_mean(files[0], names)
         )
     _LOGGER.warning("%s: column %r is taken for the image paths", path, guess)
     events.append(Event("COLUMN_GUESSED", path.name, f"{guess} holds the image paths"))
-    return guess
+    return {files[0]: guess}
 
 
-def _require_column(path: Path, names: Sequence[str], column: str, key: str) -> None:
+def _require_column(path: Path, names: Sequence[str], column: str, remedy: str) -> None:
     if column not in names:
         raise CohortError(
-            f"{path}: no column {column!r}; found {', '.join(names)}. Set cohort.{key} to the "
-            f"column that holds it.{did_you_mean(column, names)}"
+            f"{path}: no column {column!r}; found {', '.join(names)}. {remedy} the column that "
+            f"holds it.{did_you_mean(column, names)}"
         )
 
 
 def _record(path: Path, number: int, row: dict[str, str], columns: _Columns) -> Record:
     where = f"{path}, row {number}"
-    relative = row[columns.image]
-    if not relative:
-        raise CohortError(f"{where}: the image path is empty, expected a file.")
-    file = Path(relative)
+
+    def cell(column: str) -> str:
+        return row[columns.guessed.get(column, column)]
+
     return Record(
         where=where,
-        reference=str(file if file.is_absolute() else path.parent / file),
-        relative=file.as_posix(),
+        inputs=references(columns.inputs, cell, path.parent),
+        relative=first_file(columns.inputs, cell),
         label=row[columns.label],
         patient=row.get(columns.patient, ""),
         case_id=row.get("case_id", ""),

@@ -172,7 +172,7 @@ def test_number_labels_sort_as_numbers(tmp_path):
         (["image,label", "1.png,a,b"], "row 2: found 3 cells, expected 2"),
         (["image,label,role", "1.png,a,tset"], "row 2: role 'tset', expected train"),
         (["image,label,fold", "1.png,a,x"], "row 2: fold is 'x'"),
-        (["image,label", ",a"], "row 2: the image path is empty"),
+        (["image,label", ",a"], "row 2: has no input: image is blank"),
         (["image,image", "1.png,a"], "names a column twice"),
         (
             ["image,label,case_id", "1.png,a,c", "2.png,b,c"],
