@@ -1,0 +1,93 @@
+"""The objects of one series: what they must share, and which files are copies of one another."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pydicom.dataset import Dataset
+
+from .dataset import integer, load, text, words
+from .decode import PIXEL_TAGS, stored_pixels
+from .frames import GEOMETRY_TAGS
+from .refusal import refusal
+
+HEADER_TAGS = (
+    *("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "PatientID", "FrameOfReferenceUID"),
+    *("Modality", "ImageType", "BurnedInAnnotation", "NumberOfSeriesRelatedInstances"),
+    *("LossyImageCompression", *PIXEL_TAGS, *GEOMETRY_TAGS),
+)
+_SHARED = {
+    "PatientID": "MIXED_PATIENT",
+    "StudyInstanceUID": "MIXED_STUDY",
+    "Modality": "MIXED_MODALITY",
+    "FrameOfReferenceUID": "MIXED_FRAME_OF_REFERENCE",
+}
+_SAME_IN_COPIES = tuple(
+    name for name in (*PIXEL_TAGS, *GEOMETRY_TAGS) if not name.endswith("Sequence")
+)
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One object: its file, and its header without pixels."""
+
+    file: str
+    header: Dataset
+
+
+def load_series(files: Sequence[str]) -> list[Instance]:
+    """Return the objects of a series, each once, in an order that file names do not change.
+
+    Raises:
+        DicomError: what they must share differs, or what must not be read is among them.
+    """
+    loaded = [Instance(file, load(file, HEADER_TAGS)) for file in files]
+    for name, code in _SHARED.items():
+        if len({text(found.header, name) for found in loaded}) > 1:
+            raise refusal(code)
+    instances = _once(loaded)
+    for found in instances:
+        _require_readable(found.header)
+    expected = max(
+        integer(found.header, "NumberOfSeriesRelatedInstances", 0) for found in instances
+    )
+    if expected > len(instances):
+        raise refusal("INCOMPLETE_SERIES", f"{len(instances)} of {expected} images")
+    return instances
+
+
+def _require_readable(header: Dataset) -> None:
+    if text(header, "BurnedInAnnotation").upper() == "YES":
+        raise refusal("BURNED_IN_ANNOTATION")
+    if "MOSAIC" in words(header, "ImageType"):
+        raise refusal("MOSAIC")
+
+
+def _once(loaded: Sequence[Instance]) -> list[Instance]:
+    """Return one file of each SOPInstanceUID, sorted by it; at-least-once delivery makes copies."""
+    kept: dict[str, Instance] = {}
+    for found in loaded:
+        first = kept.setdefault(text(found.header, "SOPInstanceUID"), found)
+        if first is not found and not _is_copy(first, found):
+            raise refusal("UID_CONFLICT")
+    return [kept[uid] for uid in sorted(kept)]
+
+
+def _is_copy(first: Instance, second: Instance) -> bool:
+    if _digest(first.file) == _digest(second.file):
+        return True
+    if any(text(first.header, n) != text(second.header, n) for n in _SAME_IN_COPIES):
+        return False
+    one, other = (
+        stored_pixels(load(i.file, ("PixelData", *HEADER_TAGS), pixels=True))[0]
+        for i in (first, second)
+    )
+    return bool(np.array_equal(one, other))
+
+
+def _digest(file: str) -> bytes:
+    return hashlib.sha256(Path(file).read_bytes()).digest()
