@@ -4,10 +4,11 @@
 `verify_bundle` checks any bundle in a process that cannot import medfuse.
 """
 
-from medfuse.bundle.request import BundleRequest, InputSpec, Provenance, SourceRecord
+from medfuse.bundle.request import IMAGE, BundleRequest, InputSpec, Provenance, SourceRecord
 from medfuse.bundle.verify import Check, VerifyReport, verify_bundle
 
 __all__ = [
+    "IMAGE",
     "BundleRequest",
     "Check",
     "InputSpec",

@@ -7,9 +7,9 @@ from importlib.resources import files
 from typing import Any
 
 from medfuse.bundle.licenses import strictest
-from medfuse.bundle.metadata import description, intended_use, license_of, modality
+from medfuse.bundle.metadata import description, in_words, intended_use, license_of
 from medfuse.bundle.names import bundle_folder_name
-from medfuse.bundle.request import BundleRequest, SourceRecord
+from medfuse.bundle.request import BundleRequest, InputSpec, SourceRecord
 
 
 def model_card(
@@ -32,7 +32,7 @@ def model_card(
         "Limits": _limits(request),
         "License": _license(request),
         "How to run": _how_to_run(request, packages),
-        "Fine-tuning": _fine_tuning(left_out),
+        "Fine-tuning": _fine_tuning(request, left_out),
         "Files left out": "\n".join(f"- `{f}`: {why}" for f, why in left_out.items()) or "None.",
     }
     body = "\n\n".join(f"## {title}\n\n{text}" for title, text in sections.items())
@@ -54,12 +54,29 @@ def license_text(request: BundleRequest) -> str:
 
 
 def _input(request: BundleRequest) -> str:
-    size = " x ".join(map(str, request.input.size))
-    kinds = ", ".join(request.suffixes)
-    return (
-        f"One {modality(request)} image per file ({kinds}). The bundle's own preprocessing makes "
-        f"it {request.input.channels} x {size}, float32 in [0, 1]."
+    if request.from_table:
+        rows = [f"- `{key}`: {_row(spec)}" for key, spec in request.keyed.items()]
+        return "\n".join(["A case has these inputs; one that it lacks is left blank.", "", *rows])
+    spec, kinds = request.inputs[0], ", ".join(request.endings)
+    files = (
+        f"file ({kinds})" if spec.kind == "image" else f"file ({kinds}) or folder of DICOM files"
     )
+    return (
+        f"One {in_words(spec)} per {files}. The bundle's own preprocessing makes "
+        f"it {_size(spec)}, float32 in [0, 1]."
+    )
+
+
+def _row(spec: InputSpec) -> str:
+    if spec.kind == "tabular":
+        return (
+            f"columns {', '.join(f'`{name}`' for name in spec.columns)}, as {spec.channels} numbers"
+        )
+    return f"{in_words(spec)}, made {_size(spec)}, float32 in [0, 1]"
+
+
+def _size(spec: InputSpec) -> str:
+    return " x ".join(map(str, spec.shape))
 
 
 def _sources(sources: Sequence[SourceRecord]) -> str:
@@ -110,8 +127,8 @@ def _limits(request: BundleRequest) -> str:
     return (
         "- Images from other scanners, sites, populations or diseases than in the training data "
         "may be classified wrongly with high probability; measure on your own data first.\n"
-        f"- Every image gets one of {len(request.classes)} answers, also one that shows none of "
-        "them.\n"
+        f"- Every {_unit(request)} gets one of {len(request.classes)} answers, also one that shows "
+        "none of them.\n"
         "- Probabilities hold for the class frequencies of the training data.\n"
         "- Configurations and scripts of a bundle are code: run it only if you trust its origin. "
         "`SHA256SUMS` shows damage, not forgery."
@@ -132,25 +149,52 @@ def _license(request: BundleRequest) -> str:
 def _how_to_run(request: BundleRequest, packages: dict[str, str]) -> str:
     needed = " ".join(f"{name}=={version}" for name, version in packages.items())
     folder = bundle_folder_name(request.name)
+    table = "$IN/cases.csv" if request.from_table else "$IN"
     return (
-        f"`B` is the absolute path of this folder (`{folder}`), `IN` a folder of images, `OUT` "
+        f"`B` is the absolute path of this folder (`{folder}`), `IN` {_given(request)}, `OUT` "
         "the folder for `predictions.csv`. medfuse is not needed.\n\n"
         f"```\npip install torch monai {needed}\n```\n\n"
         "```sh\npython -m monai.bundle run --config_file $B/configs/inference.json "
         "--bundle_root $B --dataset_dir $IN --output_dir $OUT\n```\n\n"
-        "With medfuse: `medfuse predict $B $IN --out predictions.csv`, and "
-        "`medfuse bundle verify $B`. In MONAI Label, put this folder into the `model` folder of "
+        f"With medfuse: `medfuse predict $B {table} --out predictions.csv`, and "
+        f"`medfuse bundle verify $B`. {_hosts(request)}"
+    )
+
+
+def _unit(request: BundleRequest) -> str:
+    return "case" if request.from_table else request.inputs[0].kind
+
+
+def _given(request: BundleRequest) -> str:
+    if request.from_table:
+        names = ", ".join(f"`{name}`" for name in _columns(request))
+        return f"a folder with `cases.csv` (columns `case_id`, {names}; paths relative to it)"
+    if request.inputs[0].kind == "volume":
+        return "a folder of volumes (a folder of DICOM files is one)"
+    return "a folder of images"
+
+
+def _columns(request: BundleRequest) -> Iterator[str]:
+    for key, spec in request.keyed.items():
+        yield from spec.columns if spec.kind == "tabular" else [key]
+
+
+def _hosts(request: BundleRequest) -> str:
+    if request.from_table:
+        return "MONAI Label and MONAI Deploy hand a network one image, so they cannot run it."
+    return (
+        "In MONAI Label, put this folder into the `model` folder of "
         "an app; in MONAI Deploy, give it as `bundle_path`."
     )
 
 
-def _fine_tuning(left_out: Mapping[str, str]) -> str:
+def _fine_tuning(request: BundleRequest, left_out: Mapping[str, str]) -> str:
     if "configs/train.json" in left_out:
         return f"Not possible here: {left_out['configs/train.json']}."
     return (
-        "Put new images into `DATA/train/<class>/` and `DATA/val/<class>/`. Frozen parts stay "
-        "frozen. The result is `models/model_candidate.pt`; `--ckpt_path` predicts with it. The "
-        "other files, the temperature and the performance above still belong to the old "
+        f"Put new {_unit(request)}s into `DATA/train/<class>/` and `DATA/val/<class>/`. Frozen "
+        "parts stay frozen. The result is `models/model_candidate.pt`; `--ckpt_path` predicts with "
+        "it. The other files, the temperature and the performance above still belong to the old "
         "weights.\n\n"
         "```\npython -m monai.bundle run --config_file $B/configs/train.json --bundle_root $B "
         "--dataset_dir $DATA\n```"

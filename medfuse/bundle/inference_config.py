@@ -31,7 +31,7 @@ def inference_config(request: BundleRequest) -> dict[str, Any]:
                 "suffixes": "@suffixes",
             }
         ),
-        "preprocessing": compose(list(request.preprocessing_nodes)),
+        "preprocessing": compose(preprocessing(request)),
         "dataset": {
             "_target_": "Dataset",
             "data": "$[{'image': name} for name in @datalist]",
@@ -76,13 +76,18 @@ def shared(request: BundleRequest) -> dict[str, Any]:
         "bundle_root": ".",
         "bundle_code": BUNDLE_CODE,
         "class_names": list(request.classes),
-        "suffixes": list(request.suffixes),
+        "suffixes": list(request.endings),
         "device": "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')",
         "ckpt_path": "$@bundle_root + '/models/model.pt'",
         "dataset_dir": "$@bundle_root + '/data'",
         "network_def": _TRACED if node is None else with_code(node),
         "network": "$@network_def.to(@device)",
     }
+
+
+def preprocessing(request: BundleRequest) -> list[Any]:
+    """Return the nodes that take a reference to the network's input."""
+    return list(request.preprocessing_nodes[request.inputs[0].name])
 
 
 def _postprocessing(request: BundleRequest) -> dict[str, Any]:

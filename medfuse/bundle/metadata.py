@@ -7,7 +7,7 @@ from importlib.metadata import version
 from typing import Any
 
 from medfuse.bundle.licenses import strictest
-from medfuse.bundle.request import BundleRequest
+from medfuse.bundle.request import BundleRequest, InputSpec
 
 FORMAT = 1
 SCHEMA = (
@@ -15,7 +15,7 @@ SCHEMA = (
     "meta_schema_20240725.json"
 )
 INTENDED_USE = (
-    "Research on classification of {modality} images into: {classes}. "
+    "Research on classification of {subject} into: {classes}. "
     "Not a medical device; not for diagnosis or treatment of patients."
 )
 _MODALITIES = {"XR": "X-ray", "CT": "CT", "MR": "MR", "other": "medical"}
@@ -38,19 +38,19 @@ def metadata(request: BundleRequest, packages: dict[str, str]) -> dict[str, Any]
         "required_packages_version": packages,
         "supported_apps": {},
         "name": request.name,
-        "task": f"Classification of {modality(request)} images",
+        "task": f"Classification of {subject(request)}",
         "description": description(request),
         "authors": request.authors,
         "copyright": f"{request.authors} Licensed under {license_of(request)}.",
         "data_source": request.data,
-        "data_type": ", ".join(suffix.lstrip(".") for suffix in request.suffixes),
-        "image_classes": f"canonical {modality(request)} image in [0, 1]",
+        "data_type": ", ".join(suffix.lstrip(".") for suffix in request.endings),
+        "image_classes": "; ".join(map(_seen, request.inputs)),
         "pred_classes": ", ".join(request.classes),
         "eval_metrics": dict(request.metrics),
         "intended_use": intended_use(request),
         "references": sorted({s.citation for s in request.provenance.sources if s.citation}),
         "network_data_format": {
-            "inputs": {"image": _image(request)},
+            "inputs": {key: _tensor(spec) for key, spec in request.keyed.items()},
             "outputs": {"pred": _pred(request)},
         },
         "medfuse": _provenance(request),
@@ -63,35 +63,53 @@ def license_of(request: BundleRequest) -> str:
     return request.license or strictest([*parts, "Apache-2.0"]).expression
 
 
-def modality(request: BundleRequest) -> str:
-    """Return the modality in words."""
-    return _MODALITIES.get(request.input.modality, request.input.modality)
+def subject(request: BundleRequest) -> str:
+    """Return in words what is classified."""
+    each = [f"{one}s" for one in dict.fromkeys(map(in_words, request.inputs))]
+    if len(request.inputs) == 1:
+        return each[0]
+    return "cases of " + " and ".join([", ".join(each[:-1]), each[-1]] if each[1:] else each)
+
+
+def in_words(spec: InputSpec) -> str:
+    """Return what an input is, for example ``CT volume``."""
+    if spec.kind == "tabular":
+        return "table row"
+    return f"{_MODALITIES.get(spec.modality, spec.modality)} {spec.kind}"
 
 
 def description(request: BundleRequest) -> str:
     """Return the given description, or one sentence made from the parts."""
     sources = ", ".join(source.label for source in request.provenance.sources)
     return request.description or (
-        f"Classifies {modality(request)} images by the fused features of {sources}."
+        f"Classifies {subject(request)} by the fused features of {sources}."
     )
 
 
 def intended_use(request: BundleRequest) -> str:
     """Return for what the bundle is meant, and for what not."""
-    return INTENDED_USE.format(modality=modality(request), classes=", ".join(request.classes))
+    return INTENDED_USE.format(subject=subject(request), classes=", ".join(request.classes))
 
 
-def _image(request: BundleRequest) -> dict[str, Any]:
+def _seen(spec: InputSpec) -> str:
+    if spec.kind == "tabular":
+        return f"numbers of {', '.join(spec.columns)}"
+    return f"canonical {in_words(spec)} in [0, 1]"
+
+
+def _tensor(spec: InputSpec) -> dict[str, Any]:
+    table = spec.kind == "tabular"
+    name = "number" if table else "channel"
     return {
-        "type": "image",
-        "format": "magnitude",
-        "modality": request.input.modality,
-        "num_channels": request.input.channels,
-        "spatial_shape": list(request.input.size),
+        "type": "tabular" if table else "image",
+        "format": "numbers" if table else "magnitude",
+        "modality": spec.modality,
+        "num_channels": spec.channels,
+        "spatial_shape": list(spec.size),
         "dtype": "float32",
-        "value_range": [0, 1],
+        "value_range": [] if table else [0, 1],
         "is_patch_data": False,
-        "channel_def": {str(c): f"channel {c}" for c in range(request.input.channels)},
+        "channel_def": {str(c): f"{name} {c}" for c in range(spec.channels)},
     }
 
 

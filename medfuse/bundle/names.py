@@ -11,7 +11,10 @@ from medfuse.bundle.request import BundleRequest
 from medfuse.errors import BundleError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_INPUT = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,31}")
 _ENDING = "_classification"
+_AXES = {"image": (2,), "volume": (3,), "tabular": (0,)}
+_SIZES = {"image": "a size (H, W)", "volume": "a size (H, W, D)", "tabular": "no size"}
 
 
 def bundle_folder_name(name: str) -> str:
@@ -36,13 +39,7 @@ def check_request(request: BundleRequest) -> None:
     """
     bundle_folder_name(request.name)
     check_classes(request.classes)
-    if request.input.channels < 1 or len(request.input.size) not in (2, 3):
-        raise BundleError(
-            f"bundle {request.name}: input is {request.input.channels} x {request.input.size}, "
-            "expected at least one channel and a size (H, W) or (H, W, D)."
-        )
-    if not request.preprocessing_nodes:
-        raise BundleError(f"bundle {request.name}: no preprocessing, expected at least a loader.")
+    _check_inputs(request)
     if (request.network_node is None) != bool(request.graph_only):
         raise BundleError(
             f"bundle {request.name}: found {len(request.graph_only)} graph-only reasons and "
@@ -50,6 +47,28 @@ def check_request(request: BundleRequest) -> None:
             "Give a node, or say for each part why it exists only as a graph."
         )
     _check_license(request)
+
+
+def _check_inputs(request: BundleRequest) -> None:
+    names = [spec.name for spec in request.inputs]
+    if not names or len(set(names)) != len(names) or not all(map(_INPUT.fullmatch, names)):
+        raise BundleError(
+            f"bundle {request.name}: inputs are {names}, expected at least one, each with a name "
+            "of its own (letters, digits and _). Rename them in the configuration."
+        )
+    for spec in request.inputs:
+        if spec.channels < 1 or len(spec.size) not in _AXES[spec.kind]:
+            raise BundleError(
+                f"bundle {request.name}: input {spec.name} is {spec.channels} x {spec.size}, "
+                f"expected at least one channel and {_SIZES[spec.kind]}."
+            )
+        if not request.preprocessing_nodes.get(spec.name):
+            raise BundleError(
+                f"bundle {request.name}: no preprocessing for input {spec.name}, expected at "
+                "least a loader."
+            )
+        if spec.kind == "tabular" and not spec.columns:
+            raise BundleError(f"bundle {request.name}: input {spec.name} names no columns.")
 
 
 def _check_license(request: BundleRequest) -> None:

@@ -1,11 +1,11 @@
-"""``model.onnx``: outputs ``pred`` and ``features`` of input ``image``, any batch size."""
+"""``model.onnx``: outputs ``pred`` and ``features`` of the named inputs, any batch size."""
 
 from __future__ import annotations
 
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _OPSET = 18
 
 
-def write_onnx(network: FusedNetwork, example: Tensor, path: Path) -> str:
+def write_onnx(network: FusedNetwork, example: Mapping[str, Tensor], path: Path) -> str:
     """Write the network as ONNX and return an empty text, or why it was left out.
 
     The exporter that goes through a trace is tried first (14 times faster, measured, and it traces
@@ -31,7 +31,7 @@ def write_onnx(network: FusedNetwork, example: Tensor, path: Path) -> str:
 
     Args:
         network: in eval mode, on the CPU.
-        example: ``(2, C, *spatial)``.
+        example: one ``(2, *shape)`` per input, by its name.
         path: the ``.onnx`` file.
     """
     missing = [name for name in ("onnx", "onnxruntime") if find_spec(name) is None]
@@ -49,14 +49,15 @@ class _BothOutputs(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        return self.network(image), self.network.features(image)
+    def forward(self, *images: Tensor) -> tuple[Tensor, Tensor]:
+        return self.network(*images), self.network.features(*images)
 
 
 class _OnnxNetwork:
     """An ONNX file, called as the network is."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, names: Sequence[str]) -> None:
+        self._names = names
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -66,44 +67,50 @@ class _OnnxNetwork:
             str(path), options, providers=["CPUExecutionProvider"]
         )
 
-    def __call__(self, batch: Tensor) -> Tensor:
-        return self._output("pred", batch)
+    def __call__(self, *images: Tensor) -> Tensor:
+        return self._output("pred", images)
 
-    def features(self, batch: Tensor) -> Tensor:
-        return self._output("features", batch)
+    def features(self, *images: Tensor) -> Tensor:
+        return self._output("features", images)
 
-    def _output(self, name: str, batch: Tensor) -> Tensor:
-        return torch.from_numpy(self._session.run([name], {"image": batch.numpy()})[0])
+    def _output(self, name: str, images: tuple[Tensor, ...]) -> Tensor:
+        fed = {key: image.numpy() for key, image in zip(self._names, images, strict=True)}
+        return torch.from_numpy(self._session.run([name], fed)[0])
 
 
-def _attempt(network: FusedNetwork, example: Tensor, path: Path, *, dynamo: bool) -> str:
+def _attempt(
+    network: FusedNetwork, example: Mapping[str, Tensor], path: Path, *, dynamo: bool
+) -> str:
     try:
         _export(_BothOutputs(network).eval(), example, path, dynamo)
         _strip(path)
-        largest_difference(network, _OnnxNetwork(path), example, path.name)
+        largest_difference(
+            network, _OnnxNetwork(path, tuple(example)), tuple(example.values()), path.name
+        )
     except Exception as error:  # noqa: BLE001 - exporters raise anything; the reason is recorded
         path.unlink(missing_ok=True)
         return " ".join(str(error).split())[:200] or type(error).__name__
     return ""
 
 
-def _export(network: nn.Module, example: Tensor, path: Path, dynamo: bool) -> None:
+def _export(network: nn.Module, example: Mapping[str, Tensor], path: Path, dynamo: bool) -> None:
     options: dict[str, Any] = {
-        "input_names": ["image"],
+        "input_names": list(example),
         "output_names": ["pred", "features"],
         "opset_version": _OPSET,
         "dynamo": dynamo,
         "verbose": False,
     }
     if dynamo:
-        options |= {"dynamic_shapes": ({0: torch.export.Dim("batch", min=1)},)}
+        batch = torch.export.Dim("batch", min=1)
+        options |= {"dynamic_shapes": (tuple({0: batch} for _ in example),)}
         options |= {"external_data": False}
     else:
-        names = ("image", "pred", "features")
+        names = (*example, "pred", "features")
         options |= {"dynamic_axes": {name: {0: "batch"} for name in names}}
     with quiet_torchscript(), _silenced_output(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # exporters warn about their own future and shapes
-        torch.onnx.export(network, (example,), str(path), **options)
+        torch.onnx.export(network, tuple(example.values()), str(path), **options)
 
 
 @contextmanager

@@ -7,22 +7,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from medfuse.bundle.request import BundleRequest, InputSpec
+from medfuse.bundle.request import IMAGE, BundleRequest, InputSpec
 from medfuse.bundle.runtime import load_network, open_bundle
+from medfuse.bundle.torchscript import with_missing
 from medfuse.errors import BundleError
 
 TOLERANCE = 1e-5
 
 
-def fixed_input(spec: InputSpec, cases: int = 2) -> Tensor:
-    """Return the same images in [0, 1] each time, ``(cases, C, *spatial)``."""
+def fixed_input(inputs: Sequence[InputSpec], cases: int = 2) -> tuple[Tensor, ...]:
+    """Return the same numbers in [0, 1] each time, one ``(cases, *shape)`` per input."""
     generator = torch.Generator().manual_seed(0)
-    return torch.rand((cases, spec.channels, *spec.size), generator=generator)
+    return tuple(torch.rand((cases, *spec.shape), generator=generator) for spec in inputs)
 
 
-def check_rebuilt(request: BundleRequest, network: torch.nn.Module, root: Path) -> dict[str, Any]:
+def check_rebuilt(request: BundleRequest, network: nn.Module, root: Path) -> dict[str, Any]:
     """Return how far the network rebuilt from the bundle's files is from the trained one.
 
     Probabilities are compared on a fixed input and on ``request.examples``, the latter through
@@ -47,14 +48,16 @@ def check_rebuilt(request: BundleRequest, network: torch.nn.Module, root: Path) 
             f"bundle {request.name}: cannot be built from its own files ({_cause(error)}). "
             "Check network_node, preprocessing_nodes and vendored."
         ) from error
-    images = [*fixed_input(request.input), *_canonical(preprocessing, request)]
-    worst = max(_difference(network, rebuilt, image[None], request.link) for image in images)
+    fixed = fixed_input(request.inputs)
+    cases = [tuple(image[None] for image in case) for case in zip(*fixed, strict=True)]
+    cases += [*with_missing(cases[0]), *_canonical(preprocessing, request)]
+    worst = max(_difference(network, rebuilt, case, request.link) for case in cases)
     if not worst <= TOLERANCE:
         raise BundleError(
             f"bundle {request.name}: rebuilt network differs by {worst:.2g} in probability, "
             f"expected at most {TOLERANCE:g}. Its node leaves out something that was trained."
         )
-    return {"cases": len(images), "largest_difference": worst}
+    return {"cases": len(cases), "largest_difference": worst}
 
 
 def probabilities(logits: Tensor, link: str) -> Tensor:
@@ -62,23 +65,24 @@ def probabilities(logits: Tensor, link: str) -> Tensor:
     return logits.softmax(-1) if link == "softmax" else logits.sigmoid()
 
 
-def _canonical(preprocessing: Any, request: BundleRequest) -> Sequence[Tensor]:
-    expected = (request.input.channels, *request.input.size)
-    images = []
-    for number, reference in enumerate(request.examples, start=1):
-        image = torch.as_tensor(preprocessing({"image": reference})["image"])
-        if tuple(image.shape) != expected or image.dtype != torch.float32:
-            raise BundleError(
-                f"bundle {request.name}: preprocessing gives {tuple(image.shape)} {image.dtype} "
-                f"for example {number}, expected {expected} torch.float32."
-            )
-        images.append(image)
-    return images
+def _canonical(preprocessing: Any, request: BundleRequest) -> list[tuple[Tensor, ...]]:
+    cases = []
+    for number, example in enumerate(request.examples, start=1):
+        items = preprocessing({IMAGE: example} if isinstance(example, str) else dict(example))
+        images = tuple(torch.as_tensor(items[key]) for key in request.keyed)
+        for image, spec in zip(images, request.inputs, strict=True):
+            if tuple(image.shape) != spec.shape or image.dtype != torch.float32:
+                raise BundleError(
+                    f"bundle {request.name}: preprocessing gives {tuple(image.shape)} "
+                    f"{image.dtype} for example {number}, expected {spec.shape} torch.float32."
+                )
+        cases.append(tuple(image[None] for image in images))
+    return cases
 
 
-def _difference(one: torch.nn.Module, other: torch.nn.Module, image: Tensor, link: str) -> float:
+def _difference(one: nn.Module, other: nn.Module, case: tuple[Tensor, ...], link: str) -> float:
     with torch.inference_mode():
-        a, b = (probabilities(network(image), link) for network in (one, other))
+        a, b = (probabilities(network(*case), link) for network in (one, other))
     return float((a - b).abs().max())
 
 

@@ -10,23 +10,39 @@ if TYPE_CHECKING:
     from medfuse.model import FusedNetwork
 
 Node = Mapping[str, Any]
+IMAGE = "image"
 
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".npy")
+_SUFFIXES: Mapping[str, tuple[str, ...]] = {
+    "image": (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".npy"),
+    "volume": (".nii", ".nii.gz", ".nrrd", ".mha", ".tif", ".tiff", ".npy"),
+    "tabular": (".csv",),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class InputSpec:
-    """The canonical image that the network takes: float32 in [0, 1].
+    """One input of the network, as preprocessing leaves it: float32, images in [0, 1].
 
     Attributes:
-        channels: C of ``(N, C, *spatial)``.
-        size: ``(H, W)`` or ``(H, W, D)``, fixed.
+        name: of the input in the configuration, and in the bundle where there are several.
+        kind: an image ``(C, H, W)``, a volume ``(C, H, W, D)`` or a table row ``(P,)``.
+        channels: C, or P of a table row.
+        size: ``(H, W)``, ``(H, W, D)``, or ``()`` of a table row; fixed.
         modality: ``XR``, ``CT``, ``MR`` or ``other``.
+        columns: of a table row, the columns of a case table that it is made of.
     """
 
+    name: str = IMAGE
+    kind: Literal["image", "volume", "tabular"] = "image"
     channels: int
-    size: tuple[int, ...]
+    size: tuple[int, ...] = ()
     modality: str = "other"
+    columns: tuple[str, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one case, without the batch axis."""
+        return (self.channels, *self.size)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,39 +97,62 @@ class BundleRequest:
         graph_only: why there is no node, one reason for each such part.
         vendored: modules whose source the nodes need, in ``scripts``.
         requires: distributions that the nodes need beside torch, numpy and MONAI.
-        preprocessing_nodes: MONAI nodes from a file name under ``image`` to the canonical image.
-        augmentation_nodes: further nodes for training images only.
-        input: the canonical image.
+        inputs: in the order in which the network takes them.
+        preprocessing_nodes: by input name, the MONAI nodes that take a reference under ``image``
+            to what the network sees; the bundle puts its own key there.
+        augmentation_nodes: further nodes for training images only, by input name.
         classes: names in the order of the logits.
         link: how logits become probabilities.
         license: SPDX expression of the bundle; ``None`` takes the strictest of its parts.
         provenance: what it was made from.
         metrics: plain data, measured on the test cases.
-        examples: references of images for the parity check; they are not stored.
+        examples: cases for the parity check, which are not stored: a reference each, or references
+            by input name where there are several inputs.
         data: what the training data are, in a sentence or two.
         authors: who made it.
         version: of the bundle.
         description: one paragraph.
-        suffixes: endings of the files that the bundle lists as images.
+        suffixes: endings of the files that the bundle lists as images; if empty, all that the
+            reader of this kind takes.
     """
 
     name: str
     network: FusedNetwork
     network_node: Node | None
-    preprocessing_nodes: tuple[Node, ...]
-    input: InputSpec
+    preprocessing_nodes: Mapping[str, tuple[Node, ...]]
+    inputs: tuple[InputSpec, ...]
     classes: tuple[str, ...]
     provenance: Provenance
     vendored: tuple[str, ...] = ()
     requires: tuple[str, ...] = ()
     graph_only: tuple[str, ...] = ()
-    augmentation_nodes: tuple[Node, ...] = ()
+    augmentation_nodes: Mapping[str, tuple[Node, ...]] = field(default_factory=dict)
     link: Literal["softmax", "sigmoid"] = "softmax"
     license: str | None = None
     metrics: Mapping[str, Any] = field(default_factory=dict)
-    examples: tuple[str, ...] = ()
+    examples: tuple[str | Mapping[str, str], ...] = ()
     data: str = "Not described."
     authors: str = "Not named."
     version: str = "0.1.0"
     description: str = ""
-    suffixes: tuple[str, ...] = _SUFFIXES
+    suffixes: tuple[str, ...] = ()
+
+    @property
+    def keyed(self) -> dict[str, InputSpec]:
+        """The inputs by the key that they have in the bundle: ``image`` where there is only one.
+
+        MONAI Label, MONAI Deploy and MONAI's own checks know no other key.
+        """
+        if len(self.inputs) == 1:
+            return {IMAGE: self.inputs[0]}
+        return {spec.name: spec for spec in self.inputs}
+
+    @property
+    def from_table(self) -> bool:
+        """Whether a folder of cases needs a table: several inputs, or columns."""
+        return len(self.inputs) > 1 or self.inputs[0].kind == "tabular"
+
+    @property
+    def endings(self) -> tuple[str, ...]:
+        """The endings of the files that the bundle lists, in lower case."""
+        return self.suffixes or _SUFFIXES[self.inputs[0].kind]

@@ -42,7 +42,7 @@ def required_packages(folder: Path, requires: Iterable[str]) -> dict[str, str]:
         BundleError: a named distribution is not installed here.
     """
     owners = import_providers()
-    imported = {name for path in folder.glob("*.py") for name in _top_level_imports(path)}
+    imported = {name for path in folder.rglob("*.py") for name in _top_level_imports(path)}
     names = {owners[name][0] for name in imported if name in owners and name not in _HAVE_OWN_KEYS}
     named = {_name(requirement) for requirement in requires} - {"monai", "numpy", "torch"}
     return {name: _version(name) for name in sorted({*names, *named, *_RUN_BY})}

@@ -6,7 +6,7 @@ import io
 import json
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,21 +16,21 @@ import torch
 from medfuse.errors import BundleError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from medfuse.model import FusedNetwork
+
+Batch = tuple[torch.Tensor, ...]
 
 TOLERANCE = 1e-4
 
 
 def write_torchscript(
-    network: FusedNetwork, example: torch.Tensor, path: Path, extra: Mapping[str, Any]
+    network: FusedNetwork, example: Batch, path: Path, extra: Mapping[str, Any]
 ) -> float:
     """Write the traced network; return its largest difference from ``network``.
 
     Args:
         network: in eval mode, on the CPU.
-        example: ``(2, C, *spatial)``; checked on other batch sizes too.
+        example: one ``(2, *shape)`` per input; checked on other batch sizes too.
         path: the ``.ts`` file.
         extra: JSON files stored inside, by name; MONAI Deploy reads them.
 
@@ -56,26 +56,27 @@ def write_torchscript(
     return largest_difference(network, loaded, example, path.name)
 
 
-def largest_difference(
-    network: torch.nn.Module, other: Any, example: torch.Tensor, name: str
-) -> float:
+def largest_difference(network: torch.nn.Module, other: Any, example: Batch, name: str) -> float:
     """Return the largest difference of logits and features over batches of 2, 1 and 3.
 
-    It is relative to the largest value of a batch where that is above 1.
+    Of several inputs, batches with a case that lacks one are compared too. The
+    difference is relative to the largest value of a batch where that is above 1.
 
     Args:
         network: the reference, with ``forward`` and ``features``.
         other: called the same way.
-        example: ``(2, C, *spatial)``.
+        example: one ``(2, *shape)`` per input.
         name: of ``other``, for the error text.
 
     Raises:
         BundleError: the difference is above 1e-4.
     """
     worst = 0.0
-    for batch in (example, example[:1], torch.cat([example, example.flip(-1)[:1]])):
+    first = tuple(image[:1] for image in example)
+    three = tuple(torch.cat([image, image.flip(-1)[:1]]) for image in example)
+    for batch in (example, first, three, *with_missing(three)):
         with torch.inference_mode():
-            logits = _distance(network(batch), other(batch))
+            logits = _distance(network(*batch), other(*batch))
             features = _distance(_features(network, batch), _features(other, batch))
         worst = max(worst, logits, features)
     if not worst <= TOLERANCE:
@@ -84,6 +85,14 @@ def largest_difference(
             f"{TOLERANCE:g}. A part behaves differently for another batch."
         )
     return worst
+
+
+def with_missing(batch: Batch) -> Iterator[Batch]:
+    """Yield the batch with each input missing in its first case; nothing for a single input."""
+    for missing in range(len(batch) if len(batch) > 1 else 0):
+        images = [image.clone() for image in batch]
+        images[missing][0] = torch.nan
+        yield tuple(images)
 
 
 @contextmanager
@@ -100,8 +109,8 @@ def _distance(expected: torch.Tensor, found: torch.Tensor) -> float:
     return float((expected - found).abs().max() / expected.abs().max().clamp(min=1.0))
 
 
-def _features(network: Any, batch: torch.Tensor) -> torch.Tensor:
-    features: torch.Tensor = network.features(batch)
+def _features(network: Any, batch: Batch) -> torch.Tensor:
+    features: torch.Tensor = network.features(*batch)
     return features
 
 

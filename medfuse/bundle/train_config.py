@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from medfuse.bundle.inference_config import shared
+from medfuse.bundle.inference_config import preprocessing, shared
 from medfuse.bundle.nodes import IMAGE_LIST, compose, loader, with_code
 from medfuse.bundle.request import BundleRequest
 
@@ -46,7 +46,7 @@ def train_config(request: BundleRequest) -> dict[str, Any]:
 
 def _train(request: BundleRequest) -> dict[str, Any]:
     return {
-        "preprocessing": compose([*request.preprocessing_nodes, *request.augmentation_nodes]),
+        "preprocessing": compose([*preprocessing(request), *_augmentation(request)]),
         "dataset": _dataset("train", "@train_list"),
         "dataloader": loader(
             "@train::dataset",
@@ -89,7 +89,7 @@ def _train(request: BundleRequest) -> dict[str, Any]:
 
 def _validate(request: BundleRequest) -> dict[str, Any]:
     return {
-        "preprocessing": compose(list(request.preprocessing_nodes)),
+        "preprocessing": compose(preprocessing(request)),
         "dataset": _dataset("validate", "@val_list"),
         "dataloader": loader("@validate::dataset", "@batch_size", shuffle=False),
         "inferer": {"_target_": "SimpleInferer"},
@@ -116,6 +116,10 @@ def _validate(request: BundleRequest) -> dict[str, Any]:
             "val_handlers": "@validate::handlers",
         },
     }
+
+
+def _augmentation(request: BundleRequest) -> list[Any]:
+    return list(request.augmentation_nodes.get(request.inputs[0].name, ()))
 
 
 def _labelled(part: str) -> Any:

@@ -110,14 +110,15 @@ def _write_models(
     """Write the weights in all formats; return how far each is from the network."""
     folder = root / "models"
     folder.mkdir()
-    example = fixed_input(request.input)
+    example = fixed_input(request.inputs)
     if request.network_node is not None:
         weights = io.BytesIO()
         torch.save(network.state_dict(), weights)
         (folder / "model.pt").write_bytes(weights.getbuffer())
     extra = {name: _read(root, name) for name in ("metadata.json", "inference.json")}
     difference = write_torchscript(network, example, folder / "model.ts", extra)
-    reason = write_onnx(network, example, folder / "model.onnx")
+    named = dict(zip(request.keyed, example, strict=True))
+    reason = write_onnx(network, named, folder / "model.onnx")
     if reason:
         left_out["models/model.onnx"] = reason
     return {"torchscript": difference}

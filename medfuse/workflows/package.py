@@ -9,14 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from medfuse.bundle import BundleRequest, InputSpec, Provenance, SourceRecord
+from medfuse.bundle import IMAGE, BundleRequest, InputSpec, Provenance, SourceRecord
 from medfuse.bundle.write import write_bundle
-from medfuse.data import split_digest
+from medfuse.data import Case, split_digest
 from medfuse.errors import BundleError
 from medfuse.preprocessing import augmentation_config
+from medfuse.preprocessing.tabular import tabular_width
 from medfuse.serving.predict import load_bundle
 from medfuse.workflows.extract import ViewMaker
 from medfuse.workflows.learn import LearnedModel, LearningTask
+from medfuse.workflows.prepare import PreparedCohort, PreparedInput
 
 _log = logging.getLogger(__name__)
 _TOLERANCE = 1e-4
@@ -43,8 +45,6 @@ def write_run_bundle(
 
 def _request(task: LearningTask, model: LearnedModel, metrics: Mapping[str, Any]) -> BundleRequest:
     prepared, sources = task.prepared, task.features.sources
-    maker = ViewMaker(task.experiment, prepared.input.modality)
-    size = prepared.input.shape
     modules = [m for s in sources for m in s.vendored]
     requires = [r for s in sources for r in s.requires]
     return BundleRequest(
@@ -53,14 +53,16 @@ def _request(task: LearningTask, model: LearnedModel, metrics: Mapping[str, Any]
         network_node=_network_node(task, model),
         graph_only=tuple(_graph_only(task, model)),
         vendored=_unique(
-            [*model.classifier.vendored, *modules, *prepared.preprocessing.vendored_modules]
+            [*model.classifier.vendored, *modules, *_modules_of(prepared)]
         ),
         requires=_unique([*model.classifier.requires, *requires, "pillow", "tifffile"]),
-        preprocessing_nodes=tuple(prepared.preprocessing.monai_config()),
-        augmentation_nodes=tuple(augmentation_config(maker.recipe, size)),
-        input=InputSpec(
-            channels=prepared.input.channels, size=size, modality=prepared.input.modality
-        ),
+        preprocessing_nodes={
+            key: tuple(read.preprocessing.monai_config()) for key, read in _keys(prepared).items()
+        },
+        augmentation_nodes={
+            key: tuple(_augmentation(task, read)) for key, read in _keys(prepared).items()
+        },
+        inputs=tuple(_input(key, read) for key, read in _keys(prepared).items()),
         classes=prepared.cohort.classes,
         provenance=Provenance(
             sources=tuple(_record(source.label, source.card) for source in sources),
@@ -72,6 +74,40 @@ def _request(task: LearningTask, model: LearnedModel, metrics: Mapping[str, Any]
     )
 
 
+def _keys(prepared: PreparedCohort) -> dict[str, PreparedInput]:
+    """Return the inputs by their name in the bundle; a single one is called ``image`` there."""
+    if len(prepared.inputs) == 1:
+        return {IMAGE: next(iter(prepared.inputs.values()))}
+    return dict(prepared.inputs)
+
+
+def _modules_of(prepared: PreparedCohort) -> list[str]:
+    return [m for read in prepared.inputs.values() for m in read.preprocessing.vendored_modules]
+
+
+def _augmentation(task: LearningTask, read: PreparedInput) -> list[dict[str, Any]]:
+    if read.config.kind == "tabular":
+        return []
+    maker = ViewMaker(task.experiment, read.config.modality)
+    return augmentation_config(maker.recipe, read.config.shape)
+
+
+def _input(key: str, read: PreparedInput) -> InputSpec:
+    config = read.config
+    if config.kind == "tabular":
+        width = tabular_width(config.columns)
+        return InputSpec(
+            name=key, kind="tabular", channels=width, size=(), columns=tuple(config.columns)
+        )
+    return InputSpec(
+        name=key,
+        kind="volume" if len(config.shape) == 3 else "image",
+        channels=config.channels,
+        size=config.shape,
+        modality=config.modality,
+    )
+
+
 def _network_node(task: LearningTask, model: LearnedModel) -> dict[str, Any] | None:
     nodes = [source.node for source in task.features.sources]
     node = model.classifier.node
@@ -80,10 +116,12 @@ def _network_node(task: LearningTask, model: LearnedModel) -> dict[str, Any] | N
     if model.members > 1:
         members = [node] * model.members
         node = {"_target_": "scripts.model.ClassifierEnsemble", "members": members}
+    several = {"inputs": list(model.network.inputs)} if len(task.prepared.inputs) > 1 else {}
     return {
         "_target_": "scripts.model.FusedNetwork",
         "sources": nodes,
         "classifier": node,
+        **several,
     }
 
 
@@ -135,7 +173,7 @@ def _check(task: LearningTask, model: LearnedModel, path: Path) -> float:
     parts = [[i for i, c in enumerate(cases) if c.role == role] for role in ("test", "train")]
     rows = next(part for part in parts if part)[:_CHECKED]
     predictor = load_bundle(path)
-    found = predictor.predict([task.prepared.reference(cases[i]) for i in rows])
+    found = predictor.predict([_served(task.prepared, cases[i]) for i in rows])
     values = np.array([[p.probabilities[c] for c in predictor.classes] for p in found])
     difference = float(np.abs(values - model.probabilities[rows]).max())
     if not difference < _TOLERANCE:
@@ -144,6 +182,11 @@ def _check(task: LearningTask, model: LearnedModel, path: Path) -> float:
             f"{difference:.1e}, expected below {_TOLERANCE:.0e}). Please report this."
         )
     return difference
+
+
+def _served(prepared: PreparedCohort, case: Case) -> Any:
+    """Return a case as a predictor takes it: the file, or the inputs it has."""
+    return next(iter(case.inputs.values())) if len(prepared.inputs) == 1 else dict(case.inputs)
 
 
 def _unique(items: Sequence[str]) -> tuple[str, ...]:

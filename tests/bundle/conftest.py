@@ -77,8 +77,9 @@ def with_imports(module: str) -> list[str]:
     found = [module]
     for name in found:
         text = vendored_path(name).read_text(encoding="utf-8")
-        imported = re.findall(r"^from (medfuse\.[\w.]+) import", text, re.MULTILINE)
-        found += [other for other in imported if other not in found]
+        imported = re.findall(r"^ *from (medfuse\.[\w.]+) import", text, re.MULTILINE)
+        whole = [re.sub(r"(medfuse\.data\.dicom)\..*", r"\1", other) for other in imported]
+        found += [other for other in dict.fromkeys(whole) if other not in found]
     return found
 
 
@@ -111,17 +112,19 @@ def make_request(classes: tuple[str, ...] = CLASSES, **changes: Any) -> BundleRe
             *with_imports("medfuse.data.image_reader"),
         ),
         requires=("timm",),
-        preprocessing_nodes=(
-            {
-                "_target_": "LoadImaged",
-                "keys": "image",
-                "reader": {"_target_": "scripts.data_image_reader.ImageFileReader"},
-            },
-            {"_target_": "EnsureChannelFirstd", "keys": "image"},
-            {"_target_": "Resized", "keys": "image", "spatial_size": list(SIZE)},
-            {"_target_": "EnsureTyped", "keys": "image", "dtype": "$torch.float32"},
-        ),
-        input=InputSpec(channels=1, size=SIZE, modality="XR"),
+        preprocessing_nodes={
+            "image": (
+                {
+                    "_target_": "LoadImaged",
+                    "keys": "image",
+                    "reader": {"_target_": "scripts.data_image_reader.ImageFileReader"},
+                },
+                {"_target_": "EnsureChannelFirstd", "keys": "image"},
+                {"_target_": "Resized", "keys": "image", "spatial_size": list(SIZE)},
+                {"_target_": "EnsureTyped", "keys": "image", "dtype": "$torch.float32"},
+            )
+        },
+        inputs=(InputSpec(channels=1, size=SIZE, modality="XR"),),
         classes=classes,
         provenance=Provenance(
             sources=tuple(

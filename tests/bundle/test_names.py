@@ -50,9 +50,9 @@ def test_requests_without_network_need_a_reason(request_) -> None:
 
 def test_requests_without_preprocessing_or_size_are_refused(request_) -> None:
     with pytest.raises(BundleError, match="no preprocessing"):
-        check_request(replace(request_, preprocessing_nodes=()))
+        check_request(replace(request_, preprocessing_nodes={}))
     with pytest.raises(BundleError, match=r"expected at least one channel and a size"):
-        check_request(replace(request_, input=InputSpec(channels=1, size=(4,))))
+        check_request(replace(request_, inputs=(InputSpec(channels=1, size=(4,)),)))
 
 
 def test_license_freer_than_the_sources_is_refused(request_) -> None:

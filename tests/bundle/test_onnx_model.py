@@ -26,7 +26,8 @@ def test_a_failing_export_is_silent_and_the_terminal_comes_back(tmp_path, monkey
 
     pytest.importorskip("onnxruntime")
     monkeypatch.setattr(torch.onnx, "export", fail)
-    reason = onnx_model.write_onnx(_Network(), torch.zeros(2, 1, 4, 4), tmp_path / "m.onnx")
+    example = {"image": torch.zeros(2, 1, 4, 4)}
+    reason = onnx_model.write_onnx(_Network(), example, tmp_path / "m.onnx")
     os.write(1, b"back")
     captured = capfd.readouterr()
     assert "no luck" in reason

@@ -52,7 +52,7 @@ def test_no_file_names_a_case_or_a_place_on_this_machine(
 
 
 def test_nothing_imports_medfuse(bundle: Path) -> None:
-    for path in (bundle / "scripts").glob("*.py"):
+    for path in (bundle / "scripts").rglob("*.py"):
         assert "import medfuse" not in path.read_text()
         assert "from medfuse" not in path.read_text()
 
@@ -156,7 +156,8 @@ def test_distributions_that_are_not_installed_are_refused(request_, tmp_path: Pa
 
 def test_preprocessing_of_another_size_is_refused(request_, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(write_module, "write_onnx", lambda *_: "")
-    nodes = tuple(n for n in request_.preprocessing_nodes if n["_target_"] != "Resized")
+    nodes = request_.preprocessing_nodes["image"]
+    nodes = {"image": tuple(n for n in nodes if n["_target_"] != "Resized")}
     with pytest.raises(BundleError, match=r"preprocessing gives \(1, 50, 60\)"):
         write_bundle(replace(request_, preprocessing_nodes=nodes), tmp_path)
 

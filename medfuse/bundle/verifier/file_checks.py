@@ -153,7 +153,7 @@ def check_imports(bundle: Bundle) -> str:
         except ModuleNotFoundError:
             continue
         raise CheckFailedError("this process can import medfuse, so nothing would be shown")
-    text = "\n".join(p.read_text("utf-8") for p in (bundle.root / "scripts").glob("*.py"))
+    text = "\n".join(p.read_text("utf-8") for p in (bundle.root / "scripts").rglob("*.py"))
     if re.search(r"^\s*(?:from|import)\s+medfuse", text, re.MULTILINE):
         raise CheckFailedError("a script imports medfuse")
     return "medfuse is not importable here"
