@@ -6,6 +6,8 @@ import struct
 
 from .refusal import refusal
 
+_JPEG = "1.2.840.10008.1.2.4."
+_JPEG_2000_SYNTAXES = (".90", ".91", ".201", ".202", ".203")
 _JPEG_2000 = b"\xff\x4f\xff\x51"
 _FRAME_MARKERS = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
 _WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD9)})
@@ -17,13 +19,11 @@ def require_size(data: bytes, shape: tuple[int, int, int, int], syntax: str) -> 
     Raises:
         DicomError: ``DECODE_FAILED``: it has others, so that a decoder would need more memory.
     """
-    start = data.find(_JPEG_2000)
-    if start >= 0:
-        found = _jpeg_2000_size(data[start:])
-    elif syntax.endswith(".1.2.5"):
+    is_2000 = syntax.endswith(_JPEG_2000_SYNTAXES)
+    start = data.find(_JPEG_2000 if is_2000 else b"\xff\xd8")
+    if start < 0 or not syntax.startswith(_JPEG):
         return
-    else:
-        found = _jpeg_size(data[max(data.find(b"\xff\xd8"), 0) :])
+    found = _jpeg_2000_size(data[start:]) if is_2000 else _jpeg_size(data[start:])
     if found is not None and found != shape[1:3]:
         raise refusal("DECODE_FAILED", f"codestream of {found}, header of {shape[1:3]}")
 

@@ -28,7 +28,7 @@ def load(path: str, tags: Sequence[str], pixels: bool = False) -> Dataset:
     """Return the attributes ``tags`` of a file; without ``pixels`` its pixels are not read.
 
     Raises:
-        DicomError: ``UNREADABLE``, ``NOT_DICOM``, ``DAMAGED`` or ``DEFLATE_BOMB``.
+        DicomError: ``UNREADABLE``, ``NOT_DICOM``, ``TRUNCATED``, ``DAMAGED`` or ``DEFLATE_BOMB``.
     """
     try:
         with Path(path).open("rb") as file, warnings.catch_warnings():
@@ -42,6 +42,8 @@ def load(path: str, tags: Sequence[str], pixels: bool = False) -> Dataset:
         raise refusal("UNREADABLE") from error
     except InvalidDicomError as error:
         raise refusal("NOT_DICOM") from error
+    except EOFError as error:
+        raise refusal("TRUNCATED") from error
     except Exception as error:
         raise refusal("DAMAGED", f"parsing ended with {type(error).__name__}") from error
 
@@ -74,6 +76,12 @@ def words(dataset: Dataset, keyword: str) -> tuple[str, ...]:
         return ()
     several = [found] if isinstance(found, str | bytes) else list(found)
     return tuple(str(word).strip().upper() for word in several)
+
+
+def modality_of(dataset: Dataset) -> str:
+    """Return the Modality, or an empty string where it is no code."""
+    found = text(dataset, "Modality").upper()
+    return found if found.isalnum() and len(found) <= 16 else ""
 
 
 def integer(dataset: Dataset, keyword: str, default: int | None = None) -> int:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
+import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
@@ -167,7 +167,7 @@ def _masked(pixels: NDArray[Any], form: PixelFormat) -> NDArray[Any]:
 
 def _decoded(dataset: Dataset, syntax: str) -> tuple[NDArray[Any], str]:
     """Return the array of the first decoder that is there, and its photometric interpretation."""
-    decode = _with_pydicom_2 if version("pydicom").startswith("2.") else _with_pydicom_3
+    decode = _with_pydicom_2 if pydicom.__version__.startswith("2.") else _with_pydicom_3
     for name in _DECODERS[syntax]:
         try:
             with warnings.catch_warnings():

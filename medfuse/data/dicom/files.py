@@ -54,14 +54,23 @@ def _below(folder: str) -> tuple[list[str], Counter[str]]:
             skipped["UNREADABLE"] += 1
             continue
         for entry in entries:
-            status = entry.stat(follow_symlinks=False)
-            if stat.S_ISDIR(status.st_mode):
+            status = _status(entry)
+            if status is None:
+                skipped["UNREADABLE"] += 1
+            elif stat.S_ISDIR(status.st_mode):
                 folders.append(entry.path)
             elif code := _reason_to_skip(entry.path, status):
                 skipped[code] += 1
             else:
                 found.append(entry.path)
     return sorted(found), skipped
+
+
+def _status(entry: os.DirEntry[str]) -> os.stat_result | None:
+    try:
+        return entry.stat(follow_symlinks=False)
+    except OSError:  # removed since it was listed
+        return None
 
 
 def _reason_to_skip(path: str, status: os.stat_result) -> str:

@@ -7,14 +7,15 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from .color import read_color
-from .dataset import load, text, value
-from .decode import PIXEL_TAGS, PixelFormat, stored_pixels
+from .dataset import load, modality_of, text, value
+from .decode import PixelFormat, stored_pixels
 from .facts import DicomImage
-from .frames import require_spacing
-from .padding import PADDING_TAGS, padded
+from .frames import frames_of, require_spacing
+from .kinds import has_frame_items
+from .padding import padded
 from .refusal import refusal
 from .series import HEADER_TAGS, Instance
-from .values import RESCALE_TAGS, VOI_TAGS, Rescale, Values, rescale_of, voi, with_sign
+from .values import Rescale, Values, rescale_of, voi, with_sign
 from .volume import (
     require_measurements,
     require_units,
@@ -25,11 +26,11 @@ from .volume import (
 
 _SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
 _TAGS = (
-    *("PixelData", "PresentationLUTShape", "PresentationIntentType", *HEADER_TAGS, *VOI_TAGS),
+    *("PixelData", "PresentationIntentType", *HEADER_TAGS),
     *("RedPaletteColorLookupTableDescriptor", "RedPaletteColorLookupTableData"),
     *("GreenPaletteColorLookupTableDescriptor", "GreenPaletteColorLookupTableData"),
     *("BluePaletteColorLookupTableDescriptor", "BluePaletteColorLookupTableData"),
-    *(*PIXEL_TAGS, *PADDING_TAGS, *RESCALE_TAGS, *_SPACINGS),
+    *_SPACINGS,
 )
 _Events = list[tuple[str, str]]
 
@@ -44,7 +45,7 @@ def read_picture(instance: Instance) -> DicomImage:
     events = [event for event in series_events([instance]) if event[0] != "MONOCHROME1_KEPT"]
     if text(dataset, "PresentationIntentType").upper() == "FOR PROCESSING":
         events.append(("FOR_PROCESSING", ""))
-    if form.photometric in ("MONOCHROME1", "MONOCHROME2"):
+    if form.photometric in ("MONOCHROME1", "MONOCHROME2") and form.shape[3] == 1:
         pixels = _shown(dataset, stored, form, events)
     else:
         pixels, converted = read_color(dataset, stored, form)
@@ -60,8 +61,9 @@ def read_slice(instance: Instance) -> DicomImage:
     """
     require_measurements(instance.header)
     dataset, stored, form = _loaded(instance)
-    rescale = rescale_of(dataset)
-    is_ct = text(dataset, "Modality").upper() == "CT"
+    framed = has_frame_items(instance.header)
+    rescale = frames_of(instance.header, 0)[0].rescale if framed else rescale_of(dataset)
+    is_ct = modality_of(dataset) == "CT"
     require_units([rescale], "CT" if is_ct else "")
     padding = padded(dataset, stored, form) if is_ct else None
     events = [*series_events([instance]), rescale_event(rescale), ("SINGLE_SLICE", "")]
@@ -89,7 +91,7 @@ def _image(
             spacing = (float(row), float(column))
             events += [] if name == "PixelSpacing" else [("DETECTOR_SPACING", name)]
             break
-    modality = text(dataset, "Modality").upper()
+    modality = modality_of(dataset)
     return DicomImage(pixels, None, spacing, modality, form.bits, tuple(events))
 
 

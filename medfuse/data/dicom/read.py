@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from .dataset import integer
 from .facts import DicomImage, Listing, Series
-from .kinds import has_frame_items, is_volume
+from .kinds import is_volume
 from .picture import read_picture, read_slice
 from .refusal import DicomError, refusal
 from .scan import list_series
-from .series import load_series
+from .series import load_series, require_complete
 from .volume import read_volume
 
 __all__ = ["DicomImage", "read_dicom", "read_series"]
@@ -45,8 +46,10 @@ def read_series(series: Series, alone: bool = False) -> DicomImage:
     instances = load_series(series.files)
     header = instances[0].header
     if is_volume(header):
-        if alone and len(instances) == 1 and not has_frame_items(header):
+        if alone and integer(header, "NumberOfFrames", 1) == 1:
             return read_slice(instances[0])
+        if not alone:
+            require_complete(instances)
         return read_volume(instances)
     if len(instances) > 1:
         raise refusal("SEVERAL_IMAGES", f"{len(instances)} of modality {series.modality}")

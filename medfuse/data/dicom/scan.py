@@ -6,7 +6,7 @@ import hashlib
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 
-from .dataset import load, text
+from .dataset import load, modality_of, text
 from .facts import Listing, Series, Skipped
 from .files import find_files
 from .kinds import reason_to_skip
@@ -60,8 +60,7 @@ def _instance(file: str) -> tuple[str, _Instance | str]:
         series, uid = text(dataset, "SeriesInstanceUID"), text(dataset, "SOPInstanceUID")
         if not series or not uid:
             return "", "MISSING_UID"
-        modality = text(dataset, "Modality").upper()
-        return series, _Instance(file, uid, modality if modality.isalnum() else "")
+        return series, _Instance(file, uid, modality_of(dataset))
     except DicomError as error:
         return "", error.code if error.code in SKIPS else "DAMAGED"
 

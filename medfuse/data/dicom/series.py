@@ -13,12 +13,17 @@ from pydicom.dataset import Dataset
 from .dataset import integer, load, text, words
 from .decode import PIXEL_TAGS, stored_pixels
 from .frames import GEOMETRY_TAGS
+from .padding import PADDING_TAGS
 from .refusal import refusal
+from .values import VOI_TAGS
 
+_VALUE_TAGS = (
+    *(*PIXEL_TAGS, *GEOMETRY_TAGS, *VOI_TAGS, *PADDING_TAGS),
+    *("PresentationLUTShape", "LossyImageCompression", "ImageType"),
+)
 HEADER_TAGS = (
     *("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "PatientID", "FrameOfReferenceUID"),
-    *("Modality", "ImageType", "BurnedInAnnotation", "NumberOfSeriesRelatedInstances"),
-    *("LossyImageCompression", *PIXEL_TAGS, *GEOMETRY_TAGS),
+    *("Modality", "BurnedInAnnotation", "NumberOfSeriesRelatedInstances", *_VALUE_TAGS),
 )
 _SHARED = {
     "PatientID": "MIXED_PATIENT",
@@ -26,9 +31,6 @@ _SHARED = {
     "Modality": "MIXED_MODALITY",
     "FrameOfReferenceUID": "MIXED_FRAME_OF_REFERENCE",
 }
-_SAME_IN_COPIES = tuple(
-    name for name in (*PIXEL_TAGS, *GEOMETRY_TAGS) if not name.endswith("Sequence")
-)
 
 
 @dataclass(frozen=True)
@@ -52,12 +54,18 @@ def load_series(files: Sequence[str]) -> list[Instance]:
     instances = _once(loaded)
     for found in instances:
         _require_readable(found.header)
-    expected = max(
-        integer(found.header, "NumberOfSeriesRelatedInstances", 0) for found in instances
-    )
-    if expected > len(instances):
-        raise refusal("INCOMPLETE_SERIES", f"{len(instances)} of {expected} images")
     return instances
+
+
+def require_complete(instances: Sequence[Instance]) -> None:
+    """Pass if no object says that its series has more objects.
+
+    Raises:
+        DicomError: ``INCOMPLETE_SERIES``.
+    """
+    counts = [integer(found.header, "NumberOfSeriesRelatedInstances", 0) for found in instances]
+    if max(counts) > len(instances):
+        raise refusal("INCOMPLETE_SERIES", f"{len(instances)} of {max(counts)} images")
 
 
 def _require_readable(header: Dataset) -> None:
@@ -80,7 +88,7 @@ def _once(loaded: Sequence[Instance]) -> list[Instance]:
 def _is_copy(first: Instance, second: Instance) -> bool:
     if _digest(first.file) == _digest(second.file):
         return True
-    if any(text(first.header, n) != text(second.header, n) for n in _SAME_IN_COPIES):
+    if any(text(first.header, n) != text(second.header, n) for n in _VALUE_TAGS):
         return False
     one, other = (
         stored_pixels(load(i.file, ("PixelData", *HEADER_TAGS), pixels=True))[0]

@@ -122,7 +122,7 @@ def voi(dataset: Dataset, values: Values, signed: bool) -> tuple[Values, tuple[s
     tables = value(dataset, "VOILUTSequence")
     if tables:
         lut = lut_of(tables[0])
-        lut = with_sign(lut, signed or float(values.min()) < 0)
+        lut = with_sign(lut, signed)
         return lut(values) / ((1 << lut.bits) - 1), ("VOI_LUT", f"{len(lut.table)} entries")
     center, width = value(dataset, "WindowCenter"), value(dataset, "WindowWidth")
     if center is None and width is None:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from .dataset import load, text, words
+from .dataset import load, modality_of, text, words
 from .decode import MAX_SAMPLES, PIXEL_TAGS, is_lossy, pixel_format, stored_pixels
 from .facts import DicomImage
 from .frames import Frame, frames_of
@@ -31,7 +31,7 @@ def read_volume(instances: Sequence[Instance]) -> DicomImage:
         DicomError: the slices are no regular stack of measurements, or cannot be decoded.
     """
     header = instances[0].header
-    modality = text(header, "Modality").upper()
+    modality = modality_of(header)
     for found in instances:
         require_measurements(found.header)
     frames = [f for i, found in enumerate(instances) for f in frames_of(found.header, i)]
@@ -59,7 +59,7 @@ def require_measurements(header: Dataset) -> None:
         raise refusal("COLOR")
     if form.photometric == "MONOCHROME2":
         return
-    if form.photometric != "MONOCHROME1" or text(header, "Modality").upper() not in _MEASURED:
+    if form.photometric != "MONOCHROME1" or modality_of(header) not in _MEASURED:
         raise refusal("PHOTOMETRIC")
 
 
@@ -87,7 +87,9 @@ def series_events(instances: Sequence[Instance]) -> list[tuple[str, str]]:
         events.append(("DERIVED", ""))
     if lossy := sum(is_lossy(header) for header in headers):
         events.append(("LOSSY", f"{lossy} of {len(headers)} objects"))
-    if any(text(header, "PhotometricInterpretation") == "MONOCHROME1" for header in headers):
+    if any(
+        text(header, "PhotometricInterpretation").upper() == "MONOCHROME1" for header in headers
+    ):
         events.append(("MONOCHROME1_KEPT", ""))
     return events
 
@@ -124,15 +126,18 @@ def _filled(
     if rows * columns * len(ordered) > MAX_SAMPLES:
         raise refusal("TOO_LARGE", f"{len(ordered)} slices of {rows} x {columns}")
     volume = np.empty((len(ordered), rows, columns), np.float32)
+    places: dict[int, list[int]] = {}
+    for place, frame in enumerate(ordered):
+        places.setdefault(frame.instance, []).append(place)
     replaced = 0
     for index, found in enumerate(instances):
         dataset = load(found.file, _SLICE_TAGS, pixels=True)
         stored, form = stored_pixels(dataset)
         if stored.shape[1:] != (rows, columns):
             raise refusal("MIXED_MATRIX", "a file changed while it was read")
-        for place, frame in enumerate(ordered):
-            if frame.instance == index:
-                padding = padded(dataset, stored[frame.number], form) if is_ct else None
-                volume[place] = slice_values(stored[frame.number], frame.rescale, padding)
-                replaced += 0 if padding is None else int(padding.sum())
+        for place in places[index]:
+            number, rescale = ordered[place].number, ordered[place].rescale
+            padding = padded(dataset, stored[number], form) if is_ct else None
+            volume[place] = slice_values(stored[number], rescale, padding)
+            replaced += 0 if padding is None else int(padding.sum())
     return volume.transpose(2, 1, 0), replaced
