@@ -5,6 +5,7 @@ No pyplot and no global state: every function returns a `matplotlib.figure.Figur
 """
 
 from medfuse.plots.calibration import reliability_diagram
+from medfuse.plots.cohort import class_pie, contact_sheet, histograms, shortcut_bars
 from medfuse.plots.confusion import confusion_matrix
 from medfuse.plots.counts import class_counts
 from medfuse.plots.curves import precision_recall, roc
@@ -15,13 +16,17 @@ from medfuse.plots.style import save_figure
 
 __all__ = [
     "class_counts",
+    "class_pie",
     "confusion_matrix",
+    "contact_sheet",
+    "histograms",
     "precision_recall",
     "reliability_diagram",
     "roc",
     "sample_grid",
     "save_figure",
     "score_histogram",
+    "shortcut_bars",
     "source_shares",
     "training_history",
 ]

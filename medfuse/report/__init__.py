@@ -13,11 +13,14 @@ from medfuse.report.metric_tables import (
 )
 from medfuse.report.page import render_report, write_report
 from medfuse.report.pictures import embed_figure, embed_image
+from medfuse.report.sections import Section, SectionPage, render_sections, write_sections
 from medfuse.report.worst import worst_errors
 
 __all__ = [
     "Figure",
     "ReportContent",
+    "Section",
+    "SectionPage",
     "Table",
     "WorstError",
     "class_table",
@@ -28,6 +31,8 @@ __all__ = [
     "operating_point_table",
     "overall_table",
     "render_report",
+    "render_sections",
     "worst_errors",
     "write_report",
+    "write_sections",
 ]

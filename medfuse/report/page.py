@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from medfuse.errors import OutputError
 from medfuse.report.content import ReportContent
@@ -30,12 +32,26 @@ def render_report(content: ReportContent) -> str:
     """
     uris = [figure.uri for figure in content.figures]
     uris += [error.thumbnail for error in content.worst_errors if error.thumbnail]
+    return render_template("page.html.j2", uris, {"content": content, "links": _links(content)})
+
+
+def render_template(name: str, uris: Sequence[str], values: Mapping[str, Any]) -> str:
+    """Return a template of this folder as HTML text, all strings escaped.
+
+    Args:
+        name: of the template.
+        uris: of all pictures on the page.
+        values: what the template is given.
+
+    Raises:
+        OutputError: a picture is not embedded but an address.
+    """
     if not is_embedded(uris):
         raise OutputError(
             "a picture of the report is not a base64 data: URI of a PNG or SVG. Use embed_figure "
             "or embed_image, so that the page stays whole without a network."
         )
-    html = _template().render(content=content, links=_links(content))
+    html = _environment().get_template(name).render(values)
     # Lone surrogates (file names that are not UTF-8) and NUL cannot be written as UTF-8 HTML.
     return html.encode("utf-8", "replace").decode("utf-8").translate(_UNSAFE_BREAKS)
 
@@ -51,15 +67,14 @@ def write_report(content: ReportContent, path: Path | str) -> Path:
 
 
 @cache
-def _template() -> Template:
-    environment = Environment(
+def _environment() -> Environment:
+    return Environment(
         loader=PackageLoader("medfuse.report", "."),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("page.html.j2")
 
 
 def _links(content: ReportContent) -> list[_Link]:
