@@ -1,0 +1,201 @@
+"""What the check found, in sentences, the worst first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from medfuse.audit.conflicts import Conflicts
+from medfuse.audit.duplicates import DuplicateGroup
+from medfuse.audit.scan import Scan
+from medfuse.audit.shortcuts import Shortcut, ShortcutReport
+from medfuse.data import Cohort, tally
+
+Level = Literal["fatal", "warning", "note"]
+
+_FEW_CASES = 30
+_IMBALANCE = 5
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was found.
+
+    Attributes:
+        level: ``fatal``: `medfuse train` refuses the cohort as it is; ``warning``: a result
+            would flatter or mislead; ``note``: worth knowing.
+        code: stable upper-case name.
+        count: of files, groups or cases, as the text says.
+        text: what was found and what to do.
+    """
+
+    level: Level
+    code: str
+    count: int
+    text: str
+
+
+def judge(
+    cohort: Cohort,
+    scan: Scan,
+    duplicates: Sequence[DuplicateGroup],
+    conflicts: Conflicts,
+    shortcuts: ShortcutReport,
+) -> list[Finding]:
+    """Return all findings, fatal ones first."""
+    found = [
+        *_classes(cohort),
+        *_files(scan),
+        *_duplicates(duplicates),
+        *_patients(conflicts),
+        *_shortcuts(shortcuts),
+        *_listing(cohort),
+    ]
+    order = {"fatal": 0, "warning": 1, "note": 2}
+    return sorted(found, key=lambda finding: order[finding.level])
+
+
+def _classes(cohort: Cohort) -> Iterator[Finding]:
+    labels = [case.label for case in cohort.cases]
+    counts = {name: labels.count(k) for k, name in enumerate(cohort.classes)}
+    present = [name for name, count in counts.items() if count]
+    if len(present) < 2:
+        text = f"{len(present)} class has cases; at least two are needed."
+        yield Finding("fatal", "TOO_FEW_CLASSES", len(present), text)
+    for name, count in counts.items():
+        if count < 2:
+            text = f"class {name} has {count} cases, at least two are needed. Add or leave it out."
+            yield Finding("fatal", "CLASS_TOO_SMALL", count, text)
+        elif count < _FEW_CASES:
+            text = f"class {name} has {count} cases; intervals will be wide."
+            yield Finding("note", "CLASS_SMALL", count, text)
+    if present and max(counts.values()) >= _IMBALANCE * min(counts[name] for name in present):
+        text = (
+            f"the largest class has {max(counts.values())} cases, the smallest "
+            f"{min(counts[name] for name in present)}. Consider training.sampler: oversample, and "
+            "read balanced accuracy."
+        )
+        yield Finding("note", "IMBALANCE", max(counts.values()), text)
+    if None in labels:
+        count = labels.count(None)
+        yield Finding(
+            "note", "UNLABELED", count, f"{count} cases have no label; training skips them."
+        )
+
+
+def _files(scan: Scan) -> Iterator[Finding]:
+    if scan.refused:
+        codes = ", ".join(f"{count} {code}" for code, count in scan.codes().items())
+        text = (
+            f"{len(scan.refused)} files cannot be read ({codes}). Mend or remove them, or set "
+            "cohort.on_bad_image: skip."
+        )
+        yield Finding("fatal", "REFUSED_FILES", len(scan.refused), text)
+    looks = [item.look for item in scan.seen]
+    dimensions = {(item.input, len(item.look.shape)) for item in scan.seen}
+    if len(dimensions) > len({name for name, _ in dimensions}):
+        text = "2D images and volumes in one input. List them as two inputs, or as two cohorts."
+        yield Finding("fatal", "MIXED_DIMENSIONS", len(looks), text)
+    bits = sorted({look.bits for look in looks})
+    if len(bits) > 1:
+        text = (
+            f"files of {', '.join(map(str, bits))} bits side by side. Convert them, or set "
+            "inputs.NAME.intensity: percentile."
+        )
+        yield Finding("fatal", "MIXED_BIT_DEPTH", len(looks), text)
+    blank = sum(look.std == 0 for look in looks)
+    if blank:
+        text = f"{blank} images have one value everywhere. Remove them."
+        yield Finding("warning", "BLANK", blank, text)
+    for what, values in {
+        "MIXED_FILE_TYPES": {look.kind for look in looks},
+        "MIXED_COLOR": {"color" if look.channels == 3 else "gray" for look in looks},
+        "MIXED_MODALITY": {look.modality for look in looks if look.modality},
+    }.items():
+        if len(values) > 1:
+            text = f"{' and '.join(sorted(values))} files side by side; see the shortcuts."
+            yield Finding("note", what, len(values), text)
+    for code, count in scan.events().items():
+        yield Finding("note", code, count, f"{count} files were converted while reading.")
+
+
+def _duplicates(groups: Sequence[DuplicateGroup]) -> Iterator[Finding]:
+    for kind in ("exact", "near"):
+        found = [group for group in groups if group.kind == kind]
+        words = "identical images" if kind == "exact" else "near duplicates"
+        level: Level = "fatal" if kind == "exact" else "warning"
+        for what, several in {
+            "LABELS": [group for group in found if len(group.labels) > 1],
+            "PARTS": [group for group in found if len(group.roles) > 1],
+        }.items():
+            if several:
+                where = "with different labels" if what == "LABELS" else "in different parts"
+                remedy = (
+                    "Correct or remove them, or set cohort.on_leak: drop_from_training."
+                    if kind == "exact"
+                    else "Look at the contact sheet; give copies one patient_id."
+                )
+                text = f"{len(several)} groups of {words} {where}. {remedy}"
+                code = f"{kind.upper()}_DUPLICATES_ACROSS_{what}"
+                yield Finding(level, code, len(several), text)
+        if found:
+            cases = sum(len(group.members) for group in found)
+            fate = (
+                "A split keeps them on one side."
+                if kind == "exact"
+                else "A split does not know of them: give copies one patient_id."
+            )
+            text = f"{len(found)} groups of {words}, {cases} files. {fate}"
+            yield Finding("warning", f"{kind.upper()}_DUPLICATES", len(found), text)
+
+
+def _patients(conflicts: Conflicts) -> Iterator[Finding]:
+    if not conflicts.known:
+        text = (
+            "no patients are named, so each case counts as its own; images of one patient may lie "
+            "on two sides of a split. Name a column (--group) or a pattern (--group-pattern)."
+        )
+        yield Finding("warning", "NO_PATIENT", conflicts.patients, text)
+    if conflicts.roles:
+        count = len(conflicts.roles)
+        text = (
+            f"{count} patients lie in more than one part of the given split. Move them, or set "
+            "cohort.on_leak: drop_from_training."
+        )
+        yield Finding("fatal", "PATIENT_ACROSS_PARTS", count, text)
+    if conflicts.labels:
+        count = len(conflicts.labels)
+        text = (
+            f"{count} patients have cases of different classes. Right for follow-ups; else correct."
+        )
+        yield Finding("warning", "PATIENT_WITH_SEVERAL_LABELS", count, text)
+    if conflicts.sites:
+        count = len(conflicts.sites)
+        text = f"{count} patients have cases at more than one site. Are they the same persons?"
+        yield Finding("warning", "PATIENT_AT_SEVERAL_SITES", count, text)
+
+
+def _shortcuts(report: ShortcutReport) -> Iterator[Finding]:
+    if report.reason:
+        yield Finding("note", "SHORTCUTS_NOT_MEASURED", 0, f"shortcuts: {report.reason}.")
+    for shortcut in report.shortcuts:
+        if shortcut.strength == "none" or shortcut.name == "all acquired":
+            continue
+        level: Level = "warning" if shortcut.acquired else "note"
+        yield Finding(level, "SHORTCUT", 1, _shortcut_text(shortcut))
+
+
+def _shortcut_text(shortcut: Shortcut) -> str:
+    best = max(shortcut.per_class, key=lambda name: shortcut.per_class[name])
+    who = f", of {best} {shortcut.per_class[best]:.3f}" if len(shortcut.per_class) > 2 else ""
+    return (
+        f"{shortcut.name} ({shortcut.about}) alone predicts the label with AUROC "
+        f"{shortcut.auroc:.3f} [{shortcut.low:.3f}, {shortcut.high:.3f}]{who}. {shortcut.advice}"
+    )
+
+
+def _listing(cohort: Cohort) -> Iterator[Finding]:
+    for code, count in tally(cohort.events).items():
+        if code != "NO_PATIENT":
+            yield Finding("note", code, count, f"{count} while listing the files.")

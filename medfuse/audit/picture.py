@@ -1,0 +1,156 @@
+"""One file as stored samples and as a gray picture that a person can look at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from medfuse.audit.middle_slices import middle_slices
+from medfuse.data.image_facts import ImageFileError
+from medfuse.data.image_file import read_pixels
+from medfuse.data.volume_dicom import is_dicom
+from medfuse.data.volume_file import read_volume
+
+_SHOWN_PERCENTILES = (0.5, 99.5)
+_MAY_BE_A_VOLUME = ("UNSUPPORTED", "UNSUPPORTED_SHAPE", "NOT_AN_IMAGE")
+_DECODER_ERRORS = (OSError, ValueError, SyntaxError)
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """One image or volume, read once.
+
+    Attributes:
+        samples: as stored: ``(H, W)``, ``(H, W, 3)``, or ``(X, Y, Z)`` of a volume.
+        gray: float32 ``(H, W)`` in stored units; of a volume the three middle slices
+            (axial, coronal, sagittal) side by side.
+        shape: height and width of an image; columns, rows and slices of a volume.
+        spacing: mm along ``shape``; ``None`` where the file does not say.
+        modality: DICOM's abbreviation (``CT``, ``MR``, ``CR``...); empty where unknown.
+        bits: per stored sample.
+        kind: ``PNG``, ``JPEG``, ``NIFTI``, ``DICOM``...
+        events: ``(code, detail)`` of each conversion that reading took.
+    """
+
+    samples: NDArray[Any]
+    gray: NDArray[np.float32]
+    shape: tuple[int, ...]
+    spacing: tuple[float, ...] | None
+    modality: str
+    bits: int
+    kind: str
+    events: tuple[tuple[str, str], ...] = ()
+
+
+def open_picture(reference: str) -> Picture:
+    """Return the picture of a file reference.
+
+    Raises:
+        ImageFileError: the file is absent, damaged, or nothing that is read here; its code is
+            stable.
+    """
+    if Path(reference.partition("::")[0]).is_dir():
+        return _folder_picture(reference)
+    try:
+        return _image_picture(reference)
+    except ImageFileError as error:
+        if error.code not in _MAY_BE_A_VOLUME:
+            raise
+        return _volume_instead(reference, error)
+
+
+def _folder_picture(reference: str) -> Picture:
+    try:
+        return volume_picture(reference)
+    except ImageFileError as error:
+        if error.code != "UNSUPPORTED_SHAPE":
+            raise
+        return _image_picture(reference)
+
+
+def _volume_instead(reference: str, error: ImageFileError) -> Picture:
+    """Return the volume; where it is none either, say what was wrong with it as an image."""
+    try:
+        return volume_picture(reference)
+    except ImageFileError as second:
+        raise (error if second.code in _MAY_BE_A_VOLUME else second) from second
+
+
+def _image_picture(reference: str) -> Picture:
+    pixels, facts = read_pixels(reference)
+    gray = pixels.astype(np.float32)
+    return Picture(
+        samples=pixels,
+        gray=gray.mean(-1) if gray.ndim == 3 else gray,
+        shape=(pixels.shape[0], pixels.shape[1]),
+        spacing=None,
+        modality=facts.modality,
+        bits=facts.bits,
+        kind=facts.format,
+        events=facts.events,
+    )
+
+
+def volume_picture(reference: str) -> Picture:
+    """Return the picture of a volume.
+
+    Raises:
+        ImageFileError: as `medfuse.data.volume_file.read_volume`.
+    """
+    volume = read_volume(reference)
+    return Picture(
+        samples=volume.pixels,
+        gray=middle_slices(volume.pixels, volume.affine),
+        shape=volume.header.shape,
+        spacing=volume.header.spacing,
+        modality=volume.modality,
+        bits=volume.bits,
+        kind=volume_kind(reference),
+        events=volume.events,
+    )
+
+
+def volume_kind(reference: str) -> str:
+    """Return the file type of a volume."""
+    path = reference.partition("::")[0]
+    if is_dicom(path):
+        return "DICOM"
+    suffix = "".join(Path(path).suffixes[-2:]).lower()
+    known = {".nii": "NIFTI", ".gz": "NIFTI", ".nrrd": "NRRD", ".npy": "NPY", ".npz": "NPY"}
+    return next((kind for end, kind in known.items() if suffix.endswith(end)), "TIFF")
+
+
+def displayed(picture: Picture) -> NDArray[np.float32]:
+    """Return ``gray`` in [0, 1]: 8-bit as it is, anything else between its percentiles."""
+    if picture.bits == 8 and picture.samples.dtype == np.uint8:
+        return np.asarray(picture.gray / np.float32(255))
+    low, high = np.percentile(picture.gray, _SHOWN_PERCENTILES)
+    scaled = (picture.gray - low) / max(float(high - low), 1e-6)
+    return np.asarray(np.clip(scaled, 0, 1), dtype=np.float32)
+
+
+def quantization(reference: str) -> float:
+    """Return the mean of a JPEG's quantization tables (coarser is larger); 0 without any."""
+    try:
+        with Image.open(reference) as image:
+            tables = getattr(image, "quantization", None) or {}
+    except _DECODER_ERRORS:
+        return 0.0
+    values = [value for table in tables.values() for value in table]
+    return float(np.mean(values)) if values else 0.0
+
+
+def stored_bytes(reference: str) -> int:
+    """Return the size of the file, of a folder's files; 0 for an image inside an archive."""
+    path, _, inside = reference.partition("::")
+    place = Path(path)
+    if inside and not place.is_dir():
+        return 0
+    if place.is_dir():
+        return sum(item.stat().st_size for item in place.rglob("*") if item.is_file())
+    return place.stat().st_size

@@ -1,0 +1,133 @@
+"""The cohort by class, site and part: counts, sizes, spacing, intensity, bits, file types."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from medfuse.audit.scan import Refusal, Scan, Seen
+from medfuse.data import Case, Cohort
+
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Breakdown:
+    """One row of a table: the files that share a class, a site or a part.
+
+    Attributes:
+        name: of the class, site or part.
+        cases: number of cases.
+        patients: number of patients; cases without a patient count as one each.
+        refused: files that cannot be used.
+        shapes: smallest, median and largest size.
+        spacing: smallest, median and largest voxel size in mm; empty where no file says.
+        intensity: medians over the files of the 1st, 50th and 99th percentile, stored units.
+        counts: per property (``modality``, ``bits``, ``kind``, ``channels``) value to files.
+    """
+
+    name: str
+    cases: int
+    patients: int
+    refused: int
+    shapes: Mapping[str, tuple[int, ...]]
+    spacing: Mapping[str, tuple[float, ...]]
+    intensity: tuple[float, ...]
+    counts: Mapping[str, Mapping[str, int]]
+
+
+def breakdowns(cohort: Cohort, scan: Scan) -> dict[str, list[Breakdown]]:
+    """Return the rows by ``class``, ``site``, ``part`` and ``input``; only kinds that divide.
+
+    The class table is always there and ends with the row ``all``.
+    """
+    keys: dict[str, Callable[[Case], str]] = {
+        "class": lambda case: class_name(cohort, case),
+        "site": lambda case: case.site or UNKNOWN,
+        "part": lambda case: case.role or "unassigned",
+    }
+    tables = {kind: _rows(cohort, scan, key) for kind, key in keys.items()}
+    kept = {kind: rows for kind, rows in tables.items() if kind == "class" or len(rows) > 1}
+    every = _row("all", cohort.cases, scan.seen, scan.refused)
+    kept["class"] = [*kept["class"], every]
+    inputs = sorted({item.input for item in scan.seen} | {bad.input for bad in scan.refused})
+    if len(inputs) > 1:
+        kept["input"] = [_of_input(cohort, scan, name) for name in inputs]
+    return kept
+
+
+def class_name(cohort: Cohort, case: Case) -> str:
+    """Return the name of the case's class, or ``unknown``."""
+    return UNKNOWN if case.label is None else cohort.classes[case.label]
+
+
+def _rows(cohort: Cohort, scan: Scan, key: Callable[[Case], str]) -> list[Breakdown]:
+    groups: dict[str, list[Case]] = {}
+    for case in cohort.cases:
+        groups.setdefault(key(case), []).append(case)
+    order = {name: place for place, name in enumerate(cohort.classes)}
+    names = sorted(groups, key=lambda name: (order.get(name, len(order)), name))
+    seen: dict[str, list[Seen]] = {name: [] for name in names}
+    for item in scan.seen:
+        seen[key(item.case)].append(item)
+    place = {case.case_id: key(case) for case in cohort.cases}
+    refused: dict[str, list[Refusal]] = {name: [] for name in names}
+    for refusal in scan.refused:
+        refused[place[refusal.case_id]].append(refusal)
+    return [_row(name, groups[name], seen[name], refused[name]) for name in names]
+
+
+def _of_input(cohort: Cohort, scan: Scan, name: str) -> Breakdown:
+    return _row(
+        name,
+        [case for case in cohort.cases if name in case.inputs],
+        [item for item in scan.seen if item.input == name],
+        [refusal for refusal in scan.refused if refusal.input == name],
+    )
+
+
+def _row(
+    name: str, cases: Sequence[Case], seen: Sequence[Seen], refused: Sequence[Refusal]
+) -> Breakdown:
+    looks = [item.look for item in seen]
+    properties: dict[str, Iterable[Any]] = {
+        "modality": (look.modality or UNKNOWN for look in looks),
+        "bits": (look.bits for look in looks),
+        "kind": (look.kind for look in looks),
+        "channels": (look.channels for look in looks),
+    }
+    return Breakdown(
+        name=name,
+        cases=len(cases),
+        patients=len({case.patient_id for case in cases}),
+        refused=len(refused),
+        shapes=_extent([look.shape for look in looks]),
+        spacing=_extent([look.spacing for look in looks if look.spacing]),
+        intensity=_medians([look.percentiles for look in looks]),
+        counts={key: _counted(values) for key, values in properties.items()},
+    )
+
+
+def _extent(values: Sequence[tuple[Any, ...]]) -> dict[str, tuple[Any, ...]]:
+    """Return ``smallest``, ``median``, ``largest`` per axis of the commonest dimension."""
+    if not values:
+        return {}
+    dimensions = Counter(len(value) for value in values).most_common(1)[0][0]
+    table = np.array([value for value in values if len(value) == dimensions])
+    rows = {"smallest": table.min(0), "median": np.median(table, 0), "largest": table.max(0)}
+    kind: type = int if table.dtype.kind in "iu" else float
+    return {key: tuple(kind(round(number, 4)) for number in row) for key, row in rows.items()}
+
+
+def _medians(values: Sequence[tuple[float, ...]]) -> tuple[float, ...]:
+    if not values:
+        return ()
+    return tuple(float(round(number, 4)) for number in np.median(np.array(values), axis=0))
+
+
+def _counted(values: Iterable[Any]) -> dict[str, int]:
+    return dict(Counter(map(str, values)).most_common())
