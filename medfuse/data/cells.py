@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
+_LARGEST = 1e30
+
 
 def cells_reference(cells: Mapping[str, str]) -> str:
     """Return ``{"age": "54", "sex": "F"}``: sorted, without blank cells; empty if all are."""
@@ -35,10 +37,23 @@ def read_cells(reference: str) -> dict[str, str]:
     return cells
 
 
+def cell_text(value: object) -> str:
+    """Return a JSON value as the text of a cell; empty for ``null``.
+
+    Raises:
+        TypeError: a list or an object.
+    """
+    if isinstance(value, str):
+        return value.strip()
+    if value is not None and not isinstance(value, int | float):
+        raise TypeError(f"found a {type(value).__name__}, expected a number or a text.")
+    return "" if value is None else json.dumps(value)
+
+
 def number_in(text: str) -> float | None:
-    """Return the number that a cell holds; ``None`` where it is no finite number."""
+    """Return the number that a cell holds; ``None`` where it is none, or beyond 1e30."""
     try:
         number = float(text)
     except ValueError:
         return None
-    return number if abs(number) < float("inf") and "_" not in text else None
+    return number if abs(number) < _LARGEST and "_" not in text else None

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from medfuse.config import CohortConfig
+from medfuse.data.cells import cell_text
 from medfuse.data.cohort import Role
 from medfuse.data.inputs import Inputs, file_inputs, first_file, references, table_columns
 from medfuse.data.records import Listing, Record, below_common_parent, role_named
@@ -108,14 +109,15 @@ def _cells(where: str, item: Mapping[str, Any], inputs: Inputs) -> dict[str, str
             )
         cells[name] = (path or "").strip()
     for _, column in table_columns(inputs):
-        value = item.get(column)
-        if value is not None and not isinstance(value, str | int | float):
-            raise CohortError(
-                f"{where}: {column} is a {type(value).__name__}, expected a number or a text."
-            )
-        plain = "" if value is None else value if isinstance(value, str) else json.dumps(value)
-        cells[column] = plain.strip()
+        cells[column] = _cell(where, column, item.get(column))
     return cells
+
+
+def _cell(where: str, column: str, value: Any) -> str:
+    try:
+        return cell_text(value)
+    except TypeError as error:
+        raise CohortError(f"{where}, {column}: {error}") from None
 
 
 def _require_keys(path: Path, items: Sequence[Any], inputs: Inputs) -> None:

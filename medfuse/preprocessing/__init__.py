@@ -16,6 +16,8 @@ from medfuse.preprocessing.canonical import CanonicalImage
 from medfuse.preprocessing.loading import LoadedImage
 from medfuse.preprocessing.pipeline import Preprocessing, pixel_digest
 from medfuse.preprocessing.resolve import resolve_input
+from medfuse.preprocessing.tabular import tabular_slots, tabular_width
+from medfuse.preprocessing.tabular_fit import resolve_tabular
 
 __all__ = [
     "RECIPES",
@@ -28,4 +30,7 @@ __all__ = [
     "pixel_digest",
     "recipe_for",
     "resolve_input",
+    "resolve_tabular",
+    "tabular_slots",
+    "tabular_width",
 ]

@@ -15,7 +15,7 @@ class CanonicalImage:
     """An image after reading and preprocessing.
 
     Attributes:
-        pixels: float32 ``(C, *spatial)`` in [0, 1], rows first.
+        pixels: float32 ``(C, *spatial)`` in [0, 1], rows first; of a table's row ``(P,)``.
         pixel_digest: of the decoded file: equal for the same picture in two files, whatever
             their format; finds leaks.
         digest: of ``pixels`` and their shape; keys the feature bank.

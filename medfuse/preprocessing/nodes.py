@@ -20,6 +20,11 @@ VENDORED_MODULES = (
     "medfuse.data.image_facts",
     "medfuse.preprocessing.transforms",
 )
+TABULAR_MODULES = (
+    "medfuse.data.cells",
+    "medfuse.data.image_facts",
+    "medfuse.preprocessing.tabular",
+)
 
 
 def config_nodes(config: InputConfig, bits: int | None = None) -> list[Node]:
@@ -32,6 +37,8 @@ def config_nodes(config: InputConfig, bits: int | None = None) -> list[Node]:
     Raises:
         ConfigError: ``intensity`` is still ``auto``.
     """
+    if config.kind == "tabular":
+        return [_table(config)]
     if config.intensity == "auto":
         raise ConfigError("inputs: intensity is auto, expected a resolved value (resolve_input).")
     reader = {
@@ -83,6 +90,16 @@ def _resize(config: InputConfig) -> Node:
     }
 
 
+def _table(config: InputConfig) -> Node:
+    if any(isinstance(column, str) for column in config.columns.values()):
+        raise ConfigError("inputs: columns are as asked for, expected resolved ones.")
+    return {
+        "_target_": "scripts.preprocessing_tabular.TabularVectord",
+        "keys": "image",
+        "columns": config.columns,
+    }
+
+
 def _own(name: str, **arguments: Any) -> Node:
     return {"_target_": f"scripts.preprocessing_transforms.{name}", "keys": "image", **arguments}
 
@@ -91,7 +108,7 @@ def _local(node: Any) -> Any:
     if isinstance(node, dict):
         return {key: _local(value) for key, value in node.items()}
     if isinstance(node, str):
-        for module in VENDORED_MODULES:
+        for module in (*VENDORED_MODULES, *TABULAR_MODULES):
             vendored = "scripts." + module.removeprefix("medfuse.").replace(".", "_") + "."
             if node.startswith(vendored):
                 return f"{module}.{node.removeprefix(vendored)}"

@@ -18,7 +18,14 @@ from medfuse.data.pixel_digest import pixel_digest
 from medfuse.errors import ImageError
 from medfuse.preprocessing.canonical import CanonicalImage
 from medfuse.preprocessing.loading import BadImagePolicy, LoadedImage, load_in_order
-from medfuse.preprocessing.nodes import VENDORED_MODULES, Node, config_nodes, instantiate
+from medfuse.preprocessing.nodes import (
+    TABULAR_MODULES,
+    VENDORED_MODULES,
+    Node,
+    config_nodes,
+    instantiate,
+)
+from medfuse.preprocessing.tabular_fit import load_row
 from medfuse.storage import digest_of
 
 SCHEMA_VERSION = 1
@@ -43,9 +50,12 @@ class Preprocessing:
         input: InputConfig,  # noqa: A002
         fingerprint: Mapping[str, Any] | None = None,
     ) -> None:
-        bits = fingerprint["bits"] if fingerprint and input.intensity != "percentile" else None
+        bits = fingerprint.get("bits") if fingerprint and input.intensity != "percentile" else None
         self.input = input
         self._nodes = config_nodes(input, bits)
+        if input.kind == "tabular":
+            self.vendored_modules = TABULAR_MODULES
+            return
         self._reader: ImageFileReader = instantiate([self._nodes[0]["reader"]])[0]
         self._transforms = instantiate(self._nodes[1:])
 
@@ -58,11 +68,13 @@ class Preprocessing:
         return digest_of({"schema": SCHEMA_VERSION, "nodes": self._nodes})
 
     def load(self, reference: str) -> CanonicalImage:
-        """Return the canonical image of a file reference.
+        """Return the canonical image of a file reference; of a row of a table, its vector.
 
         Raises:
             ImageError: the file cannot be read, or is not as the first ones were.
         """
+        if self.input.kind == "tabular":
+            return load_row(reference, self.input.columns)
         try:
             pixels, facts = read_pixels(reference)
             values = self._reader.to_float(pixels, facts, reference)

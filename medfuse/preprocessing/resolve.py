@@ -14,6 +14,7 @@ from medfuse.config import InputConfig
 from medfuse.data.image_facts import ImageFileError
 from medfuse.data.image_file import read_pixels
 from medfuse.errors import ImageError
+from medfuse.preprocessing.tabular_fit import resolve_tabular
 
 SAMPLE_SIZE = 64
 IMAGE_SIZE = (224, 224)
@@ -50,6 +51,8 @@ def resolve_input(
         ImageError: no image can be read, or (code ``BIT_DEPTH``) the bit depth varies and the
             intensity is not by percentile; names a file.
     """
+    if input.kind == "tabular":
+        return resolve_tabular(input, references)
     looks = _looks(_spread(sorted(references)))
     common = Counter(look.bits for look in looks).most_common(1)[0][0]
     stranger = next((look for look in looks if look.bits != common), None)
