@@ -1,15 +1,27 @@
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from medfuse.backbones.slices import SlicedSource
+from medfuse.backbones.table_row import TableRow
 from medfuse.fusion.attention import AttentionFusion
 from medfuse.fusion.average import AverageFusion
+from medfuse.fusion.slice_attention import SliceAttention
 from medfuse.heads.linear import LinearHead
 from medfuse.heads.sigmoid import SigmoidHead
-from medfuse.model import DecisionClassifier, FeatureClassifier, FusedNetwork, Standardize
+from medfuse.model import (
+    ClassifierEnsemble,
+    DecisionClassifier,
+    FeatureClassifier,
+    FusedNetwork,
+    Standardize,
+    features_where_present,
+)
 
 DIMS = (6, 4)
 
@@ -116,3 +128,87 @@ def test_features_are_the_standardized_ones_side_by_side() -> None:
     found = network.features(image)
     assert found.shape == (5, 10)
     torch.testing.assert_close(found.mean(0), torch.zeros(10), atol=1e-5, rtol=0)
+
+
+class _Inputs:
+    """A network of three inputs: slices of a volume, an image, a table row."""
+
+    def __init__(self, kind: str = "feature") -> None:
+        dims = (6, 4, 3)
+        self.dims = dims
+        pooling = [SliceAttention(6), None, None]
+        torch.manual_seed(0)
+        made: nn.Module
+        if kind == "feature":
+            fusion = AttentionFusion(dims)
+            head = LinearHead(fusion.out_dim, 3)
+            made = FeatureClassifier(dims, fusion, head, pooling=pooling)
+        else:
+            heads = [LinearHead(d, 3) for d in dims]
+            made = DecisionClassifier(dims, heads, AverageFusion(3, 3), pooling=pooling)
+        for parameter in made.parameters():
+            nn.init.normal_(parameter)
+        sources = [SlicedSource(_Mean(6), 5, 2), _Mean(4), TableRow()]
+        self.network = FusedNetwork(sources, made, [0, 1, 2]).eval()
+        self.images = [torch.rand(4, 1, 8, 8, 5), torch.rand(4, 1, 6, 6), torch.rand(4, 3)]
+
+    def without(self, *missing: tuple[int, int]) -> list[Tensor]:
+        images = [image.clone() for image in self.images]
+        for case, number in missing:
+            images[number][case] = torch.nan
+        return images
+
+
+@pytest.mark.parametrize("kind", ["feature", "decision"])
+def test_a_missing_input_is_masked_and_no_other_case_changes(kind: str) -> None:
+    kit = _Inputs(kind)
+    everything = kit.network(*kit.images)
+    found = kit.network(*kit.without((1, 0), (2, 1), (2, 2)))
+    assert torch.isfinite(found).all()
+    torch.testing.assert_close(found[[0, 3]], everything[[0, 3]])
+    assert not torch.allclose(found[1], everything[1])
+    features = kit.network.extract(*kit.images)
+    mask = torch.tensor([[1.0, 1, 1], [0, 1, 1], [1, 0, 0], [1, 1, 1]])
+    garbage = [torch.where(mask[:, i].view(-1, *[1] * (x.ndim - 1)) > 0, x, 77.0)
+               for i, x in enumerate(features)]  # fmt: skip
+    torch.testing.assert_close(found, kit.network.classifier(garbage, mask))
+
+
+def test_features_of_a_missing_input_are_the_mean_of_the_training_cases() -> None:
+    kit = _Inputs()
+    features = kit.network.features(*kit.without((0, 1)))
+    assert features.shape == (4, sum(kit.dims))
+    assert features[0, 6:10].abs().max() == 0
+    assert torch.isfinite(features).all()
+
+
+def test_a_source_in_training_never_sees_a_case_without_its_input() -> None:
+    kit = _Inputs()
+    norm = nn.BatchNorm2d(1)
+    source = nn.Sequential(norm, nn.Flatten(), nn.Linear(36, 4)).train()
+    image = kit.without((0, 1), (2, 1))[1]
+    found = features_where_present(source, image)
+    assert found[[0, 2]].abs().max() == 0
+    expected = 0.9 * torch.zeros(1) + 0.1 * image[[1, 3]].mean().view(1)
+    torch.testing.assert_close(norm.running_mean, expected)
+    found.sum().backward()
+    assert all(torch.isfinite(p.grad).all() for p in source.parameters())
+
+
+def test_traced_networks_mask_what_is_missing_too() -> None:
+    kit = _Inputs()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        traced = torch.jit.trace_module(kit.network, {"forward": tuple(kit.images)})
+    images = [x[:3] for x in kit.without((1, 0), (2, 1))]
+    torch.testing.assert_close(traced(*images), kit.network(*images))
+
+
+def test_slice_weights_are_told_for_sliced_sources_alone() -> None:
+    kit = _Inputs()
+    classifier = kit.network.classifier
+    weights = classifier.slice_weights(kit.network.extract(*kit.images))
+    assert weights[0].shape == (4, 5)
+    assert weights[1:] == [None, None]
+    both = ClassifierEnsemble([classifier, classifier])
+    torch.testing.assert_close(both.slice_weights(kit.network.extract(*kit.images))[0], weights[0])

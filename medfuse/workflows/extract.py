@@ -10,14 +10,16 @@ import numpy as np
 import torch
 
 from medfuse.backbones.build import BuiltSource, SourceTarget, build_sources
-from medfuse.config import Experiment
+from medfuse.backbones.table_source import build_table_source
+from medfuse.config import Experiment, SourceConfig
 from medfuse.contract import FeatureFusionSpec
 from medfuse.features.bank import FeatureBank
 from medfuse.features.extract import extract_features
 from medfuse.features.request import Augmentation, CaseImage, ExtractionRequest, Features
 from medfuse.preprocessing import augment, augmentation_identity, recipe_for
+from medfuse.preprocessing.tabular import tabular_width
 from medfuse.registry import Registry
-from medfuse.workflows.prepare import PreparedCohort
+from medfuse.workflows.prepare import PreparedCohort, PreparedInput
 
 _log = logging.getLogger(__name__)
 
@@ -28,8 +30,9 @@ class ExtractedFeatures:
 
     Attributes:
         sources: in the order of the configuration.
-        values: per source ``(cases, 1 + views, F)`` or ``(..., T, F)``; ``None`` for a source
-            that learns from the first epoch.
+        inputs: position of the input that each source reads.
+        values: per source ``(cases, 1 + views, F)`` or ``(..., T, F)``, NaN where a case has not
+            the input; ``None`` for a source that learns from the first epoch.
         views: ``(cases,)`` number of views of each case, the clean one included.
         known: distinct images whose features were all in the bank.
         computed: distinct images that a source had to look at now.
@@ -37,6 +40,7 @@ class ExtractedFeatures:
     """
 
     sources: tuple[BuiltSource, ...]
+    inputs: tuple[int, ...]
     values: tuple[np.ndarray | None, ...]
     views: np.ndarray
     known: int
@@ -68,20 +72,35 @@ def load_sources(
     """Return every source of an experiment, its weights loaded and checked.
 
     Raises:
-        SourceError: a source is unknown, or its weights are absent or do not fit.
+        SourceError: a source is unknown, does not fit its input, or its weights are absent or do
+            not fit.
     """
+    configs = experiment.sources
+    images = [c for c in configs if prepared.inputs[c.input].config.kind != "tabular"]
+    targets = [_target(experiment, registry, prepared.inputs[c.input], download) for c in images]
+    networks = iter(build_sources(images, registry, targets))
+    built = [_table(c, prepared) if c not in images else next(networks) for c in configs]
+    for source in built:
+        sliced = f" of each of {source.slices} slices" if source.slices else ""
+        _log.info("source %s: %d features%s", source.label, source.feature_dim, sliced)
+    return tuple(built)
+
+
+def _target(
+    experiment: Experiment, registry: Registry, read: PreparedInput, download: bool
+) -> SourceTarget:
     fusion = registry.fusion(experiment.fusion.use)
-    target = SourceTarget(
-        channels=prepared.input.channels,
-        size=prepared.input.shape,
+    return SourceTarget(
+        channels=read.config.channels,
+        size=read.config.shape,
         tokens=isinstance(fusion, FeatureFusionSpec) and fusion.accepts == "maps",
         seed=experiment.seed,
         download=download,
     )
-    built = build_sources(experiment.sources, registry, [target] * len(experiment.sources))
-    for source in built:
-        _log.info("source %s: %d features", source.label, source.feature_dim)
-    return tuple(built)
+
+
+def _table(config: SourceConfig, prepared: PreparedCohort) -> BuiltSource:
+    return build_table_source(config, tabular_width(prepared.inputs[config.input].config.columns))
 
 
 def extract(
@@ -100,37 +119,86 @@ def extract(
         BankError: the bank cannot be used.
         SourceError: a source gives values that are not finite.
     """
-    maker = ViewMaker(experiment, prepared.input.modality)
-    frozen = [config.train == "frozen" for config in experiment.sources]
     learned = ("train", "validation") if experiment.training.members > 1 else ("train",)
-    cases = [
-        CaseImage(
-            case.case_id, prepared.reference(case), maker.views if case.role in learned else 0
-        )
-        for case in prepared.cohort.cases
-    ]
-    views = np.array([case.views for case in cases], dtype=np.int64)
-    if not any(frozen):
+    most = max(ViewMaker(experiment, i.config.modality).views for i in prepared.inputs.values())
+    views = np.array([most if c.role in learned else 0 for c in prepared.cohort.cases])
+    job = _Job(experiment, prepared, bank, views, progress)
+    values: list[np.ndarray | None] = [None] * len(sources)
+    known = computed = forwards = 0
+    for name, read in prepared.inputs.items():
+        chosen = [
+            number
+            for number, config in enumerate(experiment.sources)
+            if config.input == name and config.train == "frozen"
+        ]
+        if not chosen:
+            continue
+        if read.config.kind == "tabular":
+            for number in chosen:
+                values[number] = job.table(read)
+            continue
+        found = job.features(read, [sources[number] for number in chosen])
+        known, computed = known + found.known, computed + found.computed
+        forwards += found.forwards
+        for number, array in zip(chosen, found.values, strict=True):
+            values[number] = job.placed(read, array)
+    if all(value is None for value in values):
         _log.info("every source learns from the images: nothing to bank")
-        return ExtractedFeatures(tuple(sources), (None,) * len(frozen), 1 + views, 0, 0, 0)
-    request = ExtractionRequest(
-        sources=[source for source, is_frozen in zip(sources, frozen, strict=True) if is_frozen],
-        cases=cases,
-        images=prepared.images,
-        bank=bank,
-        augmentation=Augmentation(maker, maker.identity()) if maker.views else None,
-        device=device_of(experiment),
-    )
-    found: Features = extract_features(request, progress)
-    values = iter(found.values)
     return ExtractedFeatures(
         sources=tuple(sources),
-        values=tuple(next(values) if is_frozen else None for is_frozen in frozen),
-        views=1 + views,
-        known=found.known,
-        computed=found.computed,
-        forwards=found.forwards,
+        inputs=tuple(prepared.position(config.input) for config in experiment.sources),
+        values=tuple(values),
+        views=1 + views.astype(np.int64),
+        known=known,
+        computed=computed,
+        forwards=forwards,
     )
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What the extraction of every input shares."""
+
+    experiment: Experiment
+    prepared: PreparedCohort
+    bank: FeatureBank
+    views: np.ndarray
+    progress: bool
+
+    def features(self, read: PreparedInput, sources: Sequence[BuiltSource]) -> Features:
+        """Return the features of the cases that have an input, in their order."""
+        maker = ViewMaker(self.experiment, read.config.modality)
+        pairs = zip(self.prepared.cohort.cases, self.views.tolist(), strict=True)
+        cases = [
+            CaseImage(case.case_id, case.inputs[read.name], views)
+            for case, views in pairs
+            if read.has(case)
+        ]
+        request = ExtractionRequest(
+            sources=sources,
+            cases=cases,
+            images=read.images,
+            bank=self.bank,
+            augmentation=Augmentation(maker, maker.identity()) if maker.views else None,
+            device=device_of(self.experiment),
+        )
+        return extract_features(request, self.progress)
+
+    def placed(self, read: PreparedInput, values: np.ndarray) -> np.ndarray:
+        """Return the features of all cases, ``(cases, 1 + views, ...)``, NaN without the input."""
+        has = np.array([read.has(case) for case in self.prepared.cohort.cases])
+        if has.all():
+            return values
+        placed = np.full((len(has), 1 + self.views.max(), *values.shape[2:]), np.nan, np.float32)
+        placed[has, : values.shape[1]] = values
+        return placed
+
+    def table(self, read: PreparedInput) -> np.ndarray:
+        """Return the encoded rows of all cases, the same in every view; they are not banked."""
+        rows = np.stack(
+            [read.pixels(case) for case in self.prepared.cohort.cases if read.has(case)]
+        )
+        return self.placed(read, np.repeat(rows[:, None], 1 + self.views.max(), axis=1))
 
 
 def device_of(experiment: Experiment) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from medfuse import plots
-from medfuse.data import Cohort
+from medfuse.data import Case, Cohort
 from medfuse.evaluation import (
     EvaluationSettings,
     Predictions,
@@ -19,7 +19,7 @@ from medfuse.evaluation import (
 )
 from medfuse.report import Figure, embed_figure
 from medfuse.training import TrainingResult
-from medfuse.workflows.prepare import PreparedCohort
+from medfuse.workflows.prepare import PreparedCohort, PreparedInput
 
 _SAMPLES = 6
 
@@ -67,8 +67,12 @@ def draw_cohort(gallery: Gallery, prepared: PreparedCohort) -> None:
     cohort = prepared.cohort
     counts = plots.class_counts(cohort.counts(), cohort.classes)
     gallery.add("class_counts", counts, "Cases by class and part of the split.")
-    grid = plots.sample_grid(_samples(cohort, prepared))
-    gallery.add("samples", grid, "Training images as the networks receive them.")
+    for read in prepared.pictures:
+        several = len(prepared.pictures) > 1
+        grid = plots.sample_grid(_samples(cohort, read))
+        caption = "Training images as the networks receive them"
+        name = f"samples_{read.name}" if several else "samples"
+        gallery.add(name, grid, f"{caption}: {read.name}." if several else f"{caption}.")
 
 
 def draw_training(gallery: Gallery, results: Sequence[TrainingResult]) -> None:
@@ -110,15 +114,21 @@ def draw_test(gallery: Gallery, part: TestPart) -> None:
         gallery.add("source_shares", shares, "How much each source counts, by true class.")
 
 
+def picture_of(read: PreparedInput, case: Case) -> np.ndarray:
+    """Return an image ``(C, H, W)`` of a case to look at: of a volume, its middle slice."""
+    pixels = read.pixels(case)
+    return pixels[..., pixels.shape[-1] // 2] if pixels.ndim == 4 else pixels
+
+
 def _areas(metrics: Mapping[str, Any], name: str) -> dict[str, Any]:
     return {label: entry[name] for label, entry in metrics["per_class"].items()}
 
 
-def _samples(cohort: Cohort, prepared: PreparedCohort) -> dict[str, list[np.ndarray]]:
-    """Return the first few training images of every class."""
+def _samples(cohort: Cohort, read: PreparedInput) -> dict[str, list[np.ndarray]]:
+    """Return the first few training images of every class; of a volume, its middle slice."""
     samples: dict[str, list[np.ndarray]] = {name: [] for name in cohort.classes}
     for case in cohort.part("train"):
         row = samples[cohort.classes[case.label]] if case.label is not None else None
-        if row is not None and len(row) < _SAMPLES:
-            row.append(prepared.images.take(prepared.reference(case)))
+        if row is not None and len(row) < _SAMPLES and read.has(case):
+            row.append(picture_of(read, case))
     return {name: images for name, images in samples.items() if images}

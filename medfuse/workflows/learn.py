@@ -14,8 +14,10 @@ import torch
 from scipy.special import softmax
 from torch import nn
 
+from medfuse.backbones.build import BuiltSource
 from medfuse.backbones.stages import trainable_paths
 from medfuse.config import ComponentConfig, Experiment
+from medfuse.contract import BackboneSpec
 from medfuse.data import Role
 from medfuse.errors import CohortError
 from medfuse.model import FusedNetwork
@@ -32,9 +34,10 @@ from medfuse.training import (
     predict_logits,
     predict_shares,
 )
-from medfuse.training.classifier import check_training
+from medfuse.training.classifier import SourceWidth, check_training
 from medfuse.training.members import fit_members, most_members
-from medfuse.workflows.extract import ExtractedFeatures, ViewMaker
+from medfuse.workflows.extract import ExtractedFeatures
+from medfuse.workflows.input_views import InputViews
 from medfuse.workflows.prepare import PreparedCohort
 
 _log = logging.getLogger(__name__)
@@ -96,7 +99,7 @@ def learn(
     """
     sources = [task.features.sources[i] for i in chosen]
     classes = task.prepared.cohort.classes
-    widths = [source.feature_dim for source in sources]
+    widths = [SourceWidth(source.feature_dim, source.slices) for source in sources]
     built = build_classifier(fusion, task.experiment.head, task.registry, widths, len(classes))
     check_training(built.head, task.experiment.training)
     data, run = _all_cases(task, chosen), _run(task, chosen, built, folder)
@@ -105,8 +108,9 @@ def learn(
     if members > 1:
         fitted = _fit_ensemble(task, built, data, run, members)
     else:
-        fitted = _fit_one(task, FusedNetwork(modules, built.fresh(run.seed)), data, run)
-    network = FusedNetwork(modules, fitted.classifier).eval()
+        untrained = FusedNetwork(modules, built.fresh(run.seed), data.inputs)
+        fitted = _fit_one(task, untrained, data, run)
+    network = FusedNetwork(modules, fitted.classifier, data.inputs).eval()
     network.temperature.fill_(fitted.temperature)
     final = _with_live_sources(data, run)
     learns = any(x is None for x in final.features)
@@ -137,7 +141,7 @@ def member_count(task: LearningTask, data: TrainingData) -> int:
     sources = task.experiment.sources
     if any(s.train != "frozen" or s.unfreeze for s in sources):
         return 1
-    possible = most_members(data.select(_rows(task, "train", "validation")))
+    possible = most_members(data.select(_rows(task, data, "train", "validation")))
     if wanted > possible:
         _log.warning(
             "training.members is %d, but a class has only %d patients to train on; using %d",
@@ -149,10 +153,10 @@ def member_count(task: LearningTask, data: TrainingData) -> int:
 def _fit_ensemble(
     task: LearningTask, built: BuiltClassifier, data: TrainingData, run: Run, members: int
 ) -> _Fitted:
-    rows = _rows(task, "train", "validation")
+    rows = _rows(task, data, "train", "validation")
     modules = [built.fresh(run.seed + number) for number in range(members)]
     ensemble = fit_members(modules, data.select(rows), task.experiment.training, run)
-    calibration = _rows(task, "calibration")
+    calibration = _rows(task, data, "calibration")
     if len(calibration):
         logits = predict_logits(ensemble.classifier, data.select(calibration))
         temperature, used = _temperature(task, logits, calibration), "calibration part"
@@ -162,11 +166,11 @@ def _fit_ensemble(
 
 
 def _fit_one(task: LearningTask, network: FusedNetwork, data: TrainingData, run: Run) -> _Fitted:
-    validation, calibration = _rows(task, "validation"), _rows(task, "calibration")
+    validation, calibration = _rows(task, data, "validation"), _rows(task, data, "calibration")
     learns = any(x is None for x in data.features) or bool(run.unfreeze)
     result = fit(
         network if learns else network.classifier,
-        data.select(_rows(task, "train")),
+        data.select(_rows(task, data, "train")),
         data.select(validation) if len(validation) else None,
         task.experiment.training,
         run,
@@ -183,28 +187,28 @@ def _fit_one(task: LearningTask, network: FusedNetwork, data: TrainingData, run:
 
 def _all_cases(task: LearningTask, chosen: Sequence[int]) -> TrainingData:
     """Return every case of the cohort as training data; an unknown label counts as class 0."""
-    prepared, experiment = task.prepared, task.experiment
+    prepared = task.prepared
     cases = prepared.cohort.cases
-    maker = ViewMaker(experiment, prepared.input.modality)
-
-    def load_view(row: int, view: int) -> torch.Tensor:
-        case = cases[row]
-        pixels = torch.from_numpy(prepared.images.take(prepared.reference(case)))
-        return maker(pixels, prepared.facts[case.case_id].digest, view)
-
+    views = InputViews(task.experiment, prepared, [task.features.inputs[i] for i in chosen])
     return TrainingData.of(
         [task.features.values[i] for i in chosen],
         [case.label or 0 for case in cases],
         task.features.views,
         [case.patient_id for case in cases],
-        load_view,
+        presence=views.presence(),
+        load_view=views,
     )
 
 
-def _rows(task: LearningTask, *roles: Role) -> np.ndarray:
-    """Return the positions of the labeled cases of some parts."""
+def _rows(task: LearningTask, data: TrainingData, *roles: Role) -> np.ndarray:
+    """Return the positions of the labeled cases of some parts that a source can see."""
     cases = task.prepared.cohort.cases
-    rows = [i for i, case in enumerate(cases) if case.role in roles and case.label is not None]
+    seen = np.ones(len(cases)) if data.mask is None else data.mask.amax(1).numpy()
+    rows = [
+        i
+        for i, case in enumerate(cases)
+        if case.role in roles and case.label is not None and seen[i]
+    ]
     if "train" in roles and not rows:
         raise CohortError("the training part has no labeled case.")
     return np.array(rows, dtype=np.int64)
@@ -231,7 +235,7 @@ def _unfreezing(task: LearningTask, chosen: Sequence[int]) -> list[Unfreeze]:
     for position, index in enumerate(chosen):
         later = task.experiment.sources[index].unfreeze
         if later is not None:
-            paths = trainable_paths(task.features.sources[index].spec, later.train)
+            paths = trainable_paths(_spec(task.features.sources[index]), later.train)
             changes.append(Unfreeze(position, later.after, paths, later.lr_scale))
     return changes
 
@@ -243,8 +247,13 @@ def _own_module(task: LearningTask, index: int) -> nn.Module:
         return source.module
     module: Any = copy.deepcopy(source.module)
     if config.train != "frozen":
-        module.set_trainable(trainable_paths(source.spec, config.train))
+        module.set_trainable(trainable_paths(_spec(source), config.train))
     return cast("nn.Module", module)
+
+
+def _spec(source: BuiltSource) -> BackboneSpec:
+    assert source.spec is not None, "build_table_source refuses to train"
+    return source.spec
 
 
 def _with_live_sources(data: TrainingData, run: Run) -> TrainingData:

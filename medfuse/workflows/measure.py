@@ -33,14 +33,17 @@ def test_rows(cohort: Cohort) -> np.ndarray:
 def predictions_of(
     cases: Sequence[Case], classes: Sequence[str], probabilities: np.ndarray
 ) -> Predictions:
-    """Return the labels and probabilities of labeled cases, grouped by patient and site."""
-    sites = [case.site for case in cases]
+    """Return the labels and probabilities of labeled cases, grouped by patient, site and inputs."""
+    columns = {
+        "site": [case.site for case in cases],
+        "inputs": [" + ".join(case.inputs) for case in cases],
+    }
     return Predictions(
         labels=np.array([case.label for case in cases]),
         probabilities=probabilities,
         classes=tuple(classes),
         patients=tuple(case.patient_id for case in cases),
-        groups={"site": sites} if len(set(sites)) > 1 else {},
+        groups={name: values for name, values in columns.items() if len(set(values)) > 1},
     )
 
 

@@ -24,9 +24,10 @@ from medfuse.report import (
     worst_errors,
 )
 from medfuse.report.metric_tables import estimate_text
-from medfuse.workflows.figures import TestPart
+from medfuse.workflows.figures import TestPart, picture_of
 from medfuse.workflows.learn import LearnedModel, LearningTask
 from medfuse.workflows.measure import test_rows
+from medfuse.workflows.prepare import PreparedInput
 
 _HEADLINE = {"accuracy": "accuracy", "auroc_macro": "AUROC", "ece": "calibration error"}
 _PACKAGES = ("medfuse", "monai", "torch", "timm", "numpy")
@@ -124,14 +125,16 @@ def _settings(facts: RunFacts) -> dict[str, str]:
         "members averaged": str(model.members),
         "epochs": ", ".join(f"{r.best_epoch} of {len(r.history)}" for r in model.results),
         "optimizer": f"{training.optimizer}, learning rate {training.lr:g}, {training.schedule}",
-        "image": _image(facts),
+        **{name: _input(read) for name, read in facts.task.prepared.inputs.items()},
         "temperature": f"{float(model.network.temperature):.3f}, from {model.calibrated_on}",
         "seed": str(experiment.seed),
     }
 
 
-def _image(facts: RunFacts) -> str:
-    config = facts.task.prepared.input
+def _input(read: PreparedInput) -> str:
+    config = read.config
+    if config.kind == "tabular":
+        return f"columns {', '.join(config.columns)}"
     size = " x ".join(map(str, config.shape))
     return f"{config.modality}, {config.channels} x {size}, {config.intensity}, {config.fit}"
 
@@ -154,7 +157,10 @@ def _worst(facts: RunFacts) -> list[WorstError]:
     confidence = predictions.probabilities[wrong].max(1)
     shown = [cases[wrong[i]] for i in np.argsort(-confidence, kind="stable")[:_WORST]]
     thumbnails = {
-        case.case_id: embed_image(prepared.images.take(prepared.reference(case))) for case in shown
+        case.case_id: embed_image(picture_of(read, case))
+        for read in reversed(prepared.pictures)
+        for case in shown
+        if read.has(case)
     }
     ids = [case.case_id for case in cases]
     return worst_errors(predictions, ids, _WORST, thumbnails)

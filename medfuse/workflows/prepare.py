@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from medfuse.config import Experiment, InputConfig
 from medfuse.data import (
@@ -19,7 +21,7 @@ from medfuse.data import (
     resolve_leaks,
     write_cohort,
 )
-from medfuse.errors import CohortError, ConfigError, ImageError
+from medfuse.errors import CohortError, ImageError
 from medfuse.features.bank import FeatureBank
 from medfuse.features.digests import ImageFacts
 from medfuse.features.images import ImageIndex
@@ -29,38 +31,66 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class PreparedCohort:
-    """Cases that may be trained on and tested with.
+class PreparedInput:
+    """One input of the cases, as the networks get it.
 
     Attributes:
-        cohort: every case has a role and a readable image.
-        input_name: the input that all sources read.
-        input: how images are read, with every ``auto`` resolved.
+        name: as the configuration calls it.
+        config: how files are read, with every ``auto`` resolved.
         fingerprint: what was seen of the cohort to resolve it.
         preprocessing: from a file to the canonical image.
         images: digests and pixels.
-        facts: what is known of each case's image, by case id.
-        leaks: duplicates that were found and dropped.
+        facts: what is known of each case's image, by case id; a case without one is absent.
     """
 
-    cohort: Cohort
-    input_name: str
-    input: InputConfig
+    name: str
+    config: InputConfig
     fingerprint: Mapping[str, Any]
     preprocessing: Preprocessing
     images: ImageIndex
     facts: Mapping[str, ImageFacts]
+
+    def has(self, case: Case) -> bool:
+        """Return whether a case has this input."""
+        return self.name in case.inputs
+
+    def pixels(self, case: Case) -> np.ndarray:
+        """Return the canonical image ``(C, *spatial)``; a vector ``(P,)`` of a table row."""
+        return self.images.take(case.inputs[self.name])
+
+
+@dataclass(frozen=True)
+class PreparedCohort:
+    """Cases that may be trained on and tested with.
+
+    Attributes:
+        cohort: every case has a role and at least one readable input.
+        inputs: by name, in the order in which the network takes them.
+        leaks: duplicates that were found and dropped.
+    """
+
+    cohort: Cohort
+    inputs: Mapping[str, PreparedInput]
     leaks: LeakReport
 
-    def reference(self, case: Case) -> str:
-        """Return the file reference of a case's image."""
-        return case.inputs[self.input_name]
+    @property
+    def pictures(self) -> tuple[PreparedInput, ...]:
+        """The inputs that can be looked at: images and volumes."""
+        return tuple(i for i in self.inputs.values() if i.config.kind != "tabular")
+
+    def position(self, name: str) -> int:
+        """Return which of the network's inputs ``name`` is."""
+        return list(self.inputs).index(name)
+
+    def known(self) -> np.ndarray:
+        """Return which inputs each case has, ``(cases, I)`` bool."""
+        rows = [[i.has(case) for i in self.inputs.values()] for case in self.cohort.cases]
+        return np.array(rows, dtype=bool)
 
     def write(self, path: Path | str, seed: int) -> None:
         """Write the split file, with the digests that a later load checks for leaks."""
         header = {"seed": seed, "task": "multiclass"}
-        digests = {case_id: fact.pixel_digest for case_id, fact in self.facts.items()}
-        write_cohort(self.cohort, path, header, digests)
+        write_cohort(self.cohort, path, header, picture_digests(self.inputs.values(), self.cohort))
 
 
 def prepare_cohort(
@@ -72,16 +102,13 @@ def prepare_cohort(
         CohortError: no usable cases, bad labels, a leak, or a split that cannot be made.
         ImageError: an image cannot be read, and ``cohort.on_bad_image`` is ``refuse``.
     """
-    name = _only_input(experiment)
-    cohort = read_cohort(experiment.cohort, name)
-    references = [case.inputs[name] for case in cohort.cases]
-    resolved, fingerprint = resolve_input(experiment.inputs[name], references)
-    preprocessing = Preprocessing(resolved, fingerprint)
-    images = ImageIndex(preprocessing.load, preprocessing.digest(), bank)
-    scan = images.scan(references, progress)
-    readable = _without_bad_images(cohort, name, scan.failures, experiment.cohort.on_bad_image)
-    facts = {case.case_id: scan.facts[case.inputs[name]] for case in readable.cases}
-    digests = {case_id: fact.pixel_digest for case_id, fact in facts.items()}
+    cohort = read_cohort(experiment.cohort, experiment.inputs)
+    inputs: dict[str, PreparedInput] = {}
+    failures: dict[str, dict[str, ImageError]] = {}
+    for name, config in experiment.inputs.items():
+        inputs[name], failures[name] = _prepared_input(name, config, cohort, bank, progress)
+    readable = _without_bad_images(cohort, failures, experiment.cohort.on_bad_image)
+    digests = picture_digests(inputs.values(), readable)
     policy = experiment.cohort.on_leak
     sound, leaks = resolve_leaks(readable, digests, policy)
     split, later = resolve_leaks(
@@ -89,16 +116,22 @@ def prepare_cohort(
     )
     leaks = LeakReport((*leaks.leaks, *later.leaks), max(leaks.duplicates, later.duplicates))
     _log.info("%s", describe(split))
-    return PreparedCohort(
-        cohort=split,
-        input_name=name,
-        input=resolved,
-        fingerprint=fingerprint,
-        preprocessing=preprocessing,
-        images=images,
-        facts=facts,
-        leaks=leaks,
-    )
+    for line in describe_inputs(split, tuple(inputs)):
+        _log.info("%s", line)
+    return PreparedCohort(cohort=split, inputs=inputs, leaks=leaks)
+
+
+def picture_digests(
+    inputs: Iterable[PreparedInput], cohort: Cohort
+) -> dict[str, dict[str, str]]:
+    """Return the pixel digests of each case by input; equal table rows are no leak."""
+    pictures = [i for i in inputs if i.config.kind != "tabular"]
+    return {
+        case.case_id: {
+            i.name: i.facts[case.case_id].pixel_digest for i in pictures if case.case_id in i.facts
+        }
+        for case in cohort.cases
+    }
 
 
 def describe(cohort: Cohort) -> str:
@@ -109,33 +142,65 @@ def describe(cohort: Cohort) -> str:
     return f"{len(cohort.cases)} cases of {len(cohort.classes)} classes: {parts}"
 
 
-def _only_input(experiment: Experiment) -> str:
-    used = sorted({source.input for source in experiment.sources})
-    if len(used) != 1:
-        raise ConfigError(
-            f"sources read the inputs {', '.join(used)}; this release takes one input per case. "
-            "Bind all sources to the same input."
+def describe_inputs(cohort: Cohort, names: Sequence[str]) -> list[str]:
+    """Return one line that says how many cases have each input, where there are several."""
+    if len(names) < 2:
+        return []
+    counts = {name: sum(name in case.inputs for case in cohort.cases) for name in names}
+    listed = ", ".join(f"{name} {count}" for name, count in counts.items())
+    return [f"inputs of {len(cohort.cases)} cases: {listed}"]
+
+
+def _prepared_input(
+    name: str, config: InputConfig, cohort: Cohort, bank: FeatureBank, progress: bool
+) -> tuple[PreparedInput, dict[str, ImageError]]:
+    cases = [case for case in cohort.cases if name in case.inputs]
+    if not cases:
+        raise CohortError(
+            f"{cohort.root}: no case has the input {name!r}, expected some. "
+            "Fill its column, or remove it from inputs."
         )
-    return used[0]
+    references = [case.inputs[name] for case in cases]
+    resolved, fingerprint = resolve_input(config, _references_to_see(cases, name, config))
+    preprocessing = Preprocessing(resolved, fingerprint)
+    images = ImageIndex(preprocessing.load, preprocessing.digest(), bank)
+    scan = images.scan(references, progress)
+    facts = {
+        case.case_id: scan.facts[case.inputs[name]]
+        for case in cases
+        if case.inputs[name] in scan.facts
+    }
+    prepared = PreparedInput(name, resolved, fingerprint, preprocessing, images, facts)
+    return prepared, dict(scan.failures)
+
+
+def _references_to_see(cases: Sequence[Case], name: str, config: InputConfig) -> list[str]:
+    """Return what decides the defaults: table values of test cases must not."""
+    seen = [case for case in cases if case.role != "test"] if config.kind == "tabular" else cases
+    return [case.inputs[name] for case in seen or cases]
 
 
 def _without_bad_images(
-    cohort: Cohort, name: str, failures: Mapping[str, ImageError], policy: str
+    cohort: Cohort, failures: Mapping[str, Mapping[str, ImageError]], policy: str
 ) -> Cohort:
-    """Return the cohort without cases whose image cannot be read, each one an event."""
-    if failures and policy == "refuse":
-        first = next(iter(failures.values()))
-        more = f" ({len(failures) - 1} more)" if len(failures) > 1 else ""
+    """Return the cohort without cases of which an input cannot be read, each one an event."""
+    errors = [error for found in failures.values() for error in found.values()]
+    if errors and policy == "refuse":
+        first = errors[0]
+        more = f" ({len(errors) - 1} more)" if len(errors) > 1 else ""
         raise ImageError(
             first.code, f"{first}{more} Mend or remove it, or set cohort.on_bad_image: skip."
         )
-    bad = [case for case in cohort.cases if case.inputs[name] in failures]
-    events = [
-        Event(failures[case.inputs[name]].code, case.case_id, "image skipped") for case in bad
-    ]
-    if bad:
-        _log.warning("%d of %d images cannot be read; skipped", len(bad), len(cohort.cases))
-    kept = [case for case in cohort.cases if case.inputs[name] not in failures]
+    kept, events = [], []
+    for case in cohort.cases:
+        found = [failures[n][r] for n, r in case.inputs.items() if r in failures.get(n, {})]
+        if found:
+            events.append(Event(found[0].code, case.case_id, "image skipped"))
+        else:
+            kept.append(case)
+    if events:
+        _log.warning("%d of %d cases cannot be read; skipped", len(events), len(cohort.cases))
     if not kept:
-        raise CohortError(f"{cohort.root}: no readable image among {len(bad)} files.")
+        raise CohortError(f"{cohort.root}: no readable image among {len(cohort.cases)} cases.")
     return cohort.with_cases(kept, events)
+
