@@ -5,8 +5,10 @@ This file is copied into every bundle, so it imports numpy and its neighbor.
 
 from __future__ import annotations
 
+import math
 import os
 import zipfile
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
@@ -19,6 +21,21 @@ from medfuse.data.image_facts import ImageFacts, ImageFileError, facts_of_array,
 
 def read_npy(file: IO[bytes], path: str) -> tuple[NDArray[Any], ImageFacts]:
     """Return the array of a ``.npy`` file, its length checked before it is read."""
+
+    def check(shape: tuple[int, ...], _: np.dtype) -> None:
+        require_size(path, math.prod(shape))
+
+    return _from_array(load_npy(file, path, check), path)
+
+
+def load_npy(
+    file: IO[bytes], path: str, check: Callable[[tuple[int, ...], np.dtype], None]
+) -> NDArray[Any]:
+    """Return the array as stored; ``check(shape, dtype)`` may refuse it before it is read.
+
+    Raises:
+        ImageFileError: pickled objects, or the file is shorter than its header says.
+    """
     version = np.lib.format.read_magic(file)
     read_header: Any = (
         np.lib.format.read_array_header_1_0
@@ -28,22 +45,26 @@ def read_npy(file: IO[bytes], path: str) -> tuple[NDArray[Any], ImageFacts]:
     shape, _, dtype = read_header(file)
     if dtype.hasobject:
         raise ImageFileError("UNSUPPORTED", path, "holds pickled Python objects, expected numbers.")
-    require_size(path, int(np.prod(shape)))
-    if os.fstat(file.fileno()).st_size - file.tell() < int(np.prod(shape)) * dtype.itemsize:
+    check(shape, dtype)
+    if os.fstat(file.fileno()).st_size - file.tell() < math.prod(shape) * dtype.itemsize:
         raise ImageFileError("TRUNCATED", path, "ends before its last pixel. Copy it again.")
     file.seek(0)
-    pixels = np.load(file, allow_pickle=False)
-    return _from_array(pixels, path)
+    return np.asarray(np.load(file, allow_pickle=False))
 
 
 def read_archive(path: str, inside: str) -> tuple[NDArray[Any], ImageFacts]:
     """Return one image of an array in a ``.npz`` archive; ``inside`` is ``KEY::INDEX``."""
     key, _, index = inside.partition("::")
-    status = Path(path).stat()
-    stack = _archive_array(path, key, status.st_mtime_ns, status.st_size)
+    stack = archive_array(path, key)
     if not index.isdigit() or int(index) >= len(stack):
         raise ImageFileError("FILE_NOT_FOUND", path, f"{key} has {len(stack)} images, not {index}.")
     return _from_array(stack[int(index)], f"{path}::{inside}")
+
+
+def archive_array(path: str, key: str) -> NDArray[Any]:
+    """Return an array of a ``.npz`` archive; the last four are kept in memory."""
+    status = Path(path).stat()
+    return _archive_array(path, key, status.st_mtime_ns, status.st_size)
 
 
 @lru_cache(maxsize=4)

@@ -5,9 +5,11 @@ This file is copied into every bundle, so it imports numpy alone.
 
 from __future__ import annotations
 
+import stat
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
@@ -22,7 +24,8 @@ class ImageFileError(ValueError):
     Args:
         code: ``FILE_NOT_FOUND``, ``NOT_A_FILE``, ``UNREADABLE``, ``EMPTY_FILE``, ``NOT_AN_IMAGE``,
             ``TRUNCATED``, ``CORRUPT``, ``TOO_LARGE``, ``UNSUPPORTED``, ``UNSUPPORTED_SHAPE``,
-            ``NON_FINITE``, ``OUT_OF_RANGE`` or ``BIT_DEPTH``.
+            ``NON_FINITE``, ``OUT_OF_RANGE``, ``BIT_DEPTH``; of volumes also ``FOUR_D`` and
+            ``NO_GEOMETRY``; of DICOM the codes of `medfuse.data.dicom.refusal`.
         reference: the file.
         text: what was found, what is expected.
     """
@@ -39,14 +42,16 @@ class ImageFacts:
     Attributes:
         bits: per stored sample: 8 (also for 1, 2 and 4), 16, or 32 for floating point.
         signed: samples may be negative.
-        format: ``PNG``, ``JPEG``, ``BMP``, ``TIFF`` or ``NPY``.
+        format: ``PNG``, ``JPEG``, ``BMP``, ``TIFF``, ``NPY`` or ``DICOM``.
         events: ``(code, detail)`` of each conversion that reading took.
+        modality: as DICOM writes it (``CR``, ``DX``, ``MG``, ``CT``); empty of other formats.
     """
 
     bits: int
     signed: bool
     format: str
     events: tuple[tuple[str, str], ...] = ()
+    modality: str = ""
 
 
 def facts_of_array(
@@ -66,6 +71,24 @@ def require_size(path: str, pixels: int) -> None:
     """
     if pixels > MAX_PIXELS:
         raise ImageFileError("TOO_LARGE", path, f"has {pixels} pixels, at most {MAX_PIXELS}.")
+
+
+def require_regular_file(path: str) -> None:
+    """Pass if there is a file with something in it.
+
+    Raises:
+        ImageFileError: nothing is there, or a folder, a pipe, an empty file.
+    """
+    try:
+        status = Path(path).stat()
+    except PermissionError as error:
+        raise ImageFileError("UNREADABLE", path, "may not be read by this user.") from error
+    except (OSError, ValueError) as error:
+        raise ImageFileError("FILE_NOT_FOUND", path, "there is no such file.") from error
+    if not stat.S_ISREG(status.st_mode):
+        raise ImageFileError("NOT_A_FILE", path, "is no regular file, expected an image file.")
+    if status.st_size == 0:
+        raise ImageFileError("EMPTY_FILE", path, "is empty (0 bytes). Copy it again.")
 
 
 def damaged(path: str, error: Exception) -> ImageFileError:

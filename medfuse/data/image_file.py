@@ -1,12 +1,11 @@
 """Read one 2D image file as it was stored, or say with a code why not.
 
-Formats: PNG, JPEG, BMP, TIFF, ``.npy``, and one image of an array in a ``.npz``. This file is
-copied into every bundle, so it imports numpy, Pillow and its neighbors.
+Formats: PNG, JPEG, BMP, TIFF, ``.npy``, one image of an array in a ``.npz``, and DICOM of one
+picture. This file is copied into every bundle, so it imports numpy, Pillow and its neighbors.
 """
 
 from __future__ import annotations
 
-import stat
 import struct
 import zlib
 from collections.abc import Callable
@@ -24,9 +23,11 @@ from medfuse.data.image_facts import (
     ImageFacts,
     ImageFileError,
     damaged,
+    require_regular_file,
     require_size,
 )
 from medfuse.data.image_tiff import read_tiff
+from medfuse.data.volume_dicom import is_dicom, read_dicom_picture
 
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _DECODE_ERRORS = (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error, IndexError)
@@ -45,9 +46,11 @@ def read_pixels(reference: str) -> tuple[NDArray[Any], ImageFacts]:
         ImageFileError: the file is absent, damaged, or nothing that is read here.
     """
     path, _, inside = str(reference).partition("::")
-    _require_regular_file(path)
+    require_regular_file(path)
     try:
-        if inside:
+        if is_dicom(path):
+            pixels, facts = read_dicom_picture(str(reference))
+        elif inside:
             pixels, facts = read_archive(path, inside)
         else:
             with Path(path).open("rb") as file:
@@ -61,19 +64,6 @@ def read_pixels(reference: str) -> tuple[NDArray[Any], ImageFacts]:
     except _DECODE_ERRORS as error:
         raise damaged(path, error) from error
     return _checked(pixels, str(reference)), facts
-
-
-def _require_regular_file(path: str) -> None:
-    try:
-        status = Path(path).stat()
-    except PermissionError as error:
-        raise ImageFileError("UNREADABLE", path, "may not be read by this user.") from error
-    except (OSError, ValueError) as error:
-        raise ImageFileError("FILE_NOT_FOUND", path, "there is no such file.") from error
-    if not stat.S_ISREG(status.st_mode):
-        raise ImageFileError("NOT_A_FILE", path, "is no regular file, expected an image file.")
-    if status.st_size == 0:
-        raise ImageFileError("EMPTY_FILE", path, "is empty (0 bytes). Copy it again.")
 
 
 def _reader_of(file: IO[bytes], path: str) -> Callable[[IO[bytes], str], Any]:
@@ -94,8 +84,6 @@ def _reader_of(file: IO[bytes], path: str) -> Callable[[IO[bytes], str], Any]:
 
 
 def _name_of_other_format(head: bytes, path: str) -> str:
-    if head[128:132] == b"DICM" or path.lower().endswith((".dcm", ".dicom")):
-        return "DICOM"
     if head[344:347] in (b"n+1", b"ni1") or path.lower().endswith((".nii", ".nii.gz")):
         return "NIfTI"
     names = {b"GIF8": "GIF", b"RIFF": "WebP", b"%PDF": "PDF", b"PK\3\4": "a zip archive"}

@@ -3,6 +3,9 @@
 One rule names the copies: module ``pkg.x.y`` becomes ``scripts/pkg_x_y.py``, and medfuse's own
 ``medfuse.a.b`` becomes ``scripts/a_b.py``. Imports between copied modules are rewritten to follow;
 every other import must be declared. A file without such imports is copied byte for byte.
+
+A package is copied whole, byte for byte, as a folder under the same name: its modules may import
+one another only relatively, and nothing else but the standard library and what is declared.
 """
 
 from __future__ import annotations
@@ -80,7 +83,13 @@ def copy_vendored(modules: Sequence[str], folder: Path) -> list[Path]:
                 f"modules {first} and {module} would both become {vendored_name(module)}.py "
                 "in the bundle. Rename one."
             )
-    texts = {folder / f"{name}.py": vendored_source(m, modules) for name, m in owners.items()}
+    texts: dict[Path, str] = {}
+    for name, module in owners.items():
+        if is_package(module):
+            files = package_files(module).items()
+            texts |= {folder / name / place: file.read_bytes().decode() for place, file in files}
+        else:
+            texts[folder / f"{name}.py"] = vendored_source(module, modules)
     if not (folder / "__init__.py").exists():
         write_text(
             folder / "__init__.py", '"""Code that this bundle\'s network is built from."""\n'
@@ -88,6 +97,17 @@ def copy_vendored(modules: Sequence[str], folder: Path) -> list[Path]:
     for path, text in texts.items():
         write_text(path, text)
     return list(texts)
+
+
+def is_package(module: str) -> bool:
+    """Return whether a name is that of a package, found without importing it."""
+    return vendored_path(module).name == "__init__.py"
+
+
+def package_files(package: str) -> dict[str, Path]:
+    """Return the Python files of a package by their path inside it, sorted."""
+    root = vendored_path(package).parent
+    return {path.relative_to(root).as_posix(): path for path in sorted(root.rglob("*.py"))}
 
 
 def check_imports(export: VendoredSource) -> None:
@@ -106,15 +126,16 @@ def check_imports(export: VendoredSource) -> None:
         )
     allowed = {*sys.stdlib_module_names, *export.allowed_imports}
     for module in export.modules:
-        _, tree = _parse(module)
-        for found in _imports(tree, module):
-            if not found.within(frozenset(export.modules)) and found.top not in allowed:
+        for path, found in _all_imports(module):
+            package = is_package(module)
+            known = _own_relative(found, module) if package else found.within(export.modules)
+            if not known and found.top not in allowed:
                 raise PluginError(
-                    f"{vendored_path(module)}, line {found.statement.lineno}: imports "
-                    f"{found.shown}, but a vendored module may import only "
-                    f"{', '.join(export.allowed_imports) or 'nothing'}, the standard library and "
-                    "the other vendored modules. Declare it in allowed_imports (with requires), "
-                    "or add the module to modules."
+                    f"{path}, line {found.statement.lineno}: imports "
+                    f"{found.shown}, but a vendored {'package' if package else 'module'} may "
+                    f"import only {', '.join(export.allowed_imports) or 'nothing'}, the standard "
+                    f"library and {'itself, relatively' if package else 'the other modules'}. "
+                    "Declare it in allowed_imports (with requires), or add the module to modules."
                 )
 
 
@@ -134,8 +155,19 @@ class _Import:
     def shown(self) -> str:
         return f"{self.module} ({self.name})" if self.name else self.module
 
-    def within(self, modules: frozenset[str]) -> bool:
-        return self.module in modules or f"{self.module}.{self.name}" in modules
+    def within(self, modules: Iterable[str]) -> bool:
+        """Return whether it names one of the modules, or something inside a package of them."""
+        return self.owner(modules) is not None
+
+    def owner(self, modules: Iterable[str]) -> str | None:
+        """Return the module or package that it names or lies in."""
+        known = frozenset(modules)
+        whole = f"{self.module}.{self.name}"
+        parts = self.module.split(".")
+        outer = (".".join(parts[:end]) for end in range(len(parts) - 1, 0, -1))
+        packages = (name for name in outer if name in known and is_package(name))
+        named = next((name for name in (whole, self.module) if name in known), None)
+        return named or next(packages, None)
 
 
 def _find(module: str) -> ModuleSpec | None:
@@ -176,6 +208,21 @@ def _imports(tree: ast.AST, module: str) -> Iterator[_Import]:
         elif isinstance(node, ast.Call) and _is_dynamic_import(node):
             yield _dynamic(node)
         yield from _imports(node, module)
+
+
+def _all_imports(module: str) -> Iterator[tuple[Path, _Import]]:
+    """Yield the imports of a module, or of every file of a package, with the file."""
+    if not is_package(module):
+        yield from ((vendored_path(module), found) for found in _imports(_parse(module)[1], module))
+        return
+    for inside, path in package_files(module).items():
+        name = f"{module}.{inside.removesuffix('.py').replace('/', '.')}".removesuffix(".__init__")
+        yield from ((path, found) for found in _imports(_parse(name)[1], name))
+
+
+def _own_relative(found: _Import, package: str) -> bool:
+    relative = isinstance(found.statement, ast.ImportFrom) and found.statement.level > 0
+    return relative and f"{found.module}.".startswith(f"{package}.")
 
 
 def _is_type_checking(test: ast.expr) -> bool:
@@ -224,9 +271,11 @@ def _renamed(found: _Import, modules: frozenset[str], module: str) -> str | None
 def _from_copy(found: _Import, asname: str | None, modules: frozenset[str]) -> str:
     as_part = f" as {asname}" if asname else ""
     whole = f"{found.module}.{found.name}"
-    if whole in modules:
+    owner = found.owner(modules) or found.module
+    if whole == owner:
         return f"from . import {vendored_name(whole)} as {asname or found.name}"
-    return f"from .{vendored_name(found.module)} import {found.name}{as_part}"
+    inside = found.module.removeprefix(owner)
+    return f"from .{vendored_name(owner)}{inside} import {found.name}{as_part}"
 
 
 def _spliced(text: str, changes: Iterable[tuple[ast.stmt | ast.Call, str]]) -> str:

@@ -184,7 +184,7 @@ def _bomb(path):
 BAD = [
     ("a.png", _bytes(b""), "EMPTY_FILE"),
     ("a.png", _bytes(b"these are words, not pixels"), "NOT_AN_IMAGE"),
-    ("a.dcm", _bytes(bytes(128) + b"DICM" + bytes(64)), "UNSUPPORTED"),
+    ("a.dcm", _bytes(bytes(128) + b"DICM" + bytes(64)), "DAMAGED"),
     ("a.nii.gz", _bytes(b"\x1f\x8b" + bytes(64)), "UNSUPPORTED"),
     ("a.gif", _bytes(b"GIF89a" + bytes(64)), "UNSUPPORTED"),
     ("a.png", _bomb, "TOO_LARGE"),

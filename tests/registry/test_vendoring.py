@@ -152,3 +152,40 @@ def test_two_modules_with_one_copy_name_are_refused(package, tmp_path: Path) -> 
     with pytest.raises(PluginError, match=r"vendpkg\.sub\.net and vendpkg\.sub_net would both"):
         copy_vendored(["vendpkg.sub.net", "vendpkg.sub_net"], tmp_path / "scripts")
     assert not (tmp_path / "scripts").exists()
+
+
+def test_a_package_is_copied_whole_and_byte_for_byte(package, tmp_path: Path, monkeypatch) -> None:
+    package(
+        sub__net="from .deep.block import A\nimport numpy\n",
+        user="""
+            from vendpkg.sub.net import A
+            from vendpkg import sub
+            from vendpkg.sub import net
+        """,
+    )
+    deep = vendored_path("vendpkg.sub").parent / "deep"
+    deep.mkdir()
+    (deep / "__init__.py").write_text("")
+    (deep / "block.py").write_bytes(b"A = 7  # \xc3\xa9\n")
+    export = VendoredSource(modules=("vendpkg.user", "vendpkg.sub"), allowed_imports=("numpy",))
+    check_imports(export)
+    copy_vendored(export.modules, tmp_path / "bundle" / "copies_of_test")
+    copied = tmp_path / "bundle" / "copies_of_test" / "vendpkg_sub"
+    for file in vendored_path("vendpkg.sub").parent.rglob("*.py"):
+        inside = file.relative_to(vendored_path("vendpkg.sub").parent)
+        assert (copied / inside).read_bytes() == file.read_bytes()
+    monkeypatch.syspath_prepend(tmp_path / "bundle")
+    from copies_of_test import vendpkg_user
+
+    assert (vendpkg_user.A, vendpkg_user.net.A) == (7, 7)
+    assert vendpkg_user.sub.__name__ == "copies_of_test.vendpkg_sub"
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["from vendpkg.sub import other\n", "from ..other import x\n", "from .. import other\n"],
+)
+def test_a_package_reaches_out_of_itself_only_to_what_is_declared(package, source: str) -> None:
+    package(sub__net=source, sub__other="", other="x = 1\n")
+    with pytest.raises(PluginError, match=r"net\.py, line 1: imports vendpkg.*itself, relatively"):
+        check_imports(VendoredSource(modules=("vendpkg.sub", "vendpkg.other")))

@@ -1,0 +1,76 @@
+"""DICOM, read in the killable process of `medfuse.data.dicom`.
+
+This file is copied into every bundle, so it imports numpy and its neighbors.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medfuse.data.dicom.refusal import DicomError
+from medfuse.data.image_facts import ImageFacts, ImageFileError
+from medfuse.data.volume_facts import Volume, VolumeHeader, require_affine, require_finite
+
+_PREAMBLE = 128
+
+
+def is_dicom(path: str) -> bool:
+    """Return whether a path is a folder, or a file that is DICOM by content or by name."""
+    file = Path(path)
+    if file.is_dir() or file.suffix.lower() in (".dcm", ".dicom"):
+        return True
+    if not file.is_file():
+        return False
+    with file.open("rb") as stream:
+        return stream.read(_PREAMBLE + 4)[_PREAMBLE:] == b"DICM"
+
+
+def read_dicom_volume(reference: str) -> Volume:
+    """Return the volume of a DICOM series: ``PATH`` or ``PATH::KEY``.
+
+    Raises:
+        ImageFileError: with the code of the DICOM reader; ``UNSUPPORTED_SHAPE`` for one picture.
+    """
+    image = _read(reference)
+    if image.affine is None or image.pixels.ndim != 3:
+        raise ImageFileError(
+            "UNSUPPORTED_SHAPE", reference, "holds one picture, expected a volume. kind: image?"
+        )
+    pixels = require_finite(np.asarray(image.pixels, np.float32), reference)
+    affine = require_affine(np.asarray(image.affine, np.float64), reference)
+    shape = (pixels.shape[0], pixels.shape[1], pixels.shape[2])
+    header = VolumeHeader(shape, affine, image.modality, image.bits, None, tuple(image.events))
+    return Volume(pixels, header)
+
+
+def read_dicom_picture(reference: str) -> tuple[NDArray[np.float32], ImageFacts]:
+    """Return one picture, rows first: a projection in [0, 1], or a single slice in its units.
+
+    Raises:
+        ImageFileError: with the code of the DICOM reader; ``UNSUPPORTED_SHAPE`` for a volume.
+    """
+    image = _read(reference)
+    pixels = np.asarray(image.pixels, np.float32)
+    if image.affine is not None:
+        if pixels.shape[-1] != 1:
+            raise ImageFileError(
+                "UNSUPPORTED_SHAPE",
+                reference,
+                f"holds {pixels.shape[-1]} slices, expected one picture. Set kind: volume.",
+            )
+        pixels = np.ascontiguousarray(pixels[..., 0].T)
+    return pixels, ImageFacts(32, True, "DICOM", tuple(image.events), image.modality)
+
+
+def _read(reference: str) -> Any:
+    from medfuse.data.dicom.sandbox import shared_reader
+
+    try:
+        return shared_reader().read(reference)
+    except DicomError as error:
+        text = str(error).removesuffix(f"[{error.code}]").strip()
+        raise ImageFileError(error.code, reference, text) from error

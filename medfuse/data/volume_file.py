@@ -1,0 +1,116 @@
+"""Read one volume as it was stored, or say with a code why not.
+
+This file is copied into every bundle, so it imports numpy and its neighbors.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from medfuse.data.image_facts import ImageFileError, damaged, require_regular_file
+from medfuse.data.volume_array import read_npy_volume, read_npz_volume, read_tiff_volume
+from medfuse.data.volume_dicom import is_dicom, read_dicom_volume
+from medfuse.data.volume_facts import Volume, VolumeHeader
+from medfuse.data.volume_nifti import is_nifti, nifti_header, read_nifti
+from medfuse.data.volume_nrrd import nrrd_header, read_nrrd
+from medfuse.data.volume_stream import unpacked
+
+_Result = TypeVar("_Result")
+_TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_DECODE_ERRORS = (OSError, ValueError, EOFError, struct.error, zlib.error, IndexError, KeyError)
+_OTHER = {b"\x89PNG": "PNG", b"%PDF": "PDF", b"PK\3\4": "a zip archive"}
+
+
+def read_volume(reference: str) -> Volume:
+    """Return the volume: float32 ``(X, Y, Z)`` in stored units, finite, with its affine.
+
+    Decided by content: DICOM (a file, or the folder of a series), NIfTI, NRRD, TIFF of several
+    pages, ``.npy``, ``.npz``. MetaImage (``.mha``) is not read: no reader of it with a permissive
+    license bounds what it unpacks; convert it to NIfTI.
+
+    Args:
+        reference: ``PATH``, ``FOLDER::SERIES_KEY``, ``FILE.nii.gz::INDEX`` of a 4D file, or
+            ``FILE.npz::KEY::INDEX``.
+
+    Raises:
+        ImageFileError: the file is absent, damaged, too large, or nothing that is read here.
+    """
+    return _guarded(reference, _volume)
+
+
+def volume_header(reference: str) -> VolumeHeader:
+    """Return what is known of a volume; of NIfTI and NRRD without reading its voxels.
+
+    Raises:
+        ImageFileError: as `read_volume`.
+    """
+    return _guarded(reference, _header)
+
+
+def _guarded(reference: str, read: Callable[[str, str], _Result]) -> _Result:
+    path, _, inside = str(reference).partition("::")
+    try:
+        return read(path, inside)
+    except ImageFileError:
+        raise
+    except MemoryError as error:
+        raise ImageFileError("TOO_LARGE", path, "does not fit into memory.") from error
+    except PermissionError as error:
+        raise ImageFileError("UNREADABLE", path, "may not be read by this user.") from error
+    except _DECODE_ERRORS as error:
+        raise damaged(path, error) from error
+
+
+def _volume(path: str, inside: str) -> Volume:
+    found = _format(path)
+    if found == "DICOM":
+        return read_dicom_volume(f"{path}::{inside}" if inside else path)
+    if found == "NPZ":
+        return read_npz_volume(path, inside)
+    if found == "NIfTI":
+        return read_nifti(path, inside)
+    if inside:
+        raise ImageFileError("FILE_NOT_FOUND", path, f"holds one volume, not {inside}.")
+    return {"NPY": read_npy_volume, "TIFF": read_tiff_volume, "NRRD": read_nrrd}[found](path)
+
+
+def _header(path: str, inside: str) -> VolumeHeader:
+    found = _format(path)
+    if found == "NIfTI":
+        return nifti_header(path, inside)
+    return nrrd_header(path) if found == "NRRD" else _volume(path, inside).header
+
+
+def _format(path: str) -> str:
+    if is_dicom(path):
+        return "DICOM"
+    require_regular_file(path)
+    if Path(path).suffix.lower() == ".npz":
+        return "NPZ"
+    with Path(path).open("rb") as file:
+        start = file.read(8)
+    if start[:4] in _TIFF_MAGIC:
+        return "TIFF"
+    if start[:6] == b"\x93NUMPY":
+        return "NPY"
+    if start[:4] == b"NRRD":
+        return "NRRD"
+    with unpacked(path) as stream:
+        head = stream.read(348)
+    if is_nifti(head):
+        return "NIfTI"
+    raise _refused(path, start)
+
+
+def _refused(path: str, start: bytes) -> ImageFileError:
+    name = _OTHER.get(start[:4], "JPEG" if start[:2] == b"\xff\xd8" else "")
+    name = "MetaImage" if path.lower().endswith((".mha", ".mhd")) else name
+    if name:
+        return ImageFileError("UNSUPPORTED", path, f"{name} is no volume. Convert it to NIfTI.")
+    return ImageFileError(
+        "NOT_AN_IMAGE", path, "is no DICOM, NIfTI, NRRD, TIFF, .npy or .npz by content."
+    )
