@@ -21,7 +21,8 @@ from medfuse.serving.predict import Predictor, load_bundle
 from medfuse.serving.prediction import Prediction
 from medfuse.storage import write_json
 from medfuse.workflows import measure
-from medfuse.workflows.figures import Gallery, TestPart, draw_test
+from medfuse.workflows.figures import TestPart, draw_test
+from medfuse.workflows.gallery import Gallery
 from medfuse.workflows.run_folder import refuse_foreign_content
 
 _STATE = "evaluation.json"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,28 +16,11 @@ from medfuse.evaluation import (
     precision_recall_curves,
     roc_curves,
 )
-from medfuse.report import Figure, embed_figure
 from medfuse.training import TrainingResult
+from medfuse.workflows.gallery import Gallery
 from medfuse.workflows.prepare import PreparedCohort, PreparedInput
 
 _SAMPLES = 6
-
-
-class Gallery:
-    """Draws figures, keeps each as a file and as part of the page.
-
-    Args:
-        folder: for the PNG files.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.figures: list[Figure] = []
-
-    def add(self, name: str, drawing: Any, caption: str) -> None:
-        """Write ``name.png`` and remember the figure for the page."""
-        plots.save_figure(drawing, self.folder / f"{name}.png")
-        self.figures.append(embed_figure(drawing, caption))
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,8 @@ from medfuse.report import write_report
 from medfuse.storage import write_json
 from medfuse.workflows import measure
 from medfuse.workflows.extract import ExtractedFeatures, extract, load_sources
-from medfuse.workflows.figures import Gallery, TestPart, draw_cohort, draw_test, draw_training
+from medfuse.workflows.figures import TestPart, draw_cohort, draw_test, draw_training
+from medfuse.workflows.gallery import Gallery
 from medfuse.workflows.learn import LearnedModel, LearningTask, learn
 from medfuse.workflows.package import write_run_bundle
 from medfuse.workflows.page import RunFacts, run_page
