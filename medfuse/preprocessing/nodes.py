@@ -9,6 +9,7 @@ from monai.bundle.config_parser import ConfigParser
 
 from medfuse.config import InputConfig
 from medfuse.errors import ConfigError
+from medfuse.preprocessing.tabular import columns_text
 
 Node = dict[str, Any]
 
@@ -96,7 +97,7 @@ def _table(config: InputConfig) -> Node:
     return {
         "_target_": "scripts.preprocessing_tabular.TabularVectord",
         "keys": "image",
-        "columns": config.columns,
+        "columns": columns_text(config.columns),
     }
 
 

@@ -6,6 +6,7 @@ neighbors.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Hashable, Mapping
 from typing import Any
 
@@ -78,12 +79,13 @@ class TabularVectord(MapTransform):
 
     Args:
         keys: of the rows: JSON text as `medfuse.data.cells` writes it, or a mapping of cells.
-        columns: resolved, as for `tabular_vector`.
+        columns: resolved, as for `tabular_vector`; or the same as `columns_text` writes it.
     """
 
-    def __init__(self, keys: KeysCollection, columns: Mapping[str, Any]) -> None:
+    def __init__(self, keys: KeysCollection, columns: Mapping[str, Any] | str) -> None:
         super().__init__(keys)
-        self.columns = dict(_resolved(columns))
+        given = json.loads(columns) if isinstance(columns, str) else columns
+        self.columns = dict(_resolved(given))
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return the data with vectors.
@@ -96,6 +98,16 @@ class TabularVectord(MapTransform):
             vector, _ = tabular_vector(row_cells(result[key]), self.columns)
             result[key] = torch.from_numpy(vector)
         return result
+
+
+def columns_text(columns: Mapping[str, Any]) -> str:
+    """Return the columns as JSON for a MONAI configuration, which would run or replace a level
+    that begins with ``$``, ``@`` or ``%`` and build an object from a column ``_target_``.
+    """
+    text = json.dumps(columns, sort_keys=True)
+    for mark in "$@%":
+        text = text.replace(mark, f"\\u{ord(mark):04x}")
+    return text
 
 
 def row_cells(row: object) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -114,12 +115,12 @@ def _number(name: str, texts: Sequence[str]) -> Column:
         return {"kind": "number", "center": 0.0, "scale": 1.0}
     low, center, high = np.percentile(values, (25, 50, 75))
     scale = (high - low) / _IQR_OF_A_NORMAL or values.std() or 1.0
-    return {"kind": "number", "center": _short(center), "scale": _short(scale)}
+    return {"kind": "number", "center": _short(center, scale), "scale": _short(scale, scale)}
 
 
-def _short(value: float) -> float:
-    """Return six digits: what a person reads in the configuration is what is computed with."""
-    return float(f"{value:.6g}")
+def _short(value: float, scale: float) -> float:
+    """Return a number that a person can read: rounded to a hundred-thousandth of the scale."""
+    return round(float(value), 5 - math.floor(math.log10(scale)))
 
 
 def _category(name: str, texts: Sequence[str], events: list[Event]) -> Column:
