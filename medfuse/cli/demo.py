@@ -11,6 +11,12 @@ SUMMARY = "a full tour on generated images, offline"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     parser.add_argument("--out", default="demo", metavar="DIR", help="where to (default: demo)")
+    parser.add_argument(
+        "--kind",
+        choices=("image", "volume", "several"),
+        default="image",
+        help="X-rays, head CTs, or cases of CT, X-ray, age and sex (default: image)",
+    )
     parser.add_argument("--fresh", action="store_true", help="replace an earlier demo in DIR")
     parser.add_argument("--json", action="store_true", help="print the metrics to stdout")
 
@@ -20,11 +26,14 @@ def run(arguments: argparse.Namespace) -> int:
     from medfuse.cli.train import summary_lines
     from medfuse.workflows.demo import demo
 
-    outcome = demo(arguments.out, fresh=arguments.fresh, progress=not arguments.quiet)
+    outcome = demo(
+        arguments.out, arguments.kind, fresh=arguments.fresh, progress=not arguments.quiet
+    )
     if arguments.json:
         print(json.dumps(outcome.metrics, indent=2))
         return 0
     print("\n".join(summary_lines(outcome)))
     images = outcome.folder.parent / "images"
-    print(f"\ntry      medfuse predict {outcome.bundle} {images / 'nodule'}")
+    example = {"image": "nodule", "volume": "ill", "several": "cases.csv"}[arguments.kind]
+    print(f"\ntry      medfuse predict {outcome.bundle} {images / example}")
     return 0

@@ -58,7 +58,7 @@ def write_predictions(
     """
     sources = list(dict.fromkeys(name for row in rows for name in row.shares))
     header = [*_COLUMNS, *(f"prob_{c}" for c in classes), *(f"share_{s}" for s in sources)]
-    lines = [_line(header)]
+    lines = [csv_line(header)]
     for number, row in enumerate(rows, start=2):
         if len(row.probabilities) not in (0, len(classes)):
             raise EvaluationError(
@@ -67,8 +67,8 @@ def write_predictions(
             )
         chances: list[float | None] = [*row.probabilities] or [None] * len(classes)
         shares = [row.shares.get(name) for name in sources]
-        texts = [_guarded(str(getattr(row, column))) for column in _COLUMNS]
-        lines.append(_line([*texts, *map(_number, chances), *map(_number, shares)]))
+        texts = [guarded(str(getattr(row, column))) for column in _COLUMNS]
+        lines.append(csv_line([*texts, *map(_number, chances), *map(_number, shares)]))
     write_text(path, "".join(lines), mode=0o600)
 
 
@@ -108,13 +108,14 @@ def _parsed(cells: list[str], classes: Sequence[str], sources: Sequence[str]) ->
     )
 
 
-def _line(cells: Sequence[str]) -> str:
+def csv_line(cells: Sequence[str]) -> str:
     """Return one CSV line; unlike `csv.writer` before Python 3.13 it quotes a carriage return."""
     quoted = [f'"{c.replace(chr(34), chr(34) * 2)}"' if set(c) & _QUOTED else c for c in cells]
     return ",".join(quoted) + "\n"
 
 
-def _guarded(text: str) -> str:
+def guarded(text: str) -> str:
+    """Return text that no spreadsheet takes for a formula."""
     return f"'{text}" if text.startswith((*_FORMULA_STARTS, "'")) else text
 
 

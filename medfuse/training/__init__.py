@@ -8,7 +8,7 @@ from medfuse.training.calibrate import fit_temperature
 from medfuse.training.classifier import BuiltClassifier, build_classifier
 from medfuse.training.data import TrainingData
 from medfuse.training.fit import fit
-from medfuse.training.predict import predict_logits, predict_shares
+from medfuse.training.predict import predict_logits, predict_shares, predict_slice_weights
 from medfuse.training.result import TrainingResult
 from medfuse.training.run import Run, Unfreeze
 
@@ -23,4 +23,5 @@ __all__ = [
     "fit_temperature",
     "predict_logits",
     "predict_shares",
+    "predict_slice_weights",
 ]

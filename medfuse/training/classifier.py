@@ -19,13 +19,14 @@ from medfuse.contract import (
     resolve_options,
 )
 from medfuse.errors import ConfigError
+from medfuse.fusion.opinion_pool import OpinionPool
 from medfuse.fusion.slice_attention import SliceAttention
 from medfuse.model import DecisionClassifier, FeatureClassifier
 from medfuse.registry.factories import load_factory
 from medfuse.registry.registry import Registry
 from medfuse.registry.vendoring import vendored_target
 
-_Module: TypeAlias = "FeatureClassifier | DecisionClassifier"
+_Module: TypeAlias = "FeatureClassifier | DecisionClassifier | OpinionPool"
 
 TRAINABLE_LINKS = ("softmax", "sigmoid_pair")
 _SOFTMAX_LOSSES = ("cross_entropy", "binary_cross_entropy", "focal")
@@ -49,7 +50,7 @@ class BuiltClassifier:
     """A classifier, and how it lives on in a bundle.
 
     Attributes:
-        module: `FeatureClassifier` or `DecisionClassifier`, with untrained parameters.
+        module: `FeatureClassifier`, `DecisionClassifier` or `OpinionPool`, untrained.
         node: MONAI configuration that rebuilds it, or ``None`` where only a traced graph remains.
         vendored: modules that the bundle must hold a copy of.
         requires: distributions that a user of the bundle must install.
@@ -57,6 +58,7 @@ class BuiltClassifier:
         head: the head's spec.
         fusion_options: options of the fusion, defaults filled in.
         head_options: options of the head, defaults filled in.
+        make: makes another, its parameters drawn from torch's global generator.
     """
 
     module: _Module
@@ -67,7 +69,7 @@ class BuiltClassifier:
     head: HeadSpec
     fusion_options: Mapping[str, Any]
     head_options: Mapping[str, Any]
-    _make: Callable[[], _Module]
+    make: Callable[[], _Module]
 
     @property
     def takes_maps(self) -> bool:
@@ -76,7 +78,7 @@ class BuiltClassifier:
 
     def fresh(self, seed: int) -> _Module:
         """Return a new module whose untrained parameters depend on ``seed`` alone."""
-        return _seeded(self._make, seed)
+        return _seeded(self.make, seed)
 
 
 def build_classifier(
@@ -118,7 +120,7 @@ def build_classifier(
         head=recipe.head,
         fusion_options=recipe.fusion_options,
         head_options=recipe.head_options,
-        _make=recipe.make,
+        make=recipe.make,
     )
 
 
@@ -161,9 +163,7 @@ class _Recipe:
         if isinstance(self.fusion, DecisionFusionSpec):
             combine = make_fusion(len(self.in_dims), self.num_classes, **self.fusion_options)
             heads = [make_head(d, self.num_classes, **self.head_options) for d in self.in_dims]
-            return DecisionClassifier(
-                self.in_dims, heads, combine, self.head.link, self._pooling()
-            )
+            return DecisionClassifier(self.in_dims, heads, combine, self.head.link, self._pooling())
         fused: Any = make_fusion(list(self.in_dims), **self.fusion_options)
         head = make_head(fused.out_dim, self.num_classes, **self.head_options)
         return FeatureClassifier(self.in_dims, fused, head, self.head.link, self._pooling())

@@ -114,6 +114,7 @@ class EpochMeter:
         output: Any = engine.state.output
         logits, targets = output[CommonKeys.PRED].detach(), output[CommonKeys.LABEL]
         loss = self._loss(logits, targets) if self._loss else output[CommonKeys.LOSS].detach()
+        loss = loss / logits.shape[1] if logits.ndim == 3 else loss
         averaged = logits.mean(1) if logits.ndim == 3 else logits
         self._cases += len(targets)
         self._total = self._total + loss.double() * len(targets)

@@ -8,6 +8,7 @@ from typing import Literal, Protocol, cast
 import torch
 from torch import Tensor, nn
 
+from medfuse.fusion.opinion_pool import OpinionPool
 from medfuse.model import (
     DecisionClassifier,
     FeatureClassifier,
@@ -28,8 +29,8 @@ class LearningSource(Protocol):
 class Learner(nn.Module):
     """Logits of a `Batch`, from banked features where there are some and else from the image.
 
-    In training a `DecisionClassifier` gives the logits of every head, ``(N, S, K)``; otherwise
-    the result is ``(N, K)``.
+    In training a `DecisionClassifier` or an `OpinionPool` gives the logits of every head,
+    ``(N, heads, K)``; otherwise the result is ``(N, K)``.
 
     Args:
         model: `FeatureClassifier`, `DecisionClassifier`, or `FusedNetwork` with learning sources.
@@ -40,16 +41,18 @@ class Learner(nn.Module):
         super().__init__()
         network = model if isinstance(model, FusedNetwork) else None
         classifier = network.classifier if network is not None else model
-        self.classifier = cast("FeatureClassifier | DecisionClassifier", classifier)
+        self.classifier = cast("FeatureClassifier | DecisionClassifier | OpinionPool", classifier)
         chosen = {str(i): network.sources[i] for i in sorted(used)} if network is not None else {}
         self.sources = nn.ModuleDict(chosen)
         self.inputs = network.inputs if network is not None else ()
 
     def forward(self, batch: Batch) -> Tensor:
-        """Return logits ``(N, K)``, or ``(N, S, K)`` of each head in training."""
+        """Return logits ``(N, K)``, or ``(N, heads, K)`` in training."""
         features = self._mixed(self.features(batch), batch)
         if self.training and isinstance(self.classifier, DecisionClassifier):
             return _only_present(self.classifier.decisions(features), _mixed_mask(batch))
+        if self.training and isinstance(self.classifier, OpinionPool):
+            return self.classifier.opinions(features, _mixed_mask(batch))
         logits: Tensor = self.classifier(features, _mixed_mask(batch))
         return logits
 
@@ -98,7 +101,7 @@ class Learner(nn.Module):
                 moved = (b.to(device).images for b in batches)
                 x = torch.cat([self._live(i, cast("Sequence[Tensor]", images)) for images in moved])
             present = slice(None) if data.mask is None else data.mask[:, i] > 0
-            part.fit(x[present])  # type: ignore[operator]
+            part.fit(x[present])
 
     def _mixed(self, features: list[Tensor], batch: Batch) -> list[Tensor]:
         if batch.partner is None:

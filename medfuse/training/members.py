@@ -18,6 +18,7 @@ from medfuse.errors import TrainingError
 from medfuse.model import ClassifierEnsemble
 from medfuse.training.data import TrainingData
 from medfuse.training.fit import fit
+from medfuse.training.opinions import weigh_opinions
 from medfuse.training.predict import predict_logits
 from medfuse.training.result import TrainingResult
 from medfuse.training.run import Run
@@ -44,7 +45,8 @@ def fit_members(
 ) -> Ensemble:
     """Train each of M members on M - 1 of M parts of the cases; the part left out stops it early.
 
-    Cases of one patient stay in one part; classes are spread evenly. Each member has a folder of
+    Cases of one patient stay in one part; classes are spread evenly. Members that pool opinions
+    get one set of weights, fitted on the parts left out. Each member has a folder of
     its own below the run's, so an interrupted run goes on with the member it was at.
 
     Args:
@@ -57,17 +59,15 @@ def fit_members(
         TrainingError: a class has fewer patients than there are members.
     """
     parts = member_parts(data, len(members), run.seed)
+    left_out = [data.select(rows) for rows in parts]
     results = []
-    logits: np.ndarray | None = None
-    for number, (member, held_out) in enumerate(zip(members, parts, strict=True)):
-        rest = np.setdiff1d(np.arange(len(data)), held_out)
-        left_out = data.select(held_out)
-        results.append(fit(member, data.select(rest), left_out, config, _member_run(run, number)))
-        found = predict_logits(member, left_out)
-        if logits is None:
-            logits = np.empty((len(data), found.shape[1]), dtype=found.dtype)
-        logits[held_out] = found
-    assert logits is not None
+    for number, (member, rows) in enumerate(zip(members, parts, strict=True)):
+        rest = data.select(np.setdiff1d(np.arange(len(data)), rows))
+        results.append(fit(member, rest, left_out[number], config, _member_run(run, number)))
+    weigh_opinions(members, left_out)
+    found = [predict_logits(member, cases) for member, cases in zip(members, left_out, strict=True)]
+    logits = np.empty((len(data), found[0].shape[1]), dtype=found[0].dtype)
+    logits[np.concatenate(parts)] = np.concatenate(found)
     return Ensemble(ClassifierEnsemble(members), tuple(results), logits)
 
 

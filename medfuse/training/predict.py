@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from medfuse.training.batches import CaseBatches
+from medfuse.training.batches import Batch, CaseBatches
 from medfuse.training.data import TrainingData
 from medfuse.training.learner import Learner
 
@@ -22,32 +25,68 @@ def predict_logits(model: nn.Module, data: TrainingData, batch_size: int = _BATC
         data: the cases.
         batch_size: cases computed at once.
     """
-    return _over_batches(model, data, batch_size, "logits")
+    return torch.cat(_over_batches(model, data, batch_size, _logits)).numpy()
 
 
 def predict_shares(
     model: nn.Module, data: TrainingData, batch_size: int = _BATCH
 ) -> np.ndarray | None:
     """Return how much each source counts for each case ``(N, S)``, or ``None``."""
-    shares = _over_batches(model, data, batch_size, "shares")
+    shares = torch.cat(_over_batches(model, data, batch_size, _shares)).numpy()
     return shares if shares.size else None
 
 
+def predict_slice_weights(
+    model: nn.Module, data: TrainingData, batch_size: int = _BATCH
+) -> list[np.ndarray | None]:
+    """Return how much each slice counts, per source ``(N, D)``; ``None`` where none is sliced.
+
+    Rows of cases without the source's input are NaN.
+    """
+    each = _over_batches(model, data, batch_size, _slice_weights)
+    return [
+        None if weights[0] is None else torch.cat(weights).numpy()
+        for weights in zip(*each, strict=True)
+    ]
+
+
+Result = TypeVar("Result")
+
+
+def _logits(learner: Learner, batch: Batch) -> Tensor:
+    logits: Tensor = learner(batch)
+    return logits.float().cpu()
+
+
+def _shares(learner: Learner, batch: Batch) -> Tensor:
+    shares = learner.classifier.shares(learner.features(batch), batch.mask)
+    return torch.zeros(0) if shares is None else shares.float().cpu()
+
+
+def _slice_weights(learner: Learner, batch: Batch) -> list[Tensor | None]:
+    found = learner.classifier.slice_weights(learner.features(batch))
+    if batch.mask is not None:
+        found = [
+            None if x is None else torch.where(batch.mask[:, i, None] > 0, x, torch.nan)
+            for i, x in enumerate(found)
+        ]
+    return [None if x is None else x.float().cpu() for x in found]
+
+
 @torch.no_grad()
-def _over_batches(model: nn.Module, data: TrainingData, batch_size: int, what: str) -> np.ndarray:
+def _over_batches(
+    model: nn.Module,
+    data: TrainingData,
+    batch_size: int,
+    compute: Callable[[Learner, Batch], Result],
+) -> list[Result]:
     live = frozenset(i for i, x in enumerate(data.features) if x is None)
     learner = Learner(model, live)
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     was_training = model.training
     model.eval()
     learner.eval()
-    parts: list[Tensor] = []
-    for batch in CaseBatches(data, int(data.labels.max()) + 1, batch_size):
-        moved = batch.to(device)
-        if what == "logits":
-            parts.append(learner(moved).float().cpu())
-            continue
-        shares = learner.classifier.shares(learner.features(moved), moved.mask)
-        parts.append(torch.zeros(0) if shares is None else shares.float().cpu())
+    batches = CaseBatches(data, int(data.labels.max()) + 1, batch_size)
+    found = [compute(learner, batch.to(device)) for batch in batches]
     model.train(was_training)
-    return torch.cat(parts).numpy()
+    return found

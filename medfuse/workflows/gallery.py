@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ class Gallery:
         self.folder = folder
         self.figures: list[Figure] = []
 
-    def add(self, name: str, drawing: Any, caption: str) -> None:
-        """Write ``name.png`` and remember the figure for the page."""
+    def add(self, name: str, drawing: Any, caption: str, *, wide: bool = False) -> None:
+        """Write ``name.png`` and remember the figure for the page, there over its whole width."""
         plots.save_figure(drawing, self.folder / f"{name}.png")
-        self.figures.append(embed_figure(drawing, caption))
+        figure = embed_figure(drawing, caption)
+        self.figures.append(replace(figure, wide=wide or figure.wide))

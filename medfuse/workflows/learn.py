@@ -33,9 +33,11 @@ from medfuse.training import (
     fit_temperature,
     predict_logits,
     predict_shares,
+    predict_slice_weights,
 )
 from medfuse.training.classifier import SourceWidth, check_training
 from medfuse.training.members import fit_members, most_members
+from medfuse.training.source_heads import with_source_heads
 from medfuse.workflows.extract import ExtractedFeatures
 from medfuse.workflows.input_views import InputViews
 from medfuse.workflows.prepare import PreparedCohort
@@ -55,6 +57,7 @@ class LearnedModel:
         calibrated_on: the cases that gave the temperature, in words.
         probabilities: ``(cases, K)``, calibrated, float64.
         shares: ``(cases, S)`` how much each source counted, or ``None``.
+        slice_weights: per source ``(cases, D)`` how much each slice counted, or ``None``.
     """
 
     classifier: BuiltClassifier
@@ -64,6 +67,7 @@ class LearnedModel:
     calibrated_on: str
     probabilities: np.ndarray
     shares: np.ndarray | None
+    slice_weights: tuple[np.ndarray | None, ...]
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,8 @@ def learn(
     widths = [SourceWidth(source.feature_dim, source.slices) for source in sources]
     built = build_classifier(fusion, task.experiment.head, task.registry, widths, len(classes))
     check_training(built.head, task.experiment.training)
+    if task.experiment.training.source_heads:
+        built = with_source_heads(built, len(classes))
     data, run = _all_cases(task, chosen), _run(task, chosen, built, folder)
     modules = [_own_module(task, index) for index in chosen]
     members = member_count(task, data)
@@ -124,6 +130,7 @@ def learn(
         calibrated_on=fitted.calibrated_on,
         probabilities=softmax(logits / fitted.temperature, axis=1),
         shares=predict_shares(model, final),
+        slice_weights=tuple(predict_slice_weights(model, final)),
     )
 
 

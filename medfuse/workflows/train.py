@@ -17,6 +17,7 @@ from medfuse.contract import FeatureFusionSpec
 from medfuse.data import split_digest, tally
 from medfuse.errors import OutputError
 from medfuse.evaluation import Predictions, write_predictions
+from medfuse.evaluation.slice_table import write_slice_weights
 from medfuse.features.bank import FeatureBank
 from medfuse.registry import load_registry
 from medfuse.report import write_report
@@ -151,6 +152,7 @@ def _write_results(
     labels = [source.label for source in task.features.sources]
     rows = measure.prediction_rows(cohort, fused.probabilities, fused.shares, labels)
     write_predictions(folder.path / "predictions.csv", rows, cohort.classes)
+    _write_slices(task, fused, folder)
     part, comparison = _test_part(task, fused, singles)
     gallery = Gallery(folder.plots)
     draw_cohort(gallery, task.prepared)
@@ -175,6 +177,14 @@ def _write_results(
     write_report(page, folder.path / "report.html")
     write_json(folder.path / "metrics.json", metrics)
     folder.mark_finished(task.experiment.digest())
+
+
+def _write_slices(task: LearningTask, fused: LearnedModel, folder: RunFolder) -> None:
+    pairs = zip(task.features.sources, fused.slice_weights, strict=True)
+    weights = {source.label: found for source, found in pairs if found is not None}
+    if weights:
+        cases = [case.case_id for case in task.prepared.cohort.cases]
+        write_slice_weights(folder.path / "slice_weights.csv", cases, weights)
 
 
 def _test_part(
