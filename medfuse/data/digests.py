@@ -17,5 +17,5 @@ def digests_of(digests: Digests, case: Case) -> dict[str, str]:
     found = digests.get(case.case_id, {})
     images = [name for name in sorted(case.inputs) if not holds_cells(case.inputs[name])]
     if isinstance(found, str):
-        return {images[0] if images else "image": found}
+        return {images[0]: found} if images else {}
     return {name: found[name] for name in images if name in found}
