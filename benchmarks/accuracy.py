@@ -37,6 +37,7 @@ def main() -> None:
         "recipes", nargs="*", default=["brain_mri4", "pneumoniamnist", "cxr_covid3"]
     )
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first-seed", type=int, default=0, help="of those to run")
     parser.add_argument("--singles", type=int, default=5, help="seeds with single sources too")
     parser.add_argument("--out", type=Path, default=Path("accuracy.json"))
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
@@ -45,7 +46,7 @@ def main() -> None:
     for name in arguments.recipes:
         runs = [
             row
-            for seed in range(arguments.seeds)
+            for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds)
             for row in runs_of(
                 name,
                 [

@@ -138,6 +138,7 @@ class TrainingConfig(Section):
     """
 
     members: int = Field(5, ge=1, le=20)
+    source_heads: bool = True
     epochs: int = Field(50, ge=1)
     batch_size: int = Field(32, ge=1)
     optimizer: Literal["adam", "adamw", "sgd"] = "adamw"

@@ -35,7 +35,9 @@ def test_a_feature_fusion_gets_one_head_and_its_options(registry: Registry) -> N
 
 
 def test_a_decision_fusion_gets_a_head_per_source(registry: Registry) -> None:
-    built = build_classifier(_use("average"), _use("sigmoid"), registry, [SourceWidth(6), SourceWidth(4)], 2)
+    built = build_classifier(
+        _use("average"), _use("sigmoid"), registry, [SourceWidth(6), SourceWidth(4)], 2
+    )
     assert isinstance(built.module, DecisionClassifier)
     logits = built.module([torch.randn(2, 6), torch.randn(2, 4)])
     torch.testing.assert_close(logits.exp().sum(1), torch.ones(2))
@@ -43,7 +45,9 @@ def test_a_decision_fusion_gets_a_head_per_source(registry: Registry) -> None:
 
 
 def test_untrained_parameters_depend_on_the_seed_alone(registry: Registry) -> None:
-    built = build_classifier(_use("concat"), _use("mlp"), registry, [SourceWidth(6), SourceWidth(4)], 3)
+    built = build_classifier(
+        _use("concat"), _use("mlp"), registry, [SourceWidth(6), SourceWidth(4)], 3
+    )
     torch.rand(5)
     state = torch.random.get_rng_state()
     one, same, other = built.fresh(1), built.fresh(1), built.fresh(2)

@@ -1,0 +1,66 @@
+"""Weigh opinions by how likely they make the labels of cases held out of training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from medfuse.fusion.opinion_pool import OpinionPool
+from medfuse.training.data import TrainingData
+
+_PENALTY = 1e-2
+
+
+def weigh_opinions(members: Sequence[nn.Module], left_out: Sequence[TrainingData]) -> None:
+    """Give all members that pool opinions the weights that fit best on the cases left out.
+
+    Args:
+        members: trained; those that pool no opinions are left as they are.
+        left_out: the cases that each member was trained without.
+    """
+    pools = [(m, d) for m, d in zip(members, left_out, strict=True) if isinstance(m, OpinionPool)]
+    if not pools:
+        return
+    opinions = torch.cat([_opinions(pool, cases) for pool, cases in pools])
+    weights = fit_weights(opinions, torch.cat([cases.labels for _, cases in pools]))
+    for pool, _ in pools:
+        pool.weights.copy_(weights)
+
+
+def fit_weights(opinions: Tensor, labels: Tensor) -> Tensor:
+    """Return one weight per opinion ``(O,)``, none negative.
+
+    Penalized maximum likelihood of the weighted sum of log-probabilities on cases that were held
+    out (van der Laan et al., 2007, "Super learner", doi:10.2202/1544-6115.1309). The penalty, 0.01
+    times the squared distance from equal weights, decides where there is little evidence.
+
+    Args:
+        opinions: log-probabilities ``(N, O, K)``.
+        labels: ``(N,)`` class indices.
+    """
+    said, count = opinions.double(), opinions.shape[1]
+    scores = torch.full((count,), 1.0 / count, dtype=torch.float64).log().requires_grad_()
+    optimizer = torch.optim.LBFGS([scores], max_iter=200, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        weights = scores.exp()
+        logits = torch.einsum("nok,o->nk", said, weights)
+        distance = ((weights - 1.0 / count) ** 2).sum()
+        value: Tensor = F.cross_entropy(logits, labels) + _PENALTY * distance
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    optimizer.step(loss)  # type: ignore[no-untyped-call]
+    return scores.detach().exp().float()
+
+
+@torch.no_grad()
+def _opinions(pool: OpinionPool, cases: TrainingData) -> Tensor:
+    """Return what is said of the clean views, ``(N, O, K)``."""
+    pool.eval()
+    mask = None if cases.mask is None else cases.mask.float()
+    return pool.opinions([x[:, 0] for x in cases.features if x is not None], mask)
