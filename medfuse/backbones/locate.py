@@ -44,9 +44,18 @@ def locate_weights(
     return found
 
 
+def packaged_file(path: str) -> Path:
+    """Return the path of ``package:file`` inside an installed package, or of a plain path."""
+    inside = _IN_PACKAGE.fullmatch(path)
+    if inside is None:
+        return Path(path).expanduser()
+    package, file = inside.groups()
+    return Path(str(resources.files(package).joinpath(file)))
+
+
 def _on_this_machine(weights: WeightsSpec) -> Path | None:
     if weights.path:
-        return _packaged(weights.path)
+        return packaged_file(weights.path)
     if weights.hub_id:
         return _cached_from_hub(weights.hub_id)
     name = _file_name(weights.url or "")
@@ -65,14 +74,6 @@ def _downloaded(weights: WeightsSpec, source: str) -> Path:
             f"source {source}: the download of {weights.hub_id or weights.url} failed ({text}). "
             f"Try again, or get the file another way and give it behind @."
         ) from error
-
-
-def _packaged(path: str) -> Path:
-    inside = _IN_PACKAGE.fullmatch(path)
-    if inside is None:
-        return Path(path).expanduser()
-    package, file = inside.groups()
-    return Path(str(resources.files(package).joinpath(file)))
 
 
 def _hub_place(hub_id: str) -> tuple[str, tuple[str, ...]]:

@@ -77,11 +77,13 @@ class Provenance:
     Attributes:
         sources: one record per source.
         split_digest: of the split file.
+        seen: pixel digests of the images that were learned from, by who learned from them.
         details: further plain data (JSON) to keep, for example how many duplicates were dropped.
     """
 
     sources: tuple[SourceRecord, ...]
     split_digest: str = ""
+    seen: Mapping[str, frozenset[str]] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -24,6 +24,7 @@ from medfuse.bundle.onnx_model import write_onnx
 from medfuse.bundle.parity import check_rebuilt, fixed_input
 from medfuse.bundle.request import BundleRequest
 from medfuse.bundle.requirements import copy_scripts, required_packages
+from medfuse.bundle.seen import write_seen
 from medfuse.bundle.torchscript import write_torchscript
 from medfuse.bundle.train_config import train_config
 from medfuse.errors import BundleError
@@ -71,6 +72,7 @@ def _fill(request: BundleRequest, network: FusedNetwork, root: Path) -> None:
     write_json(root / "configs" / "metadata.json", document)
     write_text(root / "docs" / "README.md", model_card(request, left_out, packages))
     write_text(root / "LICENSE", license_text(request))
+    write_seen(root, request.provenance.seen)
     write_digests(root)
     for name, reason in left_out.items():
         logger.warning("bundle %s: without %s: %s", request.name, name, reason)

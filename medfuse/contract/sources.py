@@ -52,6 +52,8 @@ class WeightsSpec:
         path: ``package:file`` inside an installed package, or a file path.
         hub_id: name on a model hub.
         citation: how to cite the weights.
+        seen: ``package:file`` of a list of the images they were trained on, one pixel digest
+            (`medfuse.data.pixel_digest`) a line, perhaps ``.gz``; a run flags test images in it.
         remap: key prefixes to rewrite, old to new, the longest that fits; an empty new prefix
             removes the old one, ``-`` leaves such keys out.
     """
@@ -72,6 +74,7 @@ class WeightsSpec:
     path: str | None = None
     hub_id: str | None = None
     citation: str = ""
+    seen: str | None = None
     remap: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
+from medfuse.bundle.seen import read_seen
 from medfuse.config import CohortConfig, EvaluationConfig
-from medfuse.data import Case, Cohort, read_cohort, tally
+from medfuse.data import Case, Cohort, Event, read_cohort, tally
 from medfuse.errors import CohortError
 from medfuse.evaluation import PredictionRow, write_predictions
 from medfuse.registry import load_registry
-from medfuse.report import ReportContent, class_table, overall_table, write_report
+from medfuse.report import ReportContent, class_table, group_table, overall_table, write_report
 from medfuse.serving.predict import Predictor, load_bundle
 from medfuse.serving.prediction import Prediction
 from medfuse.storage import write_json
@@ -24,8 +26,12 @@ from medfuse.workflows import measure
 from medfuse.workflows.figures import TestPart, draw_test
 from medfuse.workflows.gallery import Gallery
 from medfuse.workflows.run_folder import refuse_foreign_content
+from medfuse.workflows.seen import SeenCases, digests_of_files, find_seen
 
 _STATE = "evaluation.json"
+_Answer: TypeAlias = tuple[Case, Prediction]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -76,10 +82,15 @@ def evaluate(
     write_predictions(
         folder / "predictions.csv", _rows(cases, answers, predictor), predictor.classes
     )
-    metrics = _measured(folder, cases, answers, predictor, settings or EvaluationConfig())
-    metrics["events"] = tally(found.events)
+    answered = _answered(cases, answers)
+    seen = _seen_by(bundle, answered)
+    measured = _measured(answered, predictor.classes, seen, settings or EvaluationConfig())
+    events = tally([*found.events, *_refusals(cases, answers)])
+    _write_page(folder, measured, events, predictor)
+    name, refused = predictor.metadata["name"], len(cases) - len(answered)
+    metrics = {"bundle": name, "refused": refused, **measured.metrics, "events": events}
     write_json(folder / "metrics.json", metrics)
-    return EvaluationOutcome(folder, metrics, int(metrics["refused"]))
+    return EvaluationOutcome(folder, metrics, refused)
 
 
 def _labeled(cohort: Cohort, part: str, classes: Sequence[str]) -> list[Case]:
@@ -119,33 +130,57 @@ def _rows(
     ]
 
 
-def _measured(
-    folder: Path,
-    cases: Sequence[Case],
-    answers: Sequence[Prediction],
-    predictor: Predictor,
-    config: EvaluationConfig,
-) -> dict[str, Any]:
-    answered = [i for i, answer in enumerate(answers) if answer.status == "ok"]
-    if not answered:
+def _refusals(cases: Sequence[Case], answers: Sequence[Prediction]) -> list[Event]:
+    return [
+        Event(answer.reason_code, case.case_id, "refused")
+        for case, answer in zip(cases, answers, strict=True)
+        if answer.status == "refused"
+    ]
+
+
+def _answered(cases: Sequence[Case], answers: Sequence[Prediction]) -> list[_Answer]:
+    """Return the cases that have probabilities."""
+    pairs = [(c, a) for c, a in zip(cases, answers, strict=True) if a.status == "ok"]
+    if not pairs:
         raise CohortError(f"none of the {len(cases)} images can be read: {answers[0].reason}")
-    probabilities = np.array(
-        [[answers[i].probabilities[c] for c in predictor.classes] for i in answered]
-    )
-    predictions = measure.predictions_of(
-        [cases[i] for i in answered], predictor.classes, probabilities
-    )
+    return pairs
+
+
+def _seen_by(bundle: Path | str, answered: Sequence[_Answer]) -> SeenCases:
+    """Return which cases the bundle or one of its sources learned from."""
+    known = read_seen(Path(bundle))
+    digests = [digests_of_files(case.inputs.values()) if known else () for case, _ in answered]
+    seen = find_seen(digests, known)
+    if seen.warning():
+        _log.warning("%s", seen.warning())
+    return seen
+
+
+def _measured(
+    answered: Sequence[_Answer], classes: Sequence[str], seen: SeenCases, config: EvaluationConfig
+) -> TestPart:
     settings = measure.settings_of(config, seed=0)
+    probabilities = np.array([[a.probabilities[c] for c in classes] for _, a in answered])
+    cases = [case for case, _ in answered]
+    predictions = measure.predictions_of(cases, classes, probabilities, seen)
     metrics = measure.measure(predictions, settings, load_registry())
+    metrics = {**metrics, "seen": seen.summary()}
+    return TestPart(predictions, metrics, None, (), settings, seen)
+
+
+def _write_page(
+    folder: Path, part: TestPart, events: Mapping[str, int], predictor: Predictor
+) -> None:
     gallery = Gallery(folder / "plots")
-    draw_test(gallery, TestPart(predictions, metrics, None, (), settings))
-    name = predictor.metadata["name"]
+    draw_test(gallery, part)
+    groups = [group_table(part.metrics, column) for column in part.metrics["groups"]]
     page = ReportContent(
-        name=f"Evaluation of {name}",
-        metrics=(overall_table(metrics), class_table(metrics)),
+        name=f"Evaluation of {predictor.metadata['name']}",
+        warnings=[part.seen.warning()] if part.seen.warning() else (),
+        metrics=(overall_table(part.metrics), class_table(part.metrics), *groups),
         figures=gallery.figures,
+        events=events,
         versions={"bundle": predictor.metadata["version"], "medfuse": version("medfuse")},
         created=date.today().isoformat(),
     )
     write_report(page, folder / "report.html")
-    return {"bundle": name, "refused": len(cases) - len(answered), **metrics}

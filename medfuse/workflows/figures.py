@@ -19,6 +19,7 @@ from medfuse.evaluation import (
 from medfuse.training import TrainingResult
 from medfuse.workflows.gallery import Gallery
 from medfuse.workflows.prepare import PreparedCohort, PreparedInput
+from medfuse.workflows.seen import SeenCases
 
 _SAMPLES = 6
 
@@ -33,6 +34,7 @@ class TestPart:
         shares: ``(N, S)`` of these cases, or ``None``.
         sources: names of the S sources.
         settings: how the metrics were measured.
+        seen: which of the cases were learned from.
     """
 
     __test__ = False
@@ -42,6 +44,7 @@ class TestPart:
     shares: np.ndarray | None
     sources: tuple[str, ...]
     settings: EvaluationSettings
+    seen: SeenCases
 
 
 def draw_cohort(gallery: Gallery, prepared: PreparedCohort) -> None:

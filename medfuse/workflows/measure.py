@@ -17,6 +17,7 @@ from medfuse.evaluation import (
     evaluate,
 )
 from medfuse.registry import Registry, load_factory
+from medfuse.workflows.seen import SeenCases
 
 
 def settings_of(config: EvaluationConfig, seed: int) -> EvaluationSettings:
@@ -31,12 +32,18 @@ def test_rows(cohort: Cohort) -> np.ndarray:
 
 
 def predictions_of(
-    cases: Sequence[Case], classes: Sequence[str], probabilities: np.ndarray
+    cases: Sequence[Case],
+    classes: Sequence[str],
+    probabilities: np.ndarray,
+    seen: SeenCases | None = None,
 ) -> Predictions:
-    """Return the labels and probabilities of labeled cases, grouped by patient, site and inputs."""
+    """Return the labels and probabilities of labeled cases, grouped by patient, site, inputs, and
+    by whether they were learned from.
+    """
     columns = {
         "site": [case.site for case in cases],
         "inputs": [" + ".join(case.inputs) for case in cases],
+        **(seen.groups if seen else {}),
     }
     return Predictions(
         labels=np.array([case.label for case in cases]),

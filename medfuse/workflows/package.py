@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from medfuse.bundle import IMAGE, BundleRequest, InputSpec, Provenance, SourceRecord
+from medfuse.bundle.seen import OWN_TRAINING
 from medfuse.bundle.write import write_bundle
 from medfuse.data import Case, split_digest
 from medfuse.errors import BundleError
@@ -19,6 +20,7 @@ from medfuse.serving.predict import load_bundle
 from medfuse.workflows.extract import ViewMaker
 from medfuse.workflows.learn import LearnedModel, LearningTask
 from medfuse.workflows.prepare import PreparedCohort, PreparedInput
+from medfuse.workflows.seen import seen_by_sources
 
 _log = logging.getLogger(__name__)
 _TOLERANCE = 1e-4
@@ -52,9 +54,7 @@ def _request(task: LearningTask, model: LearnedModel, metrics: Mapping[str, Any]
         network=model.network,
         network_node=_network_node(task, model),
         graph_only=tuple(_graph_only(task, model)),
-        vendored=_unique(
-            [*model.classifier.vendored, *modules, *_modules_of(prepared)]
-        ),
+        vendored=_unique([*model.classifier.vendored, *modules, *_modules_of(prepared)]),
         requires=_unique([*model.classifier.requires, *requires, "pillow", "tifffile"]),
         preprocessing_nodes={
             key: tuple(read.preprocessing.monai_config()) for key, read in _keys(prepared).items()
@@ -67,6 +67,7 @@ def _request(task: LearningTask, model: LearnedModel, metrics: Mapping[str, Any]
         provenance=Provenance(
             sources=tuple(_record(source.label, source.card) for source in sources),
             split_digest=split_digest(prepared.cohort),
+            seen=_seen(task),
             details=_details(task, model),
         ),
         metrics=metrics,
@@ -158,6 +159,16 @@ def _details(task: LearningTask, model: LearnedModel) -> dict[str, Any]:
         "temperature": float(model.network.temperature),
         "calibrated_on": model.calibrated_on,
         "leaks": task.prepared.leaks.summary(),
+    }
+
+
+def _seen(task: LearningTask) -> dict[str, frozenset[str]]:
+    """Return the images of all parts but the test part, and those that the sources list."""
+    prepared = task.prepared
+    own = [prepared.digests(case) for case in prepared.cohort.cases if case.role != "test"]
+    return {
+        OWN_TRAINING: frozenset().union(*own),
+        **seen_by_sources(task.features.sources),
     }
 
 

@@ -86,6 +86,8 @@ def _warnings(facts: RunFacts) -> list[str]:
     warnings = []
     if facts.part is None:
         warnings.append("There is no labeled test case: nothing was measured.")
+    elif facts.part.seen.warning():
+        warnings.append(facts.part.seen.warning())
     warnings.extend(
         f"The input contract of {source.label} is unknown; its architecture's was assumed."
         for source in facts.task.features.sources

@@ -87,6 +87,11 @@ class PreparedCohort:
         rows = [[i.has(case) for i in self.inputs.values()] for case in self.cohort.cases]
         return np.array(rows, dtype=bool)
 
+    def digests(self, case: Case) -> frozenset[str]:
+        """Return the pixel digests of a case's images."""
+        known = (i.facts[case.case_id] for i in self.pictures if case.case_id in i.facts)
+        return frozenset(fact.pixel_digest for fact in known)
+
     def write(self, path: Path | str, seed: int) -> None:
         """Write the split file, with the digests that a later load checks for leaks."""
         header = {"seed": seed, "task": "multiclass"}
@@ -121,9 +126,7 @@ def prepare_cohort(
     return PreparedCohort(cohort=split, inputs=inputs, leaks=leaks)
 
 
-def picture_digests(
-    inputs: Iterable[PreparedInput], cohort: Cohort
-) -> dict[str, dict[str, str]]:
+def picture_digests(inputs: Iterable[PreparedInput], cohort: Cohort) -> dict[str, dict[str, str]]:
     """Return the pixel digests of each case by input; equal table rows are no leak."""
     pictures = [i for i in inputs if i.config.kind != "tabular"]
     return {
@@ -203,4 +206,3 @@ def _without_bad_images(
     if not kept:
         raise CohortError(f"{cohort.root}: no readable image among {len(cohort.cases)} cases.")
     return cohort.with_cases(kept, events)
-

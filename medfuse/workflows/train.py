@@ -31,6 +31,7 @@ from medfuse.workflows.package import write_run_bundle
 from medfuse.workflows.page import RunFacts, run_page
 from medfuse.workflows.prepare import prepare_cohort
 from medfuse.workflows.run_folder import RunFolder, claim_run_folder
+from medfuse.workflows.seen import find_seen, seen_by_sources
 
 _log = logging.getLogger(__name__)
 
@@ -197,13 +198,18 @@ def _test_part(
         _log.warning("no labeled test case: nothing is measured")
         return None, None
     cases = [cohort.cases[i] for i in rows]
+    seen = find_seen(
+        [task.prepared.digests(case) for case in cases], seen_by_sources(task.features.sources)
+    )
+    if seen.warning():
+        _log.warning("%s", seen.warning())
 
     def predictions(model: LearnedModel) -> Predictions:
-        return measure.predictions_of(cases, cohort.classes, model.probabilities[rows])
+        return measure.predictions_of(cases, cohort.classes, model.probabilities[rows], seen)
 
     settings = measure.settings_of(task.experiment.evaluation, task.experiment.seed)
     found = predictions(fused)
-    metrics = measure.measure(found, settings, task.registry)
+    metrics = {**measure.measure(found, settings, task.registry), "seen": seen.summary()}
     alone = {name: predictions(model) for name, model in singles.items()}
     part = TestPart(
         predictions=found,
@@ -211,6 +217,7 @@ def _test_part(
         shares=None if fused.shares is None else fused.shares[rows],
         sources=tuple(source.label for source in task.features.sources),
         settings=settings,
+        seen=seen,
     )
     return part, measure.compare_with_singles(found, alone, settings)
 

@@ -80,6 +80,7 @@ def _distilled(network: str) -> WeightsSpec:
         path=f"medfuse_mini:weights/{name}.safetensors",
         citation=f"{TEACHERS}Applications (Apache-2.0); images: MedMNIST v2, Yang et al. 2023, "
         "doi 10.1038/s41597-022-01721-8 (CC BY 4.0), and generated ones.",
+        seen="medfuse_mini:seen/pneumoniamnist.txt.gz",
     )
 
 

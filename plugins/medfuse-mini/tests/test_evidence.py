@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from medfuse_mini.seen import seen_images
+from medfuse_mini import medfuse_backbones
+
+from medfuse.backbones.seen import seen_images
 
 PLUGIN = Path(__file__).parents[1]
 DATA = PLUGIN.parents[1].parent / "shared" / "data"
@@ -55,7 +57,7 @@ def test_a_given_test_part_stays_and_loses_its_near_duplicates_from_training(evi
 @pytest.mark.usefixtures("evidence")
 def test_no_held_out_image_was_seen(data):
     digest = importlib.import_module("pictures").pixel_digest
-    seen = seen_images("distilled")
+    (seen,) = {seen_images(spec.weights[0]) for spec in medfuse_backbones()}
     with np.load(data / "pneumoniamnist" / "pneumoniamnist.npz") as archive:
         train = {digest(image) for image in archive["train_images"]}
         held_out = {digest(i) for key in ("val", "test") for i in archive[f"{key}_images"]}

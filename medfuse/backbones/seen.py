@@ -1,0 +1,35 @@
+"""The images that published weights were trained on, as far as their plugin lists them."""
+
+from __future__ import annotations
+
+import gzip
+import re
+
+from medfuse.backbones.locate import packaged_file
+from medfuse.contract import WeightsSpec
+from medfuse.errors import WeightsError
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+def seen_images(weights: WeightsSpec) -> frozenset[str]:
+    """Return the pixel digests of all images that the weights list as seen; empty without a list.
+
+    Raises:
+        WeightsError: the list is absent or damaged.
+    """
+    if weights.seen is None:
+        return frozenset()
+    file = packaged_file(weights.seen)
+    try:
+        content = file.read_bytes()
+        text = (gzip.decompress(content) if file.suffix == ".gz" else content).decode("ascii")
+    except (OSError, EOFError, ValueError) as error:
+        raise WeightsError(
+            f"{file}: the list of seen images of weights {weights.name!r} cannot be read. "
+            "Install their plugin anew."
+        ) from error
+    digests = text.split()
+    if not all(_DIGEST.fullmatch(digest) for digest in digests):
+        raise WeightsError(f"{file}: expected one pixel digest (64 hexadecimal digits) a line.")
+    return frozenset(digests)
