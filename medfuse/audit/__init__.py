@@ -1,19 +1,21 @@
-"""Audit: a cohort -> what is in its files, and what is wrong with them, before training.
+"""Audit: a cohort -> `Audit`: what is in its files, and what is wrong with them, before training.
 
-`scan` reads every file once; `find_duplicates`, `find_conflicts`, `probe_shortcuts` and
-`judge` say what was found. No torch.
+`scan` reads every file once; `find_duplicates`, `find_conflicts` and `probe_shortcuts` look at
+what it saw; `judge` says it in sentences. No torch.
 """
 
+from medfuse.audit.audit import Audit, audit
 from medfuse.audit.conflicts import Conflicts, find_conflicts
 from medfuse.audit.duplicates import DuplicateGroup, find_duplicates
 from medfuse.audit.findings import Finding, judge
 from medfuse.audit.look import Look
-from medfuse.audit.picture import open_picture
+from medfuse.audit.picture import displayed, open_picture
 from medfuse.audit.scan import Refusal, Scan, Seen, scan
 from medfuse.audit.shortcuts import Shortcut, ShortcutReport, probe_shortcuts
-from medfuse.audit.tables import Breakdown, breakdowns
+from medfuse.audit.tables import Breakdown, breakdowns, class_name
 
 __all__ = [
+    "Audit",
     "Breakdown",
     "Conflicts",
     "DuplicateGroup",
@@ -24,7 +26,10 @@ __all__ = [
     "Seen",
     "Shortcut",
     "ShortcutReport",
+    "audit",
     "breakdowns",
+    "class_name",
+    "displayed",
     "find_conflicts",
     "find_duplicates",
     "judge",

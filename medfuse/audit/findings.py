@@ -56,19 +56,24 @@ def judge(
     return sorted(found, key=lambda finding: order[finding.level])
 
 
+def counted(count: int, noun: str) -> str:
+    """Return ``1 thing`` or ``2 things``."""
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
 def _classes(cohort: Cohort) -> Iterator[Finding]:
     labels = [case.label for case in cohort.cases]
     counts = {name: labels.count(k) for k, name in enumerate(cohort.classes)}
     present = [name for name, count in counts.items() if count]
     if len(present) < 2:
-        text = f"{len(present)} class has cases; at least two are needed."
+        text = f"{len(present)} of the classes with cases, at least two are needed."
         yield Finding("fatal", "TOO_FEW_CLASSES", len(present), text)
     for name, count in counts.items():
         if count < 2:
-            text = f"class {name} has {count} cases, at least two are needed. Add or leave it out."
+            text = f"class {name} has {counted(count, 'case')}, two are needed. Add, or leave it out."
             yield Finding("fatal", "CLASS_TOO_SMALL", count, text)
         elif count < _FEW_CASES:
-            text = f"class {name} has {count} cases; intervals will be wide."
+            text = f"class {name} has {counted(count, 'case')}; intervals will be wide."
             yield Finding("note", "CLASS_SMALL", count, text)
     if present and max(counts.values()) >= _IMBALANCE * min(counts[name] for name in present):
         text = (
@@ -80,7 +85,10 @@ def _classes(cohort: Cohort) -> Iterator[Finding]:
     if None in labels:
         count = labels.count(None)
         yield Finding(
-            "note", "UNLABELED", count, f"{count} cases have no label; training skips them."
+            "note",
+            "UNLABELED",
+            count,
+            f"{counted(count, 'case')} without a label; training skips them.",
         )
 
 
@@ -88,8 +96,8 @@ def _files(scan: Scan) -> Iterator[Finding]:
     if scan.refused:
         codes = ", ".join(f"{count} {code}" for code, count in scan.codes().items())
         text = (
-            f"{len(scan.refused)} files cannot be read ({codes}). Mend or remove them, or set "
-            "cohort.on_bad_image: skip."
+            f"{counted(len(scan.refused), 'file')} cannot be read ({codes}). Mend or remove, or "
+            "set cohort.on_bad_image: skip."
         )
         yield Finding("fatal", "REFUSED_FILES", len(scan.refused), text)
     looks = [item.look for item in scan.seen]
@@ -106,7 +114,7 @@ def _files(scan: Scan) -> Iterator[Finding]:
         yield Finding("fatal", "MIXED_BIT_DEPTH", len(looks), text)
     blank = sum(look.std == 0 for look in looks)
     if blank:
-        text = f"{blank} images have one value everywhere. Remove them."
+        text = f"{counted(blank, 'file')} with one value everywhere. Remove them."
         yield Finding("warning", "BLANK", blank, text)
     for what, values in {
         "MIXED_FILE_TYPES": {look.kind for look in looks},
@@ -117,7 +125,9 @@ def _files(scan: Scan) -> Iterator[Finding]:
             text = f"{' and '.join(sorted(values))} files side by side; see the shortcuts."
             yield Finding("note", what, len(values), text)
     for code, count in scan.events().items():
-        yield Finding("note", code, count, f"{count} files were converted while reading.")
+        yield Finding(
+            "note", code, count, f"{counted(count, 'file')} converted while reading ({code})."
+        )
 
 
 def _duplicates(groups: Sequence[DuplicateGroup]) -> Iterator[Finding]:
@@ -136,7 +146,7 @@ def _duplicates(groups: Sequence[DuplicateGroup]) -> Iterator[Finding]:
                     if kind == "exact"
                     else "Look at the contact sheet; give copies one patient_id."
                 )
-                text = f"{len(several)} groups of {words} {where}. {remedy}"
+                text = f"{counted(len(several), 'group')} of {words} {where}. {remedy}"
                 code = f"{kind.upper()}_DUPLICATES_ACROSS_{what}"
                 yield Finding(level, code, len(several), text)
         if found:
@@ -146,7 +156,7 @@ def _duplicates(groups: Sequence[DuplicateGroup]) -> Iterator[Finding]:
                 if kind == "exact"
                 else "A split does not know of them: give copies one patient_id."
             )
-            text = f"{len(found)} groups of {words}, {cases} files. {fate}"
+            text = f"{counted(len(found), 'group')} of {words}, {cases} files. {fate}"
             yield Finding("warning", f"{kind.upper()}_DUPLICATES", len(found), text)
 
 
@@ -160,19 +170,17 @@ def _patients(conflicts: Conflicts) -> Iterator[Finding]:
     if conflicts.roles:
         count = len(conflicts.roles)
         text = (
-            f"{count} patients lie in more than one part of the given split. Move them, or set "
-            "cohort.on_leak: drop_from_training."
+            f"{counted(count, 'patient')} in more than one part of the given split. Move them, or "
+            "set cohort.on_leak: drop_from_training."
         )
         yield Finding("fatal", "PATIENT_ACROSS_PARTS", count, text)
     if conflicts.labels:
         count = len(conflicts.labels)
-        text = (
-            f"{count} patients have cases of different classes. Right for follow-ups; else correct."
-        )
+        text = f"{counted(count, 'patient')} with cases of different classes. Fine for follow-ups."
         yield Finding("warning", "PATIENT_WITH_SEVERAL_LABELS", count, text)
     if conflicts.sites:
         count = len(conflicts.sites)
-        text = f"{count} patients have cases at more than one site. Are they the same persons?"
+        text = f"{counted(count, 'patient')} with cases at more than one site. Are they the same?"
         yield Finding("warning", "PATIENT_AT_SEVERAL_SITES", count, text)
 
 
@@ -198,4 +206,4 @@ def _shortcut_text(shortcut: Shortcut) -> str:
 def _listing(cohort: Cohort) -> Iterator[Finding]:
     for code, count in tally(cohort.events).items():
         if code != "NO_PATIENT":
-            yield Finding("note", code, count, f"{count} while listing the files.")
+            yield Finding("note", code, count, f"{count} x {code} while listing the files.")

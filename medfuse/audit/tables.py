@@ -22,7 +22,7 @@ class Breakdown:
     Attributes:
         name: of the class, site or part.
         cases: number of cases.
-        patients: number of patients; cases without a patient count as one each.
+        patients: number of patients; ``None`` where the source names none.
         refused: files that cannot be used.
         shapes: smallest, median and largest size.
         spacing: smallest, median and largest voxel size in mm; empty where no file says.
@@ -32,7 +32,7 @@ class Breakdown:
 
     name: str
     cases: int
-    patients: int
+    patients: int | None
     refused: int
     shapes: Mapping[str, tuple[int, ...]]
     spacing: Mapping[str, tuple[float, ...]]
@@ -100,10 +100,11 @@ def _row(
         "kind": (look.kind for look in looks),
         "channels": (look.channels for look in looks),
     }
+    known = any(case.patient_id != case.case_id for case in cases)
     return Breakdown(
         name=name,
         cases=len(cases),
-        patients=len({case.patient_id for case in cases}),
+        patients=len({case.patient_id for case in cases}) if known else None,
         refused=len(refused),
         shapes=_extent([look.shape for look in looks]),
         spacing=_extent([look.spacing for look in looks if look.spacing]),

@@ -94,7 +94,7 @@ def contact_sheet(
     """
     rows = max(len(groups), 1)
     figure = Figure(
-        figsize=(1.75 * most, 2.05 * rows + 0.4), layout="constrained", facecolor="white", dpi=110
+        figsize=(1.75 * most, 2.3 * rows + 0.5), layout="constrained", facecolor="white", dpi=110
     )
     grid = figure.subplots(rows, most, squeeze=False)
     for axes in grid.flat:

@@ -1,0 +1,107 @@
+"""The whole check of a cohort, as one value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from medfuse.audit.conflicts import Conflicts, find_conflicts
+from medfuse.audit.duplicates import DuplicateGroup, find_duplicates
+from medfuse.audit.findings import Finding, judge
+from medfuse.audit.scan import Scan, scan
+from medfuse.audit.shortcuts import ShortcutReport, probe_shortcuts
+from medfuse.audit.tables import Breakdown, breakdowns
+from medfuse.data import Cohort, tally
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Audit:
+    """What a cohort holds and what is wrong with it.
+
+    Attributes:
+        cohort: as it was listed.
+        scan: what its files show.
+        tables: breakdowns by ``class``, ``site``, ``part``, ``input``.
+        duplicates: groups of one picture.
+        conflicts: contradictions of patients.
+        shortcuts: what trivial features predict.
+        findings: in sentences, the fatal ones first.
+    """
+
+    cohort: Cohort
+    scan: Scan
+    tables: Mapping[str, list[Breakdown]]
+    duplicates: list[DuplicateGroup]
+    conflicts: Conflicts
+    shortcuts: ShortcutReport
+    findings: list[Finding]
+
+    def level(self, level: str) -> list[Finding]:
+        """Return the findings of one level."""
+        return [finding for finding in self.findings if finding.level == level]
+
+    def groups(self, kind: str) -> list[DuplicateGroup]:
+        """Return the groups of ``exact`` or ``near`` duplicates."""
+        return [group for group in self.duplicates if group.kind == kind]
+
+    def summary(self) -> dict[str, Any]:
+        """Return everything as plain JSON data: case ids, never patients, no paths."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "cases": len(self.cohort.cases),
+            "files": len(self.scan.seen) + len(self.scan.refused),
+            "classes": list(self.cohort.classes),
+            "trainable": not self.level("fatal"),
+            "findings": [asdict(finding) for finding in self.findings],
+            "tables": {kind: [asdict(row) for row in rows] for kind, rows in self.tables.items()},
+            "refused": {
+                "codes": self.scan.codes(),
+                "files": [asdict(refusal) for refusal in self.scan.refused],
+            },
+            "events": {**tally(self.cohort.events), **self.scan.events()},
+            "duplicates": [_group(group, self.cohort) for group in self.duplicates],
+            "patients": {
+                "count": self.conflicts.patients,
+                "known": self.conflicts.known,
+                "several_labels": [list(group) for group in self.conflicts.labels],
+                "several_parts": [list(group) for group in self.conflicts.roles],
+                "several_sites": [list(group) for group in self.conflicts.sites],
+            },
+            "shortcuts": {
+                "files": self.shortcuts.files,
+                "reason": self.shortcuts.reason,
+                "same_in_every_file": list(self.shortcuts.constant),
+                "groups": [{**asdict(s), "strength": s.strength} for s in self.shortcuts.shortcuts],
+            },
+        }
+
+
+def audit(cohort: Cohort, *, workers: int = 2, progress: bool = True) -> Audit:
+    """Return the check of a cohort; every file is read once, none is changed.
+
+    Args:
+        cohort: as `medfuse.data.read_cohort` lists it.
+        workers: threads that decode.
+        progress: show a bar on stderr where that is a terminal.
+    """
+    found = scan(cohort, workers=workers, progress=progress)
+    duplicates = find_duplicates(found.seen)
+    conflicts = find_conflicts(cohort.cases)
+    shortcuts = probe_shortcuts(found.seen, cohort.classes, duplicates)
+    return Audit(
+        cohort=cohort,
+        scan=found,
+        tables=breakdowns(cohort, found),
+        duplicates=duplicates,
+        conflicts=conflicts,
+        shortcuts=shortcuts,
+        findings=judge(cohort, found, duplicates, conflicts, shortcuts),
+    )
+
+
+def _group(group: DuplicateGroup, cohort: Cohort) -> dict[str, Any]:
+    plain = {key: value for key, value in asdict(group).items() if key != "members"}
+    return {**plain, "labels": [cohort.classes[label] for label in group.labels]}

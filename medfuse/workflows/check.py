@@ -1,0 +1,101 @@
+"""Check: a cohort -> what is in it, what is wrong with it, and a page with pictures of it."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from medfuse.audit import Audit, Look, audit, class_name
+from medfuse.config import CohortConfig, InputConfig
+from medfuse.data import read_cohort
+from medfuse.storage import write_json, write_text
+from medfuse.workflows.check_figures import draw
+from medfuse.workflows.check_page import check_page
+
+_COLUMNS = (
+    "case_id", "input", "class", "site", "role", "status", "kind", "modality", "shape", "spacing",
+    "channels", "bits", "bytes", "mean", "std", "p1", "p50", "p99", "pixel_digest",
+)  # fmt: skip
+
+
+def check(
+    cohort: CohortConfig,
+    out: Path | str | None = None,
+    *,
+    inputs: str | Mapping[str, InputConfig] = "image",
+    progress: bool = True,
+) -> Audit:
+    """Return the check of a cohort; with ``out``, write it as page, JSON, table and pictures.
+
+    Written are ``check.html`` (self-contained, private), ``check.json``, ``files.csv`` and
+    ``plots/``. Bad files are counted by code; none ends the check.
+
+    Args:
+        cohort: where the cases are, and what groups them.
+        out: folder for the results.
+        inputs: what a case has, as for `medfuse.data.read_cohort`.
+        progress: show a bar on stderr where that is a terminal.
+
+    Raises:
+        CohortError: the cohort cannot be listed: nothing there, bad labels, a broken table.
+        OutputError: the results cannot be written.
+    """
+    found = audit(read_cohort(cohort, inputs), progress=progress)
+    if out is not None:
+        _write(found, Path(out), Path(cohort.path).name)
+    return found
+
+
+def _write(found: Audit, folder: Path, name: str) -> None:
+    from medfuse.report import write_sections
+
+    figures = draw(found, folder / "plots")
+    created = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+    write_json(folder / "check.json", found.summary(), mode=0o600)
+    write_text(folder / "files.csv", _table(found), mode=0o600)
+    write_sections(check_page(found, figures, name, created), folder / "check.html")
+
+
+def _table(found: Audit) -> str:
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(_COLUMNS)
+    table.writerows(_rows(found))
+    return text.getvalue()
+
+
+def _rows(found: Audit) -> Sequence[Sequence[Any]]:
+    seen = {(item.case.case_id, item.input): item.look for item in found.scan.seen}
+    codes = {(bad.case_id, bad.input): bad.code for bad in found.scan.refused}
+    rows: list[Sequence[Any]] = []
+    for case in found.cohort.cases:
+        for name in case.inputs:
+            key = (case.case_id, name)
+            if key not in seen and key not in codes:
+                continue
+            who = (*key, class_name(found.cohort, case), case.site, case.role or "")
+            look = seen.get(key)
+            if look is None:
+                rows.append((*who, codes[key], *[""] * (len(_COLUMNS) - len(who) - 1)))
+                continue
+            rows.append((*who, "ok", *_measures(look)))
+    return rows
+
+
+def _measures(look: Look) -> Sequence[Any]:
+    numbers = (look.mean, look.std, *look.percentiles)
+    return (
+        look.kind,
+        look.modality,
+        " x ".join(map(str, look.shape)),
+        " x ".join(f"{value:g}" for value in look.spacing or ()),
+        look.channels,
+        look.bits,
+        look.size,
+        *(f"{value:.6g}" for value in numbers),
+        look.digest,
+    )
