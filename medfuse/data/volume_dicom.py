@@ -1,4 +1,4 @@
-"""DICOM, read in the killable process of `medfuse.data.dicom`.
+"""DICOM, read in a process that can be killed.
 
 This file is copied into every bundle, so it imports numpy and its neighbors.
 """

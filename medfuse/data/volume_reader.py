@@ -22,7 +22,7 @@ _AXES = {
 
 
 class VolumeReader(ImageReader):
-    """MONAI's door to `read_volume`; see `medfuse.data.image_reader.ImageFileReader`.
+    """MONAI's door to `read_volume`; `get_data` decodes, as that of `ImageFileReader` does.
 
     Args:
         scale: ``dtype`` maps the range of the stored type to [0, 1] (floats must lie in it

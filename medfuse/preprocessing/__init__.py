@@ -5,6 +5,7 @@ list of MONAI configuration nodes that training and bundles share, and `augment`
 views of an image for training.
 """
 
+from medfuse.data.pixel_digest import pixel_digest
 from medfuse.preprocessing.augmentation import (
     RECIPES,
     augment,
@@ -14,7 +15,7 @@ from medfuse.preprocessing.augmentation import (
 )
 from medfuse.preprocessing.canonical import CanonicalImage
 from medfuse.preprocessing.loading import LoadedImage
-from medfuse.preprocessing.pipeline import Preprocessing, pixel_digest
+from medfuse.preprocessing.pipeline import Preprocessing
 from medfuse.preprocessing.resolve import resolve_input
 from medfuse.preprocessing.tabular import tabular_slots, tabular_width
 from medfuse.preprocessing.tabular_fit import resolve_tabular

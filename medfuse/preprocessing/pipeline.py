@@ -3,32 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from monai.data.meta_tensor import MetaTensor
+from nibabel import orientations
 from numpy.typing import NDArray
+from torch import Tensor
 
 from medfuse.config import InputConfig
 from medfuse.data.events import Event
 from medfuse.data.image_facts import ImageFileError
 from medfuse.data.image_file import read_pixels
-from medfuse.data.image_reader import ImageFileReader
 from medfuse.data.pixel_digest import pixel_digest
+from medfuse.data.volume_file import read_volume
 from medfuse.errors import ImageError
 from medfuse.preprocessing.canonical import CanonicalImage
 from medfuse.preprocessing.loading import BadImagePolicy, LoadedImage, load_in_order
 from medfuse.preprocessing.nodes import (
-    TABULAR_MODULES,
-    VENDORED_MODULES,
     Node,
     config_nodes,
     instantiate,
+    requirements,
+    vendored_modules,
 )
 from medfuse.preprocessing.tabular_fit import load_row
 from medfuse.storage import digest_of
 
 SCHEMA_VERSION = 1
+_DOES_NOT_FIT = "DOES_NOT_FIT"
 
 
 class Preprocessing:
@@ -41,9 +45,11 @@ class Preprocessing:
         input: without ``auto``; see `medfuse.preprocessing.resolve.resolve_input`.
         fingerprint: what `resolve_input` found. Its bit depth is required of every image, unless
             the intensity is by percentile.
-    """
 
-    vendored_modules: tuple[str, ...] = VENDORED_MODULES
+    Attributes:
+        vendored_modules: what the nodes need in a bundle's ``scripts``.
+        requires: distributions that those modules import.
+    """
 
     def __init__(
         self,
@@ -52,11 +58,12 @@ class Preprocessing:
     ) -> None:
         bits = fingerprint.get("bits") if fingerprint and input.intensity != "percentile" else None
         self.input = input
+        self.vendored_modules = vendored_modules(input)
+        self.requires = requirements(input)
         self._nodes = config_nodes(input, bits)
         if input.kind == "tabular":
-            self.vendored_modules = TABULAR_MODULES
             return
-        self._reader: ImageFileReader = instantiate([self._nodes[0]["reader"]])[0]
+        self._reader: Any = instantiate([self._nodes[0]["reader"]])[0]
         self._transforms = instantiate(self._nodes[1:])
 
     def monai_config(self) -> list[Node]:
@@ -76,16 +83,19 @@ class Preprocessing:
         if self.input.kind == "tabular":
             return load_row(reference, self.input.columns)
         try:
-            pixels, facts = read_pixels(reference)
-            values = self._reader.to_float(pixels, facts, reference)
+            stored = self._stored_volume if self.input.kind == "volume" else self._stored_image
+            values, digest, events = stored(reference)
+            canonical = self._transformed(values)
         except ImageFileError as error:
             raise ImageError(error.code, str(error)) from error
-        canonical = self._transformed(values)
+        except ValueError as error:
+            text = f"{reference}: {error} [{_DOES_NOT_FIT}]"
+            raise ImageError(_DOES_NOT_FIT, text) from error
         return CanonicalImage(
             pixels=canonical,
-            pixel_digest=pixel_digest(pixels),
+            pixel_digest=digest,
             digest=pixel_digest(canonical),
-            events=tuple(Event(code, reference, detail) for code, detail in facts.events),
+            events=tuple(Event(code, reference, detail) for code, detail in events),
         )
 
     def load_many(
@@ -98,9 +108,36 @@ class Preprocessing:
         """Yield one result per reference, in their order; see `load_in_order`."""
         return load_in_order(self.load, references, workers, progress, on_bad_image)
 
-    def _transformed(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _stored_image(self, reference: str) -> _Stored:
+        pixels, facts = read_pixels(reference)
+        values = self._reader.to_float(pixels, facts, reference)
         channels_first = values[None] if values.ndim == 2 else np.moveaxis(values, -1, 0)
-        data: dict[Any, Any] = {"image": torch.from_numpy(np.ascontiguousarray(channels_first))}
+        image = torch.from_numpy(np.ascontiguousarray(channels_first))
+        return _Stored(image, pixel_digest(pixels), facts.events)
+
+    def _stored_volume(self, reference: str) -> _Stored:
+        volume = read_volume(reference)
+        affine = self._reader.affine(volume.header, reference)
+        values = torch.from_numpy(self._reader.to_float(volume, reference))[None]
+        image = MetaTensor(values, affine=torch.as_tensor(affine))
+        return _Stored(image, pixel_digest(_upright(volume.pixels, affine)), volume.events)
+
+    def _transformed(self, image: Tensor) -> NDArray[np.float32]:
+        data: dict[Any, Any] = {"image": image}
         for transform in self._transforms:
             data = transform(data)
         return np.ascontiguousarray(torch.as_tensor(data["image"]).numpy(), dtype=np.float32)
+
+
+class _Stored(NamedTuple):
+    """A file as it was read: ``(C, *spatial)`` for the transforms, and what is known of it."""
+
+    image: Tensor
+    digest: str
+    events: tuple[tuple[str, str], ...]
+
+
+def _upright(pixels: NDArray[np.float32], affine: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return the voxels with axes nearest to RAS, by which one volume in two formats is found."""
+    nibabel: Any = orientations
+    return np.asarray(nibabel.apply_orientation(pixels, nibabel.io_orientation(affine)))

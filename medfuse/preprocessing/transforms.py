@@ -46,38 +46,100 @@ class ScaleToUnitd(MapTransform):
     Args:
         keys: of the images.
         window: lower and upper bound in stored units, for example Hounsfield units.
+        windows: several of them; each becomes a channel of an image of one.
         percentiles: the bounds are these percentiles of each image, over all its channels.
+        deviations: the bounds are the mean of each image less and plus so many of its standard
+            deviations.
+        foreground: percentiles, mean and deviation are those of the foreground; see `foreground`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a bundle's configuration states them one by one
         self,
         keys: KeysCollection,
         window: Sequence[float] | None = None,
         percentiles: Sequence[float] | None = None,
+        *,
+        windows: Sequence[Sequence[float]] | None = None,
+        deviations: float | None = None,
+        foreground: str | float | None = None,
     ) -> None:
         super().__init__(keys)
-        if (window is None) == (percentiles is None):
-            raise ValueError("give either window or percentiles")
-        self.window = window
+        if sum(given is not None for given in (window, windows, percentiles, deviations)) != 1:
+            raise ValueError("give one of window, windows, percentiles and deviations")
+        self.windows = [window] if window is not None else windows
         self.percentiles = percentiles
+        self.deviations = deviations
+        self.foreground = foreground
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Return the data with scaled images; an image of one value becomes 0."""
+        """Return the data with scaled images; an image of one value becomes 0.
+
+        Raises:
+            ValueError: several windows, and an image of several channels.
+        """
         result = dict(data)
         for key in self.key_iterator(result):
             image = torch.as_tensor(result[key]).float()
-            low, high = self._bounds(image)
-            width = high - low
-            scaled = (image - low) / width if width > 0 else torch.zeros_like(image)
-            result[key] = scaled.clamp(0.0, 1.0)
+            bounds = self._bounds(image)
+            if len(bounds) > 1 and image.shape[0] != 1:
+                raise ValueError(f"found {image.shape[0]} channels, expected 1 for windows.")
+            scaled = [_to_unit(image, low, high) for low, high in bounds]
+            result[key] = torch.cat(scaled) if len(scaled) > 1 else scaled[0]
         return result
 
-    def _bounds(self, image: Tensor) -> tuple[float, float]:
-        if self.window is not None:
-            return float(self.window[0]), float(self.window[1])
+    def _bounds(self, image: Tensor) -> list[tuple[float, float]]:
+        if self.windows is not None:
+            return [(float(low), float(high)) for low, high in self.windows]
         values = np.asarray(image.detach().cpu())
-        low, high = np.percentile(values, np.asarray(self.percentiles))
-        return float(low), float(high)
+        if self.foreground is not None:
+            inside = values[np.asarray(foreground(image, self.foreground).cpu())]
+            values = inside if inside.size else values
+        if self.percentiles is not None:
+            low, high = np.percentile(values, np.asarray(self.percentiles))
+            return [(float(low), float(high))]
+        mean, std = float(values.mean(dtype=np.float64)), float(values.std(dtype=np.float64))
+        reach = float(self.deviations or 0) * (std if std > 1e-6 * abs(mean) else 0.0)
+        return [(mean - reach, mean + reach)]
+
+
+class CropToForegroundd(MapTransform):
+    """The smallest box around the foreground of any channel; the whole image if there is none.
+
+    Args:
+        keys: of the images.
+        above: see `foreground`.
+    """
+
+    def __init__(self, keys: KeysCollection, above: str | float) -> None:
+        super().__init__(keys)
+        self.above = above
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return the data with cropped images."""
+        result = dict(data)
+        for key in self.key_iterator(result):
+            image = result[key]
+            inside = foreground(image, self.above).any(0)
+            box = [slice(None)]
+            for axis in range(inside.ndim):
+                others = [other for other in range(inside.ndim) if other != axis]
+                found = torch.nonzero(inside.sum(others)).flatten().tolist()
+                box.append(slice(found[0], found[-1] + 1) if found else slice(None))
+            result[key] = image[tuple(box)]
+        return result
+
+
+def foreground(image: Tensor, above: str | float) -> Tensor:
+    """Return where an image lies above ``mean`` or ``minimum`` of itself, or above a number."""
+    plain = torch.as_tensor(np.asarray(image.detach().cpu()))
+    if above == "mean":
+        return plain > plain.mean()
+    return plain > (plain.min() if above == "minimum" else float(above))
+
+
+def _to_unit(image: Tensor, low: float, high: float) -> Tensor:
+    scaled = (image - low) / (high - low) if high > low else torch.zeros_like(image)
+    return scaled.clamp(0.0, 1.0)
 
 
 class ToChannelsd(MapTransform):
@@ -116,7 +178,7 @@ class Letterboxd(MapTransform):
 
     Args:
         keys: of the images.
-        spatial_size: rows and columns.
+        spatial_size: rows and columns, and slices of a volume.
     """
 
     def __init__(self, keys: KeysCollection, spatial_size: Sequence[int]) -> None:
@@ -132,7 +194,8 @@ class Letterboxd(MapTransform):
             scale = min(t / f for t, f in zip(self.spatial_size, found, strict=True))
             inner = [max(1, round(f * scale)) for f in found]
             inner = [min(i, t) for i, t in zip(inner, self.spatial_size, strict=True)]
-            resize = Resize(inner, mode="bilinear", anti_aliasing=True)
+            mode = "bilinear" if len(inner) == 2 else "trilinear"
+            resize = Resize(inner, mode=mode, anti_aliasing=True)
             result[key] = self._centered(resize(image))
         return result
 

@@ -55,7 +55,7 @@ def _request(task: LearningTask, model: LearnedModel, metrics: Mapping[str, Any]
         network_node=_network_node(task, model),
         graph_only=tuple(_graph_only(task, model)),
         vendored=_unique([*model.classifier.vendored, *modules, *_modules_of(prepared)]),
-        requires=_unique([*model.classifier.requires, *requires, "pillow", "tifffile"]),
+        requires=_unique([*model.classifier.requires, *requires, *_requirements_of(prepared)]),
         preprocessing_nodes={
             key: tuple(read.preprocessing.monai_config()) for key, read in _keys(prepared).items()
         },
@@ -84,6 +84,10 @@ def _keys(prepared: PreparedCohort) -> dict[str, PreparedInput]:
 
 def _modules_of(prepared: PreparedCohort) -> list[str]:
     return [m for read in prepared.inputs.values() for m in read.preprocessing.vendored_modules]
+
+
+def _requirements_of(prepared: PreparedCohort) -> list[str]:
+    return [r for read in prepared.inputs.values() for r in read.preprocessing.requires]
 
 
 def _augmentation(task: LearningTask, read: PreparedInput) -> list[dict[str, Any]]:
