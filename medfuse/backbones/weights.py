@@ -58,7 +58,26 @@ def load_state(path: Path | str, sha256: str | None = None) -> dict[str, Tensor]
             f"{file}: sha256 is {found}, expected {sha256}. "
             "Get the right file, or correct sha256 if you trust this one."
         )
-    return _tensors(_read(file), file)
+    return _tensors(read_file(file), file)
+
+
+def read_file(file: Path) -> Any:
+    """Return what a file of tensors holds, on the CPU; nothing in it is executed.
+
+    Raises:
+        WeightsError: damaged, or a pickle that could run code.
+    """
+    try:
+        if file.suffix == ".safetensors":
+            return load_file(file)
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise WeightsError(
+            f"{file}: not a plain file of tensors; loading it could run code, so it is refused. "
+            "Expected .safetensors, or a state dict written by torch.save."
+        ) from error
+    except _DAMAGED as error:
+        raise WeightsError(_damaged(file, error)) from error
 
 
 def remap_keys(
@@ -125,20 +144,6 @@ def state_digest(state: Mapping[str, Tensor]) -> str:
         if tensor.numel():
             digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
-
-
-def _read(file: Path) -> Any:
-    try:
-        if file.suffix == ".safetensors":
-            return load_file(file)
-        return torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise WeightsError(
-            f"{file}: not a plain file of tensors; loading it could run code, so it is refused. "
-            "Expected .safetensors, or a state dict written by torch.save."
-        ) from error
-    except _DAMAGED as error:
-        raise WeightsError(_damaged(file, error)) from error
 
 
 def _damaged(file: Path, error: Exception) -> str:

@@ -3,32 +3,18 @@
 from __future__ import annotations
 
 import io
-import pickle
-import struct
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from medfuse.errors import TrainingError
+from medfuse.backbones.weights import read_file
+from medfuse.errors import TrainingError, WeightsError
 from medfuse.storage import atomic_path
 
 CHECKPOINT_VERSION = 1
 LAST = "last.pt"
 BEST = "best.pt"
-# Of a file that is no pickle, torch's unpickler runs stray operations: they raise many things.
-_DAMAGED = (
-    OSError,
-    RuntimeError,
-    EOFError,
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    AssertionError,
-    struct.error,
-    pickle.UnpicklingError,
-)
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -56,8 +42,8 @@ def load_checkpoint(path: Path, identity: str) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except _DAMAGED as error:
+        state: dict[str, Any] = read_file(path)
+    except WeightsError as error:
         raise TrainingError(
             f"{path}: this checkpoint cannot be read. Remove it to train from the start."
         ) from error
