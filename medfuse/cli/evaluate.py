@@ -31,6 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Measure and print; 1 if some images could not be read."""
     from pydantic import ValidationError
 
+    from medfuse.cli.table import estimate_line
     from medfuse.config import CohortConfig, EvaluationConfig
     from medfuse.errors import ConfigError
     from medfuse.workflows.evaluate import evaluate
@@ -53,15 +54,8 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         overall = outcome.metrics["overall"]
         for name in ("accuracy", "balanced_accuracy", "auroc_macro", "auprc_macro", "brier", "ece"):
-            print(f"{name:<18} {_text(overall[name])}")
+            print(f"{name:<18} {estimate_line(overall[name])}")
         print(f"{'report':<18} {outcome.folder / 'report.html'}")
     if outcome.refused:
         print(f"{outcome.refused} images were refused; see predictions.csv", file=sys.stderr)
     return 1 if outcome.refused else 0
-
-
-def _text(entry: dict[str, float | None]) -> str:
-    if entry["value"] is None:
-        return "undefined"
-    interval = "" if entry["low"] is None else f" [{entry['low']:.3f}, {entry['high']:.3f}]"
-    return f"{entry['value']:.3f}{interval}"

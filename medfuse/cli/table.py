@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 
 def format_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -17,3 +18,12 @@ def format_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     padded = ("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
     return "\n".join(padded)
+
+
+def estimate_line(entry: Mapping[str, Any]) -> str:
+    """Return a metric as the report shows it, and why it is undefined, in plain characters."""
+    from medfuse.report.metric_tables import estimate_text
+
+    text = estimate_text(entry).replace("\N{NO-BREAK SPACE}", " ")
+    reason = entry.get("reason") if entry["value"] is None else None
+    return f"{text} ({reason})" if reason else text

@@ -65,23 +65,17 @@ def run(arguments: argparse.Namespace) -> int:
 
 def summary_lines(outcome: Any) -> list[str]:
     """Return what a person wants to see of a finished run."""
+    from medfuse.cli.table import estimate_line
+
     lines = []
     test, comparison = outcome.metrics["test"], outcome.metrics["comparison"]
     if test is not None:
         names = {"accuracy": "accuracy", "auroc_macro": "AUROC"}
-        shown = [f"{title} {_estimate(test['overall'][key])}" for key, title in names.items()]
+        shown = [f"{title} {estimate_line(test['overall'][key])}" for key, title in names.items()]
         lines.append(f"test     {', '.join(shown)} ({test['cases']} cases)")
     if comparison is not None:
         lines.append(f"verdict  {comparison['verdict']}")
     return [*lines, f"report   {outcome.report}", f"bundle   {outcome.bundle}"]
-
-
-def _estimate(entry: dict[str, Any]) -> str:
-    if entry["value"] is None:
-        return f"undefined ({entry['reason']})"
-    if entry["low"] is None:
-        return f"{entry['value']:.3f}"
-    return f"{entry['value']:.3f} [{entry['low']:.3f}, {entry['high']:.3f}]"
 
 
 def _experiment(arguments: argparse.Namespace) -> Any:
