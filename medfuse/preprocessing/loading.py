@@ -11,6 +11,7 @@ from typing import Literal
 
 from tqdm import tqdm
 
+from medfuse.data.cells import holds_cells
 from medfuse.data.events import Event
 from medfuse.errors import ImageError
 from medfuse.preprocessing.canonical import CanonicalImage
@@ -40,7 +41,8 @@ class LoadedImage:
         if self.image is not None:
             return self.image.events
         code = self.error.code if self.error else "UNREADABLE"
-        return (Event(code, self.reference, "skipped"),)
+        subject = "tabular input" if holds_cells(self.reference) else self.reference
+        return (Event(code, subject, "skipped"),)
 
 
 def load_in_order(

