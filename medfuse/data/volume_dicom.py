@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfuse.data.dicom.refusal import DicomError
+from medfuse.data.dicom.sandbox import shared_reader
 from medfuse.data.image_facts import ImageFacts, ImageFileError
 from medfuse.data.volume_facts import Volume, VolumeHeader, require_affine, require_finite
 
@@ -67,8 +68,6 @@ def read_dicom_picture(reference: str) -> tuple[NDArray[np.float32], ImageFacts]
 
 
 def _read(reference: str) -> Any:
-    from medfuse.data.dicom.sandbox import shared_reader
-
     try:
         return shared_reader().read(reference)
     except DicomError as error:

@@ -194,11 +194,14 @@ def _with_pydicom_3(dataset: Dataset, syntax: str, name: str) -> tuple[NDArray[A
 
 
 def _with_pydicom_2(dataset: Dataset, syntax: str, name: str) -> tuple[NDArray[Any], str] | None:
-    from importlib import import_module
+    from pydicom import config
 
     module = f"pydicom.pixel_data_handlers.{_NAMES_IN_PYDICOM_2.get(name, name)}_handler"
-    handler = import_module(module)
-    if not handler.is_available() or syntax not in handler.SUPPORTED_TRANSFER_SYNTAXES:
+    handlers: dict[str, Any] = {found.__name__: found for found in config.pixel_data_handlers}
+    handler = handlers.get(module)
+    if handler is None or not handler.is_available():
+        return None
+    if syntax not in handler.SUPPORTED_TRANSFER_SYNTAXES:
         return None
     pixels = handler.get_pixeldata(dataset)
     photometric = text(dataset, "PhotometricInterpretation").upper()
