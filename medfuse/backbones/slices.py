@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 
 class SlicedSource(nn.Module):
-    """Features ``(N, D, F)`` of the D slices ``[..., k]`` of a canonical volume ``(N, C, H, W, D)``.
+    """Features ``(N, D, F)`` of the D slices ``[..., k]`` of a volume ``(N, C, H, W, D)``.
 
     Args:
         source: maps ``(N, C, H, W)`` to ``(N, F)``.

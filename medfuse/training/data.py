@@ -60,7 +60,7 @@ class TrainingData:
     inputs: tuple[int, ...] = ()
 
     @classmethod
-    def of(
+    def of(  # noqa: PLR0913 - the columns of a table
         cls,
         features: Features,
         labels: Sequence[int] | np.ndarray | Tensor,

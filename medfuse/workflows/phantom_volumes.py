@@ -11,7 +11,9 @@ from __future__ import annotations
 import csv
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import nibabel
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -102,11 +104,10 @@ def write_cases(folder: Path | str, patients_per_class: int = 40, seed: int = 0)
 
 def write_nifti(volume: HeadVolume, path: Path) -> None:
     """Write a volume as NIfTI."""
-    import nibabel
-
-    image = nibabel.Nifti1Image(volume.pixels, volume.affine)
+    nifti: Any = nibabel
+    image = nifti.Nifti1Image(volume.pixels, volume.affine)
     image.header.set_xyzt_units("mm")
-    nibabel.save(image, path)
+    nifti.save(image, path)
 
 
 def _case(root: Path, name: str, ill: bool, random: np.random.Generator) -> dict[str, str]:
@@ -131,19 +132,16 @@ def _case(root: Path, name: str, ill: bool, random: np.random.Generator) -> dict
 
 def _geometry(random: np.random.Generator) -> tuple[Array, tuple[int, int, int]]:
     """Return an affine and the size that covers the head: 220 mm in every direction."""
-    import nibabel
-
+    orientations: Any = nibabel.orientations
     spacing = np.array([*[random.uniform(2.6, 3.6)] * 2, random.uniform(5.0, 9.0)])
     shape = np.ceil(220 / spacing).astype(int)
     tilt = np.radians(random.uniform(-8, 8))
-    turn = np.array(
-        [[1, 0, 0], [0, np.cos(tilt), -np.sin(tilt)], [0, np.sin(tilt), np.cos(tilt)]]
-    )
+    turn = np.array([[1, 0, 0], [0, np.cos(tilt), -np.sin(tilt)], [0, np.sin(tilt), np.cos(tilt)]])
     affine = np.eye(4)
     affine[:3, :3] = turn * spacing
     affine[:3, 3] = -affine[:3, :3] @ ((shape - 1) / 2)
-    stored = nibabel.orientations.axcodes2ornt(random.choice(_STORED))
-    back = nibabel.orientations.inv_ornt_aff(stored, shape)
+    stored = orientations.axcodes2ornt(random.choice(_STORED))
+    back = orientations.inv_ornt_aff(stored, shape)
     size = tuple(int(shape[axis]) for axis in np.argsort(stored[:, 0]))
     return affine @ back, (size[0], size[1], size[2])
 

@@ -108,10 +108,12 @@ def prepare_cohort(
         ImageError: an image cannot be read, and ``cohort.on_bad_image`` is ``refuse``.
     """
     cohort = read_cohort(experiment.cohort, experiment.inputs)
+    configs = experiment.inputs
+    tables = [name for name, config in configs.items() if config.kind == "tabular"]
     inputs: dict[str, PreparedInput] = {}
     failures: dict[str, dict[str, ImageError]] = {}
-    for name, config in experiment.inputs.items():
-        inputs[name], failures[name] = _prepared_input(name, config, cohort, bank, progress)
+    for name in [name for name in configs if name not in tables]:
+        inputs[name], failures[name] = _prepared_input(name, configs[name], cohort, bank, progress)
     readable = _without_bad_images(cohort, failures, experiment.cohort.on_bad_image)
     digests = picture_digests(inputs.values(), readable)
     policy = experiment.cohort.on_leak
@@ -120,6 +122,9 @@ def prepare_cohort(
         assign_roles(sound, experiment.cohort.split, digests), digests, policy
     )
     leaks = LeakReport((*leaks.leaks, *later.leaks), max(leaks.duplicates, later.duplicates))
+    for name in tables:
+        inputs[name] = _prepared_table(name, configs[name], split)
+    inputs = {name: inputs[name] for name in configs}
     _log.info("%s", describe(split))
     for line in describe_inputs(split, tuple(inputs)):
         _log.info("%s", line)
@@ -164,7 +169,7 @@ def _prepared_input(
             "Fill its column, or remove it from inputs."
         )
     references = [case.inputs[name] for case in cases]
-    resolved, fingerprint = resolve_input(config, _references_to_see(cases, name, config))
+    resolved, fingerprint = resolve_input(config, references)
     preprocessing = Preprocessing(resolved, fingerprint)
     images = ImageIndex(preprocessing.load, preprocessing.digest(), bank)
     scan = images.scan(references, progress)
@@ -177,10 +182,25 @@ def _prepared_input(
     return prepared, dict(scan.failures)
 
 
-def _references_to_see(cases: Sequence[Case], name: str, config: InputConfig) -> list[str]:
-    """Return what decides the defaults: table values of test cases must not."""
-    seen = [case for case in cases if case.role != "test"] if config.kind == "tabular" else cases
-    return [case.inputs[name] for case in seen or cases]
+def _prepared_table(name: str, config: InputConfig, cohort: Cohort) -> PreparedInput:
+    """Return a tabular input; its centers and levels are those of the cases learned from."""
+    cases = {case.case_id: case.inputs[name] for case in cohort.cases if name in case.inputs}
+    learned = [
+        case.inputs[name] for case in cohort.part("train", "validation") if name in case.inputs
+    ]
+    if not learned:
+        raise CohortError(
+            f"{cohort.root}: no case to learn from has the input {name!r}, expected some. "
+            "Fill its columns, or remove it from inputs."
+        )
+    resolved, fingerprint = resolve_input(config, learned)
+    preprocessing = Preprocessing(resolved, fingerprint)
+    images = ImageIndex(preprocessing.load, preprocessing.digest())
+    scan = images.scan(cases.values(), progress=False)
+    for error in scan.failures.values():
+        raise error
+    facts = {case_id: scan.facts[reference] for case_id, reference in cases.items()}
+    return PreparedInput(name, resolved, fingerprint, preprocessing, images, facts)
 
 
 def _without_bad_images(
