@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 logger = logging.getLogger(__name__)
@@ -34,7 +34,10 @@ def list_images(folder: str | os.PathLike[str], suffixes: Sequence[str]) -> list
 
 
 def list_labelled_images(
-    folder: str | os.PathLike[str], class_names: Sequence[str], suffixes: Sequence[str]
+    folder: str | os.PathLike[str],
+    class_names: Sequence[str],
+    suffixes: Sequence[str],
+    find: Callable[[Path, Sequence[str]], list[str]] = list_images,
 ) -> list[dict[str, object]]:
     """Return ``{"image": file, "label": index}`` for the class folders in ``folder``.
 
@@ -51,7 +54,7 @@ def list_labelled_images(
         raise ValueError(f"{root / unknown[0]}: not a class, expected {', '.join(class_names)}")
     items: list[dict[str, object]] = []
     for label, name in enumerate(class_names):
-        images = list_images(root / name, suffixes)
+        images = find(root / name, suffixes)
         require_images(images, root / name)
         items += [{"image": image, "label": label} for image in images]
     return items

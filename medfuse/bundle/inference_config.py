@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
+from medfuse.bundle.case_table import inputs_text
 from medfuse.bundle.nodes import (
     BUNDLE_CODE,
+    CASE_INPUTS,
+    CASE_TABLE,
+    CASE_WRITER,
     DROP_SPATIAL_SHAPE,
     IMAGE_LIST,
     PREDICTION_WRITER,
+    VOLUME_LIST,
     compose,
     loader,
     with_code,
 )
-from medfuse.bundle.request import BundleRequest
+from medfuse.bundle.request import BundleRequest, InputSpec
 
 _TRACED = "$torch.jit.load(@bundle_root + '/models/model.ts', map_location=@device)"
 
@@ -23,33 +28,21 @@ def inference_config(request: BundleRequest) -> dict[str, Any]:
     return {
         **shared(request),
         "output_dir": "$@bundle_root + '/eval'",
-        "batch_size": 8,
-        "datalist": with_code(
-            {
-                "_target_": f"{IMAGE_LIST}.list_images",
-                "folder": "@dataset_dir",
-                "suffixes": "@suffixes",
-            }
-        ),
+        "batch_size": 1 if has_volume(request) else 8,
+        "datalist": _datalist(request),
         "preprocessing": compose(preprocessing(request)),
         "dataset": {
             "_target_": "Dataset",
-            "data": "$[{'image': name} for name in @datalist]",
+            "data": (
+                "@datalist" if request.from_table else "$[{'image': name} for name in @datalist]"
+            ),
             "transform": "@preprocessing",
         },
         "dataloader": loader("@dataset", "@batch_size", shuffle=False),
         "inferer": {"_target_": "SimpleInferer"},
         "postprocessing": _postprocessing(request),
         "handlers": _handlers(request),
-        "evaluator": {
-            "_target_": "SupervisedEvaluator",
-            "device": "@device",
-            "val_data_loader": "@dataloader",
-            "network": "@network",
-            "inferer": "@inferer",
-            "postprocessing": "@postprocessing",
-            "val_handlers": "@handlers",
-        },
+        "evaluator": _evaluator(request),
         "check_data": with_code(
             {
                 "_target_": f"{IMAGE_LIST}.require_images",
@@ -71,12 +64,16 @@ def inference_ts_config() -> dict[str, Any]:
 def shared(request: BundleRequest) -> dict[str, Any]:
     """Return what inference and training have in common: code, device, weights, network."""
     node = request.network_node
+    listing: dict[str, Any] = {"suffixes": list(request.endings)}
+    if request.from_table:
+        columns = {key: _columns(spec) for key, spec in request.keyed.items()}
+        listing = {"case_inputs": inputs_text(columns)}
     return {
         "imports": ["$import os", "$import sys"],
         "bundle_root": ".",
         "bundle_code": BUNDLE_CODE,
         "class_names": list(request.classes),
-        "suffixes": list(request.endings),
+        **listing,
         "device": "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')",
         "ckpt_path": "$@bundle_root + '/models/model.pt'",
         "dataset_dir": "$@bundle_root + '/data'",
@@ -86,8 +83,61 @@ def shared(request: BundleRequest) -> dict[str, Any]:
 
 
 def preprocessing(request: BundleRequest) -> list[Any]:
-    """Return the nodes that take a reference to the network's input."""
-    return list(request.preprocessing_nodes[request.inputs[0].name])
+    """Return the nodes that take references to what the network sees.
+
+    Where a case comes from a table, those of each input are kept together as they are: they know
+    their input as ``image``, and run only where it is there.
+    """
+    if not request.from_table:
+        return list(request.preprocessing_nodes[request.inputs[0].name])
+    each = [
+        {
+            "_target_": f"{CASE_INPUTS}.OneInputd",
+            "keys": key,
+            "transforms": list(request.preprocessing_nodes[spec.name]),
+            "allow_missing_keys": True,
+        }
+        for key, spec in request.keyed.items()
+    ]
+    shapes = {key: list(spec.shape) for key, spec in request.keyed.items()}
+    return [*each, {"_target_": f"{CASE_INPUTS}.CompleteCased", "shapes": shapes}]
+
+
+def has_volume(request: BundleRequest) -> bool:
+    """Return whether an input is a volume; then few cases fit into memory at once."""
+    return any(spec.kind == "volume" for spec in request.inputs)
+
+
+def _datalist(request: BundleRequest) -> Any:
+    node = {"_target_": f"{IMAGE_LIST}.list_images", "folder": "@dataset_dir"}
+    if request.from_table:
+        node |= {"_target_": f"{CASE_TABLE}.list_cases", "inputs": "@case_inputs"}
+    else:
+        node |= {"suffixes": "@suffixes"}
+        if has_volume(request):
+            node["_target_"] = f"{VOLUME_LIST}.list_volumes"
+    return with_code(node)
+
+
+def _columns(spec: InputSpec) -> list[str] | None:
+    """Return the columns of a table row; a file has one of the input's own name."""
+    return list(spec.columns) if spec.kind == "tabular" else None
+
+
+def _evaluator(request: BundleRequest) -> dict[str, Any]:
+    evaluator = {
+        "_target_": "SupervisedEvaluator",
+        "device": "@device",
+        "val_data_loader": "@dataloader",
+        "network": "@network",
+        "inferer": "@inferer",
+        "postprocessing": "@postprocessing",
+        "val_handlers": "@handlers",
+    }
+    if request.from_table:
+        names = {"_target_": f"{CASE_INPUTS}.PrepareInputs", "names": list(request.keyed)}
+        evaluator["prepare_batch"] = with_code(names)
+    return evaluator
 
 
 def _postprocessing(request: BundleRequest) -> dict[str, Any]:
@@ -109,7 +159,7 @@ def _handlers(request: BundleRequest) -> list[dict[str, Any]]:
         "strict": True,
     }
     writer = {
-        "_target_": PREDICTION_WRITER,
+        "_target_": CASE_WRITER if request.from_table else PREDICTION_WRITER,
         "output_dir": "@output_dir",
         "dataset_dir": "@dataset_dir",
         "class_names": "@class_names",

@@ -13,6 +13,7 @@ from medfuse.errors import BundleError
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _INPUT = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,31}")
 _ENDING = "_classification"
+_RESERVED = {"case_id", "inputs", "label", "pred"}
 _AXES = {"image": (2,), "volume": (3,), "tabular": (0,)}
 _SIZES = {"image": "a size (H, W)", "volume": "a size (H, W, D)", "tabular": "no size"}
 
@@ -55,6 +56,12 @@ def _check_inputs(request: BundleRequest) -> None:
         raise BundleError(
             f"bundle {request.name}: inputs are {names}, expected at least one, each with a name "
             "of its own (letters, digits and _). Rename them in the configuration."
+        )
+    reserved = sorted(_RESERVED & set(names))
+    if reserved:
+        raise BundleError(
+            f"bundle {request.name}: input {reserved[0]} has a name that MONAI or the table of "
+            "cases needs for something else. Rename it in the configuration."
         )
     for spec in request.inputs:
         if spec.channels < 1 or len(spec.size) not in _AXES[spec.kind]:

@@ -3,21 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from medfuse.bundle.request import BundleRequest
 
 BUNDLE_CODE = (
     "$sys.path.insert(0, os.path.abspath(@bundle_root)) "
     "if os.path.abspath(@bundle_root) not in sys.path else None"
 )
 IMAGE_LIST = "scripts.bundle_image_list"
+VOLUME_LIST = "scripts.bundle_volume_list"
+CASE_TABLE = "scripts.bundle_case_table"
+CASE_INPUTS = "scripts.bundle_case_inputs"
+CASE_WRITER = "scripts.bundle_case_writer.CasePredictionWriter"
 PREDICTION_WRITER = "scripts.bundle_prediction_writer.PredictionWriter"
 DROP_SPATIAL_SHAPE = "scripts.bundle_spatial_shape.DropSpatialShaped"
 
-OWN_MODULES = (
+_OWN_MODULES = (
     "medfuse.bundle.image_list",
     "medfuse.bundle.prediction_writer",
     "medfuse.bundle.spatial_shape",
 )
+_TABLE_MODULES = (
+    "medfuse.bundle.case_inputs",
+    "medfuse.bundle.case_table",
+    "medfuse.bundle.case_writer",
+    "medfuse.data.cells",
+)
+
+
+def own_modules(request: BundleRequest) -> tuple[str, ...]:
+    """Return the modules that the bundle's own nodes name, beside those of its parts."""
+    if request.from_table:
+        return (*_OWN_MODULES, *_TABLE_MODULES)
+    if request.inputs[0].kind == "volume":
+        return (*_OWN_MODULES, "medfuse.bundle.volume_list")
+    return _OWN_MODULES
 
 
 def with_code(node: Any) -> Any:

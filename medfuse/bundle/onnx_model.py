@@ -57,9 +57,9 @@ class _OnnxNetwork:
     """An ONNX file, called as the network is."""
 
     def __init__(self, path: Path, names: Sequence[str]) -> None:
-        self._names = names
         import onnxruntime
 
+        self._names = names
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # what fails is raised, and not to be printed as well
         options.intra_op_num_threads = 1

@@ -10,7 +10,7 @@ import csv
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ class PredictionWriter:
         class_names: in the order of the probabilities.
         exclusive: one class per image; else every class from 0.5 on is predicted.
     """
+
+    columns: tuple[str, ...] = ("image",)
 
     def __init__(
         self,
@@ -58,11 +60,15 @@ class PredictionWriter:
                 raise ValueError(f"{len(values)} outputs for {len(self.class_names)} classes")
             self.rows.append(
                 {
-                    "image": self._name(item["image"]),
+                    **self.described(item),
                     "predicted": self._predicted(values),
                     "probabilities": dict(zip(self.class_names, values, strict=True)),
                 }
             )
+
+    def described(self, item: Mapping[str, Any]) -> dict[str, str]:
+        """Return what a row says of a case before its prediction, by `columns`."""
+        return {"image": self._name(item["image"])}
 
     def write(self, _: Engine | None = None) -> None:
         """Write both files, each as a whole or not at all."""
@@ -76,15 +82,17 @@ class PredictionWriter:
         part = path.with_name(f".{path.name}.part")
         with part.open("w", newline="", encoding="utf-8") as handle:
             writer = csv.writer(handle)
-            writer.writerow(["image", "predicted", *(f"prob_{c}" for c in self.class_names)])
+            writer.writerow([*self.columns, "predicted", *(f"prob_{c}" for c in self.class_names)])
             for row in self.rows:
-                writer.writerow([row["image"], row["predicted"], *row["probabilities"].values()])
+                first = [row[name] for name in (*self.columns, "predicted")]
+                writer.writerow([*first, *row["probabilities"].values()])
         part.replace(path)
 
     def _name(self, image: Any) -> str:
         name = str(getattr(image, "meta", {}).get("filename_or_obj", ""))
         relative = os.path.relpath(name, self.dataset_dir) if name else ""
-        return Path(name).name if relative.startswith("..") else Path(relative).as_posix()
+        outside = relative.startswith("..") or relative == "."
+        return Path(name).name if outside else Path(relative).as_posix()
 
     def _predicted(self, values: list[float]) -> str:
         if self.exclusive:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from medfuse.bundle.inference_config import preprocessing, shared
-from medfuse.bundle.nodes import IMAGE_LIST, compose, loader, with_code
+from medfuse.bundle.inference_config import has_volume, preprocessing, shared
+from medfuse.bundle.nodes import IMAGE_LIST, VOLUME_LIST, compose, loader, with_code
 from medfuse.bundle.request import BundleRequest
 
 CANDIDATE = "model_candidate.pt"
@@ -21,11 +21,11 @@ def train_config(request: BundleRequest) -> dict[str, Any]:
         **shared(request),
         "ckpt_dir": "$@bundle_root + '/models'",
         "seed": 0,
-        "batch_size": 16,
+        "batch_size": 2 if has_volume(request) else 16,
         "learning_rate": 1e-4,
         "val_interval": 1,
-        "train_list": _labelled("train"),
-        "val_list": _labelled("val"),
+        "train_list": _labelled(request, "train"),
+        "val_list": _labelled(request, "val"),
         "loss": {"_target_": "torch.nn.CrossEntropyLoss"},
         "optimizer": {
             "_target_": "torch.optim.AdamW",
@@ -122,10 +122,11 @@ def _augmentation(request: BundleRequest) -> list[Any]:
     return list(request.augmentation_nodes.get(request.inputs[0].name, ()))
 
 
-def _labelled(part: str) -> Any:
+def _labelled(request: BundleRequest, part: str) -> Any:
+    images = f"{IMAGE_LIST}.list_labelled_images"
     return with_code(
         {
-            "_target_": f"{IMAGE_LIST}.list_labelled_images",
+            "_target_": (f"{VOLUME_LIST}.list_labelled_volumes" if has_volume(request) else images),
             "folder": f"$os.path.join(@dataset_dir, '{part}')",
             "class_names": "@class_names",
             "suffixes": "@suffixes",

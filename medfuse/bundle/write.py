@@ -19,7 +19,7 @@ from medfuse.bundle.digests import write_digests
 from medfuse.bundle.inference_config import inference_config, inference_ts_config
 from medfuse.bundle.metadata import metadata
 from medfuse.bundle.names import bundle_folder_name, check_request
-from medfuse.bundle.nodes import OWN_MODULES
+from medfuse.bundle.nodes import own_modules
 from medfuse.bundle.onnx_model import write_onnx
 from medfuse.bundle.parity import check_rebuilt, fixed_input
 from medfuse.bundle.request import BundleRequest
@@ -61,7 +61,7 @@ def write_bundle(request: BundleRequest, folder: Path) -> Path:
 
 
 def _fill(request: BundleRequest, network: FusedNetwork, root: Path) -> None:
-    modules = (*OWN_MODULES, *request.vendored)
+    modules = (*own_modules(request), *request.vendored)
     copy_scripts(modules, request.requires, root / "scripts")
     packages = required_packages(root / "scripts", request.requires)
     document = plain(metadata(request, packages))
@@ -99,6 +99,8 @@ def _write_configs(request: BundleRequest, document: Any, folder: Path) -> dict[
         left_out |= {"configs/train.json": why, "models/model.pt": why}
     elif request.link == "sigmoid":
         left_out["configs/train.json"] = "class folders cannot hold several labels per image"
+    elif request.from_table:
+        left_out["configs/train.json"] = "class folders cannot hold cases of a table"
     else:
         write_json(folder / "train.json", train_config(request))
     conf = files("medfuse.bundle").joinpath("logging.conf").read_text(encoding="utf-8")

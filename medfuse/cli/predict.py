@@ -8,6 +8,7 @@ import logging
 import sys
 from pathlib import Path
 
+_INPUT = "file or folder of images or volumes (a folder of DICOM files is one), or cases.csv"
 SUMMARY = "classify images with a bundle"
 SOME_REFUSED = 3
 
@@ -22,12 +23,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "The bundle's code is executed: use only bundles you trust."
     )
     parser.add_argument("bundle", help="folder <name>_classification")
-    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="image file or folder")
+    parser.add_argument("inputs", nargs="+", metavar="INPUT", help=_INPUT)
     parser.add_argument("--out", metavar="FILE", type=Path, help="write there, not to stdout")
     parser.add_argument("--json", action="store_true", help="JSON, not CSV")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda:0 ... (auto)")
     parser.add_argument(
-        "--batch-size", type=_positive, default=8, metavar="N", help="images at once (8)"
+        "--batch-size", type=_positive, metavar="N", help="cases at once (8; 1 if volumes)"
     )
 
 
@@ -36,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     from dataclasses import replace
 
     from medfuse.serving import prediction_table
-    from medfuse.serving.inputs import expand_inputs, require_bundle, require_inputs
+    from medfuse.serving.inputs import expand_inputs, require_bundle, require_inputs, table_cases
 
     require_bundle(arguments.bundle)
     require_inputs(arguments.inputs)
@@ -44,13 +45,17 @@ def run(arguments: argparse.Namespace) -> int:
     from medfuse.storage import write_text
 
     predictor = load_bundle(arguments.bundle, arguments.device)
-    inputs = expand_inputs(arguments.inputs, predictor.suffixes)
-    answers = predictor.predict([reference for _, reference in inputs], arguments.batch_size)
-    found = [replace(p, case=name) for p, (name, _) in zip(answers, inputs, strict=True)]
+    if predictor.table is not None:
+        cases = table_cases(arguments.inputs, predictor.table)
+        found = predictor.predict(cases, arguments.batch_size)
+    else:
+        inputs = expand_inputs(arguments.inputs, predictor.suffixes, predictor.volumes)
+        answers = predictor.predict([reference for _, reference in inputs], arguments.batch_size)
+        found = [replace(p, case=name) for p, (name, _) in zip(answers, inputs, strict=True)]
     if arguments.json:
         text = json.dumps([p.to_dict() for p in found], indent=2) + "\n"
     else:
-        text = prediction_table(found, predictor.classes)
+        text = prediction_table(found, predictor.classes, predictor.table is not None)
     if arguments.out:
         write_text(arguments.out, text)
     else:

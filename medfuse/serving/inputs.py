@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from medfuse.bundle.case_table import CASE_ID, TABLE, read_cases
 from medfuse.bundle.image_list import list_images
+from medfuse.bundle.volume_list import list_volumes
 from medfuse.errors import BundleError, CohortError
 
 
@@ -31,8 +34,10 @@ def require_inputs(inputs: Sequence[str]) -> None:
             raise CohortError(f"{given}: no such file or folder.")
 
 
-def expand_inputs(inputs: Sequence[str], suffixes: Sequence[str]) -> list[tuple[str, str]]:
-    """Return ``(name, reference)`` of every image in files and folders.
+def expand_inputs(
+    inputs: Sequence[str], suffixes: Sequence[str], volumes: bool = False
+) -> list[tuple[str, str]]:
+    """Return ``(name, reference)`` of every image or volume in files and folders.
 
     A file in a folder is named relative to the folder, a file by its own name; where two names
     are the same, by what was given.
@@ -40,6 +45,7 @@ def expand_inputs(inputs: Sequence[str], suffixes: Sequence[str]) -> list[tuple[
     Args:
         inputs: files, folders (searched recursively), or ``FILE.npz::KEY::INDEX``.
         suffixes: endings of image files, for folders.
+        volumes: cases are volumes, so that a folder of DICOM files is one of them.
 
     Raises:
         CohortError: something does not exist, or a folder holds no image.
@@ -49,13 +55,43 @@ def expand_inputs(inputs: Sequence[str], suffixes: Sequence[str]) -> list[tuple[
     for given in inputs:
         path = Path(given)
         if path.is_dir():
-            images = list_images(path, suffixes)
+            images = list_volumes(path, suffixes) if volumes else list_images(path, suffixes)
             if not images:
+                kind, dicom = ("volume", " or DICOM files") if volumes else ("image", "")
                 raise CohortError(
-                    f"{given}: no image in this folder, expected files with {', '.join(suffixes)}."
+                    f"{given}: no {kind} in this folder, expected files with "
+                    f"{', '.join(suffixes)}{dicom}."
                 )
-            found += [(Path(image).relative_to(path).as_posix(), image) for image in images]
+            found += [(_name(Path(image), path), image) for image in images]
         else:
             found.append((path.name, given))
     counts = Counter(name for name, _ in found)
     return [(name if counts[name] == 1 else reference, reference) for name, reference in found]
+
+
+def table_cases(
+    inputs: Sequence[str], table: Mapping[str, Sequence[str] | None]
+) -> list[dict[str, str]]:
+    """Return the cases of tables; a folder stands for ``cases.csv`` in it.
+
+    Raises:
+        CohortError: a table does not exist or cannot be used, or two cases have one name.
+    """
+    require_inputs(inputs)
+    found: list[dict[str, str]] = []
+    for given in inputs:
+        path = Path(given)
+        try:
+            found += read_cases(path / TABLE if path.is_dir() else path, table)
+        except (OSError, ValueError, csv.Error) as error:
+            raise CohortError(
+                f"{given}: no table of cases can be read ({str(error)[:300]}). Give a CSV file "
+                "with case_id and a column for each input."
+            ) from error
+    if len({case[CASE_ID] for case in found}) < len(found):
+        raise CohortError("two tables have a case_id in common. Predict one table at a time.")
+    return found
+
+
+def _name(path: Path, folder: Path) -> str:
+    return folder.resolve().name if path == folder else path.relative_to(folder).as_posix()

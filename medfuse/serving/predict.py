@@ -6,23 +6,25 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from medfuse.bundle.case_table import inputs_of
 from medfuse.bundle.digests import check_digests
 from medfuse.bundle.metadata import FORMAT
 from medfuse.bundle.runtime import load_network, open_bundle
 from medfuse.device import find_device
 from medfuse.errors import BundleError, MedfuseError
+from medfuse.serving.cases import CaseInput, NamedCase, Table, named_case
 from medfuse.serving.inputs import require_bundle
 from medfuse.serving.prediction import Prediction
 from medfuse.serving.refusal import Refusal, refusal_of
 
-ImageInput = str | Path | NDArray[Any]
+if TYPE_CHECKING:
+    from monai.bundle.config_parser import ConfigParser
 
 
 @dataclass(frozen=True)
@@ -36,94 +38,145 @@ class _Parts:
     postprocessing: Any
 
 
+@dataclass(frozen=True)
+class _Listing:
+    """How the bundle finds its cases, and how many it takes at once."""
+
+    suffixes: tuple[str, ...]
+    table: Table | None
+    batch_size: int
+
+
 class Predictor:
     """Predictions of one bundle; made by `load_bundle`.
 
     Attributes:
         metadata: the bundle's ``metadata.json``.
         classes: in the order of the probabilities.
-        suffixes: endings of the files the bundle takes for images.
+        suffixes: endings of the files the bundle takes for cases; none where it takes a table.
+        table: by input, its columns in a table of cases or ``None`` for a file; ``None`` where a
+            case is one file.
+        volumes: whether a case is one volume, so that a folder of DICOM files is a case.
     """
 
-    def __init__(self, parts: _Parts, metadata: dict[str, Any], suffixes: Sequence[str]) -> None:
+    def __init__(self, parts: _Parts, metadata: dict[str, Any], listing: _Listing) -> None:
         self._parts = parts
         self.metadata = metadata
         formats = metadata["network_data_format"]
-        image = formats["inputs"]["image"]
-        self._shape = (image["num_channels"], *image["spatial_shape"])
+        inputs = formats["inputs"]
+        self._shapes = {n: (i["num_channels"], *i["spatial_shape"]) for n, i in inputs.items()}
         self.classes: tuple[str, ...] = tuple(formats["outputs"]["pred"]["channel_def"].values())
-        self.suffixes = tuple(suffixes)
+        self.suffixes = listing.suffixes
+        self.table = listing.table
+        self.volumes = self.table is None and len(self._shapes["image"]) == 4
+        self._batch_size = listing.batch_size
         self._exclusive = metadata["medfuse"]["link"] == "softmax"
 
-    def predict(self, images: Sequence[ImageInput], batch_size: int = 8) -> list[Prediction]:
-        """Return one prediction per image, in the same order; a bad image is refused, not guessed.
+    def predict(
+        self, cases: Sequence[CaseInput], batch_size: int | None = None
+    ) -> list[Prediction]:
+        """Return one prediction per case, in the same order; a bad case is refused, not guessed.
 
         Args:
-            images: paths (or ``FILE.npz::KEY::INDEX``), or arrays of stored samples ``(H, W)`` or
-                ``(H, W, 3)`` as an ``.npy`` file would hold them. Arrays are named ``array-0``.
-            batch_size: images that go through the network at once.
+            cases: paths (or ``FILE.npz::KEY::INDEX``), or arrays of stored samples ``(H, W)`` or
+                ``(H, W, 3)`` as an ``.npy`` file would hold them. Arrays are named ``array-0``. A
+                volume is a file, a folder of DICOM files (or ``FOLDER::KEY``), or an array
+                ``(X, Y, Z)``. For several inputs each case is a mapping of these by input name,
+                and cells by column for a table row; what it lacks is absent or ``None``, and
+                ``case_id`` names it.
+            batch_size: cases that go through the network at once; as in the bundle if ``None``.
 
         Raises:
             BundleError: the network itself failed.
+            CohortError: a case is not of the kind that the bundle takes.
         """
         found: list[Prediction] = []
+        size = batch_size or self._batch_size
         with tempfile.TemporaryDirectory(prefix="medfuse-predict-") as folder:
-            for start in range(0, len(images), batch_size):
-                chunk = enumerate(images[start : start + batch_size], start=start)
-                found += self._predict_batch([_named(n, image, folder) for n, image in chunk])
+            for start in range(0, len(cases), size):
+                chunk = enumerate(cases[start : start + size], start=start)
+                named = [named_case(n, case, self.table, folder) for n, case in chunk]
+                found += self._predict_batch(named)
         return found
 
-    def _predict_batch(self, references: list[tuple[str, str]]) -> list[Prediction]:
+    def _predict_batch(self, cases: list[NamedCase]) -> list[Prediction]:
         answers: dict[int, Prediction] = {}
-        canonical: dict[int, Tensor] = {}
-        for index, (case, reference) in enumerate(references):
-            image = self._canonical(reference)
-            if isinstance(image, Refusal):
-                text = str(image).replace(reference, case)
-                answers[index] = _refused(case, Refusal(image.code, text))
+        canonical: dict[int, dict[str, Any]] = {}
+        for index, case in enumerate(cases):
+            items = self._canonical(case)
+            if isinstance(items, Refusal):
+                text = case.without_paths(str(items))
+                answers[index] = self._refused(case, Refusal(items.code, text))
             else:
-                canonical[index] = image
+                canonical[index] = items
         for index, values in zip(canonical, self._probabilities(canonical), strict=True):
-            answers[index] = self._answer(references[index][0], values)
-        return [answers[index] for index in range(len(references))]
+            answers[index] = self._answer(cases[index], values)
+        return [answers[index] for index in range(len(cases))]
 
-    def _canonical(self, reference: str) -> Tensor | Refusal:
+    def _canonical(self, case: NamedCase) -> dict[str, Any] | Refusal:
+        if not case.items:
+            return Refusal("NO_INPUT", "the case has no input at all")
         try:
-            image: Tensor = self._parts.preprocessing({"image": reference})["image"]
+            items: dict[str, Any] = self._parts.preprocessing(dict(case.items))
         except Exception as error:  # noqa: BLE001 - decoders raise anything; it becomes the answer
             return refusal_of(error)
-        if tuple(image.shape) != self._shape:
-            return Refusal(
-                "WRONG_SHAPE", f"canonical image {tuple(image.shape)}, not {self._shape}"
-            )
-        if not bool(torch.isfinite(torch.as_tensor(image)).all()):
-            return Refusal("NON_FINITE", "the canonical image holds values that are not finite")
-        return image
+        for name in case.items:
+            found, expected = tuple(items[name].shape), self._shapes[name]
+            if found != expected:
+                return Refusal("WRONG_SHAPE", f"canonical {name} {found}, not {expected}")
+            if not bool(torch.isfinite(torch.as_tensor(items[name])).all()):
+                return Refusal(
+                    "NON_FINITE", f"the canonical {name} holds values that are not finite"
+                )
+        return items
 
-    def _probabilities(self, canonical: dict[int, Tensor]) -> Iterator[list[float]]:
+    def _probabilities(self, canonical: dict[int, dict[str, Any]]) -> Iterator[list[float]]:
         if not canonical:
             return
-        parts = self._parts
-        images = list(canonical.values())
-        batch = torch.stack([torch.as_tensor(image).as_subclass(Tensor) for image in images])
+        parts, cases = self._parts, list(canonical.values())
+        first, *others = (
+            torch.stack([torch.as_tensor(items[name]).as_subclass(Tensor) for items in cases]).to(
+                parts.device
+            )
+            for name in self._shapes
+        )
         try:
             with torch.inference_mode():
-                logits = parts.inferer(batch.to(parts.device), parts.network)
+                logits = parts.inferer(first, parts.network, *others)
         except (RuntimeError, ValueError, TypeError) as error:
             raise BundleError(f"the bundle's network failed ({error}).") from error
-        for image, row in zip(images, logits, strict=True):
-            items = parts.postprocessing({"image": image, "pred": row.cpu().clone()})
-            yield torch.as_tensor(items["pred"]).flatten().tolist()
+        for items, row in zip(cases, logits, strict=True):
+            answer = parts.postprocessing({**items, "pred": row.cpu().clone()})
+            yield torch.as_tensor(answer["pred"]).flatten().tolist()
 
-    def _answer(self, case: str, values: list[float]) -> Prediction:
+    def _answer(self, case: NamedCase, values: list[float]) -> Prediction:
         if not np.isfinite(values).all():
-            return _refused(case, Refusal("NON_FINITE_OUTPUT", "the network gave no finite value"))
+            reason = Refusal("NON_FINITE_OUTPUT", "the network gave no finite value")
+            return self._refused(case, reason)
         named = dict(zip(self.classes, values, strict=True))
         if self._exclusive:
             predicted = max(named, key=named.__getitem__)
         else:
             predicted = ";".join(name for name, value in named.items() if value >= 0.5)
-        return Prediction(case=case, status="ok", predicted=predicted, probabilities=named)
+        return Prediction(
+            case=case.name,
+            status="ok",
+            inputs=self._inputs(case),
+            predicted=predicted,
+            probabilities=named,
+        )
+
+    def _refused(self, case: NamedCase, refusal: Refusal) -> Prediction:
+        return Prediction(
+            case=case.name,
+            status="refused",
+            reason_code=refusal.code,
+            reason=str(refusal),
+            inputs=self._inputs(case),
+        )
+
+    def _inputs(self, case: NamedCase) -> tuple[str, ...]:
+        return () if self.table is None else tuple(case.items)
 
 
 def load_bundle(path: Path | str, device: str = "auto") -> Predictor:
@@ -156,7 +209,7 @@ def load_bundle(path: Path | str, device: str = "auto") -> Predictor:
                 parser.get_parsed_content("inferer"),
                 parser.get_parsed_content("postprocessing"),
             )
-            return Predictor(parts, metadata, parser["suffixes"])
+            return Predictor(parts, metadata, _listing(parser))
     except MedfuseError:
         raise
     except Exception as error:  # configurations are programs: they may raise anything
@@ -173,15 +226,10 @@ def _check_format(metadata: dict[str, Any], root: Path) -> None:
         )
 
 
-def _named(number: int, image: ImageInput, folder: str) -> tuple[str, str]:
-    """Return name and reference; an array takes the same way through the reader as a file."""
-    if not isinstance(image, np.ndarray):
-        return str(image), str(image)
-    case = f"array-{number}"
-    path = Path(folder) / f"{case}.npy"
-    np.save(path, image, allow_pickle=False)
-    return case, str(path)
-
-
-def _refused(case: str, refusal: Refusal) -> Prediction:
-    return Prediction(case=case, status="refused", reason_code=refusal.code, reason=str(refusal))
+def _listing(parser: ConfigParser) -> _Listing:
+    text = parser.get("case_inputs")
+    return _Listing(
+        tuple(parser.get("suffixes") or ()),
+        inputs_of(text) if text else None,
+        int(parser["batch_size"]),
+    )

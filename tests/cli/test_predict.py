@@ -17,6 +17,8 @@ from medfuse.serving import predict as serving
 class FakePredictor:
     classes = ("no", "yes")
     suffixes = (".png",)
+    table = None
+    volumes = False
 
     def predict(self, images: Sequence[str], _: int) -> list[Prediction]:
         return [self._one(str(image)) for image in images]

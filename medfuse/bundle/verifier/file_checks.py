@@ -117,21 +117,30 @@ def check_metadata(bundle: Bundle) -> str:
     if metadata["version"] not in metadata["changelog"]:
         raise CheckFailedError(f"changelog does not name version {metadata['version']}")
     formats = metadata["network_data_format"]
-    if list(formats.get("inputs", {})) != ["image"] or list(formats.get("outputs", {})) != ["pred"]:
-        raise CheckFailedError("expected exactly one input, image, and one output, pred")
-    for kind, expected in (("inputs", "image"), ("outputs", "probabilities")):
-        tensor = next(iter(formats[kind].values()))
-        _require_types(tensor, TENSOR_TYPES, kind)
-        channels = [str(c) for c in range(tensor["num_channels"])]
-        if tensor["type"] != expected or tensor["dtype"] != "float32":
-            raise CheckFailedError(
-                f"{kind}: type {tensor['type']}, {tensor['dtype']}; expected {expected}"
-            )
-        if list(tensor["channel_def"]) != channels:
-            raise CheckFailedError(
-                f"{kind}: channel_def is not complete from 0 to {len(channels) - 1}"
-            )
+    table = bundle.table
+    inputs = ["image"] if table is None else list(table)
+    if list(formats.get("inputs", {})) != inputs or list(formats.get("outputs", {})) != ["pred"]:
+        raise CheckFailedError(f"expected exactly {_these('input', inputs)}, and one output, pred")
+    for name, tensor in formats["inputs"].items():
+        row = table is not None and table[name] is not None
+        _check_tensor(tensor, "inputs", "tabular" if row else "image")
+    _check_tensor(formats["outputs"]["pred"], "outputs", "probabilities")
     return "all required keys, types and channels"
+
+
+def _these(word: str, names: list[str]) -> str:
+    return f"one {word}, {names[0]}" if len(names) == 1 else f"{word}s {', '.join(names)}"
+
+
+def _check_tensor(tensor: Any, kind: str, expected: str) -> None:
+    _require_types(tensor, TENSOR_TYPES, kind)
+    channels = [str(c) for c in range(tensor["num_channels"])]
+    if tensor["type"] != expected or tensor["dtype"] != "float32":
+        raise CheckFailedError(
+            f"{kind}: type {tensor['type']}, {tensor['dtype']}; expected {expected}"
+        )
+    if list(tensor["channel_def"]) != channels:
+        raise CheckFailedError(f"{kind}: channel_def is not complete from 0 to {len(channels) - 1}")
 
 
 def check_schema(bundle: Bundle) -> str:

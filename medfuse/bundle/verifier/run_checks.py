@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from .samples import labelled_folder, sample_count, sample_folder
 from .subject import Bundle, CheckFailedError, CheckSkippedError, root_cause
+
+Outputs = Callable[[tuple[Any, ...]], tuple[Any, ...]]
 
 TOLERANCE = 1e-4
 
@@ -27,6 +31,8 @@ def check_net_in_out(bundle: Bundle) -> str:
     """MONAI's own check of the network's shapes and types."""
     from monai.bundle.scripts import verify_net_in_out
 
+    if bundle.table is not None:
+        return _check_several(bundle)
     verify_net_in_out(
         net_id="network_def",
         meta_file=bundle.config_path("metadata.json"),
@@ -49,16 +55,20 @@ def check_agreement(bundle: Bundle) -> str:
     """All formats of the network give the same logits and features."""
     import torch
 
-    network, image = bundle.network(), bundle.fixed_input()
+    network, images = _both_outputs(bundle.network()), bundle.fixed_input()
     path = bundle.root / "models" / "model.ts"
     traced = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
     parts = []
-    with torch.inference_mode():
-        expected = network(image), network.features(image)
-        found = {"model.ts": (traced(image), traced.features(image))}
-    found |= _onnx_outputs(bundle, image)
-    for name, outputs in found.items():
-        largest = max(_distance(a, b) for a, b in zip(expected, outputs, strict=True))
+    formats = {"model.ts": _both_outputs(traced)}
+    if (bundle.root / "models" / "model.onnx").is_file():
+        formats["model.onnx"] = _onnx(bundle)
+    for name, other in formats.items():
+        with torch.inference_mode():
+            largest = max(
+                _distance(expected, found)
+                for batch in (images, *_with_missing(images))
+                for expected, found in zip(network(batch), other(batch), strict=True)
+            )
         if not largest <= TOLERANCE:
             raise CheckFailedError(
                 f"{name} differs from the network by {largest:.2g} (limit {TOLERANCE:g})"
@@ -68,15 +78,17 @@ def check_agreement(bundle: Bundle) -> str:
 
 
 def check_sample_run(bundle: Bundle) -> str:
-    """MONAI runs the bundle on an image and gets probabilities."""
+    """MONAI runs the bundle on a case and gets probabilities; then on cases that lack an input."""
     rows = _run_on_sample(bundle, ["inference.json"])
-    probabilities = [float(value) for value in rows[0][2:]]
-    if not all(0 <= p <= 1 for p in probabilities):
-        raise CheckFailedError(f"probabilities {probabilities} are not in [0, 1]")
     exclusive = bundle.metadata.get("medfuse", {}).get("link") == "softmax"
-    if exclusive and abs(sum(probabilities) - 1) > 1e-5:
-        raise CheckFailedError(f"probabilities {probabilities} do not sum to 1")
-    return f"{rows[0][0]} -> {rows[0][1]}"
+    for row in rows:
+        probabilities = _probabilities(bundle, row)
+        if not all(0 <= p <= 1 for p in probabilities):
+            raise CheckFailedError(f"probabilities {probabilities} are not in [0, 1]")
+        if exclusive and abs(sum(probabilities) - 1) > 1e-5:
+            raise CheckFailedError(f"probabilities {probabilities} do not sum to 1")
+    further = f", and {len(rows) - 1} that lack an input" if len(rows) > 1 else ""
+    return f"{rows[0][0]} -> {rows[0][-len(bundle.class_names()) - 1]}{further}"
 
 
 def check_traced_run(bundle: Bundle) -> str:
@@ -84,10 +96,14 @@ def check_traced_run(bundle: Bundle) -> str:
     if not bundle.retrainable:
         raise CheckSkippedError("inference.json itself takes model.ts")
     rows = [
-        _run_on_sample(bundle, configs)[0]
+        _run_on_sample(bundle, configs)
         for configs in (["inference.json"], ["inference.json", "inference_ts.json"])
     ]
-    largest = max(abs(float(a) - float(b)) for a, b in zip(rows[0][2:], rows[1][2:], strict=True))
+    largest = max(
+        abs(a - b)
+        for one, other in zip(*rows, strict=True)
+        for a, b in zip(_probabilities(bundle, one), _probabilities(bundle, other), strict=True)
+    )
     if not largest <= TOLERANCE:
         raise CheckFailedError(f"inference_ts.json differs by {largest:.2g} in probability")
     return f"largest difference in probability {largest:.1e}"
@@ -109,7 +125,7 @@ def check_empty_input(bundle: Bundle) -> str:
 def _check_properties(bundle: Bundle, config: str, kind: str) -> str:
     from monai.bundle.workflows import ConfigWorkflow
 
-    folder = _labelled_folder(bundle) if kind == "train" else _sample_folder(bundle)
+    folder = labelled_folder(bundle) if kind == "train" else sample_folder(bundle)
     workflow = ConfigWorkflow(
         config_file=bundle.config_path(config),
         workflow_type=kind,
@@ -124,16 +140,48 @@ def _check_properties(bundle: Bundle, config: str, kind: str) -> str:
     return f"{config} has all ids MONAI expects"
 
 
-def _onnx_outputs(bundle: Bundle, image: Any) -> dict[str, tuple[Any, ...]]:
-    path = bundle.root / "models" / "model.onnx"
-    if not path.is_file():
-        return {}
+def _check_several(bundle: Bundle) -> str:
+    """MONAI's own check knows one input, ``image``; this is the same for several."""
+    import torch
+
+    with torch.inference_mode():
+        found = bundle.network()(*bundle.fixed_input())
+    expected = (3, len(bundle.class_names()))
+    if tuple(found.shape) != expected or found.dtype != torch.float32:
+        raise CheckFailedError(
+            f"the network gives {tuple(found.shape)} {found.dtype}, expected {expected} float32"
+        )
+    return f"inputs {', '.join(bundle.inputs)}: shapes and types as metadata.json says"
+
+
+def _with_missing(images: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
+    """Yield the batch with each input missing in its first case; nothing for a single input."""
+    for missing in range(len(images) if len(images) > 1 else 0):
+        changed = [image.clone() for image in images]
+        changed[missing][0] = float("nan")
+        yield tuple(changed)
+
+
+def _both_outputs(network: Any) -> Outputs:
+    return lambda batch: (network(*batch), network.features(*batch))
+
+
+def _onnx(bundle: Bundle) -> Outputs:
     import onnxruntime
     import torch
 
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    outputs = session.run(["pred", "features"], {"image": image.numpy()})
-    return {"model.onnx": tuple(map(torch.from_numpy, outputs))}
+    path = str(bundle.root / "models" / "model.onnx")
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+    def outputs(batch: tuple[Any, ...]) -> tuple[Any, ...]:
+        fed = {name: image.numpy() for name, image in zip(bundle.inputs, batch, strict=True)}
+        return tuple(map(torch.from_numpy, session.run(["pred", "features"], fed)))
+
+    return outputs
+
+
+def _probabilities(bundle: Bundle, row: list[str]) -> list[float]:
+    return [float(value) for value in row[-len(bundle.class_names()) :]]
 
 
 def _distance(expected: Any, found: Any) -> float:
@@ -141,54 +189,14 @@ def _distance(expected: Any, found: Any) -> float:
     return float((expected - found).abs().max() / expected.abs().max().clamp(min=1.0))
 
 
-def _labelled_folder(bundle: Bundle) -> Path:
-    folder = bundle.work / "labelled"
-    sample = next(_sample_folder(bundle).iterdir())
-    for part in ("train", "val"):
-        for name in bundle.class_names():
-            place = folder / part / name
-            place.mkdir(parents=True, exist_ok=True)
-            (place / sample.name).write_bytes(sample.read_bytes())
-    return folder
-
-
-def _sample_folder(bundle: Bundle) -> Path:
-    """Return a folder with one generated image of the network's own size."""
-    import numpy as np
-
-    folder = bundle.work / "sample"
-    folder.mkdir(parents=True, exist_ok=True)
-    shape = bundle.metadata["network_data_format"]["inputs"]["image"]["spatial_shape"]
-    ramp = np.linspace(0, 1, int(np.prod(shape)), dtype=np.float32).reshape(shape)
-    if len(shape) == 3:
-        import nibabel
-
-        image = nibabel.Nifti1Image(ramp, np.eye(4))  # type: ignore[no-untyped-call]
-        nibabel.save(image, folder / "sample.nii.gz")
-    elif _bit_depth(bundle) == 32:
-        np.save(folder / "sample.npy", ramp)
-    else:
-        from PIL import Image
-
-        kind = np.uint16 if _bit_depth(bundle) == 16 else np.uint8
-        Image.fromarray((ramp * np.iinfo(kind).max).astype(kind)).save(folder / "sample.png")
-    return folder
-
-
-def _bit_depth(bundle: Bundle) -> int:
-    """Return the only bit depth that the bundle's reader takes; 8 if it takes any."""
-    first = bundle.config("inference.json")["preprocessing"]["transforms"][0]
-    reader = first.get("reader")
-    return int((reader.get("bits") if isinstance(reader, dict) else None) or 8)
-
-
 def _run_on_sample(bundle: Bundle, configs: list[str]) -> list[list[str]]:
     out = bundle.work / "-".join(configs)
-    _monai_run(bundle, configs, _sample_folder(bundle), out)
+    _monai_run(bundle, configs, sample_folder(bundle), out)
     with (out / "predictions.csv").open(newline="", encoding="utf-8") as handle:
         header, *rows = list(csv.reader(handle))
-    expected = ["image", "predicted", *(f"prob_{name}" for name in bundle.class_names())]
-    if header != expected or len(rows) != 1:
+    first = ["image"] if bundle.table is None else ["case_id", "inputs"]
+    expected = [*first, "predicted", *(f"prob_{name}" for name in bundle.class_names())]
+    if header != expected or len(rows) != sample_count(bundle):
         raise CheckFailedError(f"predictions.csv has header {header} and {len(rows)} rows")
     return rows
 

@@ -56,14 +56,25 @@ class Bundle:
             network.load_state_dict(state, strict=True)
         return network.eval()
 
-    def fixed_input(self) -> Any:
-        """Return three images, the same each time."""
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """What ``metadata.json`` says of each input, in the order of the network."""
+        return dict(self.metadata["network_data_format"]["inputs"])
+
+    @property
+    def table(self) -> dict[str, Any] | None:
+        """By input, its columns in a table of cases; ``None`` if cases are files."""
+        text = self.config("inference.json").get("case_inputs")
+        found: dict[str, Any] | None = json.loads(text) if text else None
+        return found
+
+    def fixed_input(self) -> tuple[Any, ...]:
+        """Return three cases, the same each time: one tensor per input."""
         import torch
 
-        image = self.metadata["network_data_format"]["inputs"]["image"]
         generator = torch.Generator().manual_seed(0)
-        shape = (3, image["num_channels"], *image["spatial_shape"])
-        return torch.rand(shape, generator=generator)
+        shapes = [(3, i["num_channels"], *i["spatial_shape"]) for i in self.inputs.values()]
+        return tuple(torch.rand(shape, generator=generator) for shape in shapes)
 
     def class_names(self) -> list[str]:
         """Return the class names in the order of the outputs."""
