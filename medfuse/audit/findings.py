@@ -70,7 +70,7 @@ def _classes(cohort: Cohort) -> Iterator[Finding]:
         yield Finding("fatal", "TOO_FEW_CLASSES", len(present), text)
     for name, count in counts.items():
         if count < 2:
-            text = f"class {name} has {counted(count, 'case')}, two are needed. Add, or leave it out."
+            text = f"class {name} has {counted(count, 'case')}, two are needed. Add or drop it."
             yield Finding("fatal", "CLASS_TOO_SMALL", count, text)
         elif count < _FEW_CASES:
             text = f"class {name} has {counted(count, 'case')}; intervals will be wide."

@@ -29,12 +29,20 @@ class SplitConfig(Section):
     calibration: float = Field(0.0, ge=0, lt=1)
     folds: int | None = Field(None, ge=2)
     fold: int = Field(0, ge=0)
+    repeats: int = Field(1, ge=1, le=100)
+    repeat: int = Field(0, ge=0)
+    hold_out_site: str | None = None
     seed: Annotated[int, BeforeValidator(_no_boolean)] = 0
 
     @model_validator(mode="after")
     def _fold_is_one_of_folds(self) -> SplitConfig:
-        if self.fold and self.folds is None:
-            raise ValueError(f"fold is {self.fold}, expected folds beside it")
+        for name, given in (("fold", self.fold), ("repeat", self.repeat)):
+            if given and self.folds is None:
+                raise ValueError(f"{name} is {given}, expected folds beside it")
+        if self.repeats > 1 and self.folds is None:
+            raise ValueError(f"repeats is {self.repeats}, expected folds beside it")
+        if self.hold_out_site is not None and self.folds is not None:
+            raise ValueError("hold_out_site and folds both say what is tested, expected one")
         return self
 
 

@@ -3,7 +3,9 @@
 Greedy allocation, the largest groups first, as in scikit-learn's ``StratifiedGroupKFold``, but
 for parts of unequal size and, through hashes in place of a random generator, independent of the
 order of the cases and of the platform. With one case per group it is the proportional
-stratification of Sechidis, Tsoumakas and Vlahavas (2011, doi 10.1007/978-3-642-23808-6_10).
+stratification of Sechidis, Tsoumakas and Vlahavas (2011, doi 10.1007/978-3-642-23808-6_10), in
+which a case counts for its label and, where the cases come from several sites, for its label at
+its site as well.
 """
 
 from __future__ import annotations
@@ -20,7 +22,10 @@ Group = Sequence[Case]
 
 @dataclass
 class _Balance:
-    """Cases per (part, stratum) so far, and as wished; stratum ``"all"`` is every case."""
+    """Cases per (part, stratum) so far, and as wished.
+
+    A stratum is a label, a ``(label, site)``, or ``"all"``, which is every case.
+    """
 
     wished: dict[tuple[str, object], float]
     placed: Counter[tuple[str, object]]
@@ -44,7 +49,8 @@ def allocate(groups: Sequence[Group], shares: Mapping[str, float], seed: str) ->
             every other part gets at least one case of a class that has enough of them.
         seed: decides between equally good places.
     """
-    counts = [_counts(group) for group in groups]
+    several = len({case.site for group in groups for case in group}) > 1
+    counts = [_counts(group, several) for group in groups]
     keys = [_key(seed, group) for group in groups]
     balance = _Balance(_wishes(counts, shares), Counter(), _weights(counts))
     order = sorted(range(len(groups)), key=lambda i: (-max(counts[i].values()), keys[i]))
@@ -57,8 +63,10 @@ def allocate(groups: Sequence[Group], shares: Mapping[str, float], seed: str) ->
     return chosen
 
 
-def _counts(group: Group) -> Counter[object]:
+def _counts(group: Group, several_sites: bool) -> Counter[object]:
     counts: Counter[object] = Counter(case.label for case in group)
+    if several_sites:
+        counts.update((case.label, case.site) for case in group)
     counts["all"] = len(group)
     return counts
 

@@ -13,6 +13,7 @@ from medfuse.data.assemble import assemble
 from medfuse.data.cells import cells_reference, holds_cells, read_cells
 from medfuse.data.cohort import Case, Cohort
 from medfuse.data.datalist import list_datalist
+from medfuse.data.divisions import chosen_division
 from medfuse.data.folders import list_folders
 from medfuse.data.inputs import Inputs, is_table, require_free_names, usable
 from medfuse.data.records import Listing, printable
@@ -85,7 +86,7 @@ def _usable(listing: Listing, config: CohortConfig, inputs: Inputs) -> Listing:
 
 def _read_split(path: Path, config: CohortConfig, inputs: Inputs | None) -> Cohort:
     """Return the split, with the wanted inputs or, if ``None``, with all it has."""
-    cohort = read_split(path)[0]
+    cohort = chosen_division(read_split(path)[0], config.split, path)
     accepted = config.classes is not None and tuple(config.classes) == cohort.classes
     fixed = ("label", "group", "group_pattern", *(() if accepted else ("classes",)))
     _refuse_given(path, config, fixed, "a run's cohort.csv fixes labels, patients and classes")

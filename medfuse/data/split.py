@@ -1,4 +1,4 @@
-"""Give every case its part: stratified by label, grouped by patient and by identical pixels."""
+"""Give every case its part: stratified by label and site, grouped by patient and by pixels."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from medfuse.data.cohort import Case, Cohort, Role
 from medfuse.data.digests import Digests
 from medfuse.data.events import Event
 from medfuse.data.groups import link_cases
+from medfuse.data.sites import with_held_out_site
 from medfuse.errors import CohortError, ConfigError
 
-ALGORITHM = "greedy-stratified-groups-1"
+ALGORITHM = "greedy-stratified-groups-2"
 _LOGGER = logging.getLogger("medfuse")
 
 
@@ -23,7 +24,9 @@ def assign_roles(cohort: Cohort, config: SplitConfig, digests: Digests | None = 
 
     Roles that the source gives stay. Cases without one are divided; where all have one, the
     missing parts are taken out of the training part. Fractions are of the cases divided. With
-    ``folds``, each case gets a fold, and the cases of fold ``fold`` are the test part.
+    ``folds``, each case gets a fold, and the cases of fold ``fold`` are the test part; another
+    ``repeat`` is another division into folds. With ``hold_out_site``, its cases are the test part,
+    and with them all cases of patients who were there.
 
     Args:
         cohort: after `medfuse.data.leaks.resolve_leaks`, if the source gives roles.
@@ -32,7 +35,7 @@ def assign_roles(cohort: Cohort, config: SplitConfig, digests: Digests | None = 
 
     Raises:
         CohortError: fewer than two classes, a class with one case, too few patients for a test
-            part, or a given test part beside ``folds``.
+            part, a given test part beside ``folds`` or ``hold_out_site``, or no such site.
         ConfigError: the fractions leave nothing for training, or ``fold`` is no fold.
     """
     _require_two_classes(cohort)
@@ -41,6 +44,8 @@ def assign_roles(cohort: Cohort, config: SplitConfig, digests: Digests | None = 
     cases = {case.case_id: case for case in cohort.cases}
     if config.folds is not None:
         cases = _with_folds(cohort, groups, config)
+    if config.hold_out_site is not None:
+        cases = with_held_out_site(cohort, config.hold_out_site)
     cases = _follow_given(cases, groups)
     cases = _fill(cases, groups, config)
     done = cohort.with_cases([cases[case.case_id] for case in cohort.cases], _notes(cohort))
@@ -70,7 +75,8 @@ def _require_two_classes(cohort: Cohort) -> None:
 
 
 def _require_room_for_training(config: SplitConfig) -> None:
-    taken = config.validation + config.calibration + (0 if config.folds else config.test)
+    tested = 0 if config.folds or config.hold_out_site is not None else config.test
+    taken = config.validation + config.calibration + tested
     if taken >= 1:
         raise ConfigError(
             f"cohort.split: test, validation and calibration take {taken:g} of the cases, "
@@ -97,6 +103,7 @@ def _with_folds(
         case.case_id: replace(
             case,
             fold=numbers[case.case_id],
+            repeat=config.repeat,
             role="test" if numbers[case.case_id] == config.fold else None,
         )
         for case in cohort.cases
@@ -120,7 +127,12 @@ def _fold_numbers(
             f"{cohort.root}: {len(groups)} patients cannot fill {folds} folds. Set fewer folds."
         )
     shares = {str(fold): 1 / folds for fold in range(folds)}
-    return {k: int(v) for k, v in allocate(groups, shares, f"{config.seed}|folds").items()}
+    seed = f"{config.seed}|folds{_repeated(config)}"
+    return {case_id: int(fold) for case_id, fold in allocate(groups, shares, seed).items()}
+
+
+def _repeated(config: SplitConfig) -> str:
+    return f"|{config.repeat}" if config.repeat else ""
 
 
 def _follow_given(cases: Mapping[str, Case], groups: Iterable[Sequence[Case]]) -> dict[str, Case]:
@@ -150,7 +162,7 @@ def _fill(
     shares = {part: f for part, f in _fractions(config).items() if f > 0 and part not in given}
     if not shares and source == "train":
         return dict(cases)
-    seed = f"{config.seed}|{config.fold if config.folds else 'parts'}"
+    seed = f"{config.seed}|{config.fold if config.folds else 'parts'}{_repeated(config)}"
     parts = allocate(pool, {"train": 1 - sum(shares.values()), **shares}, seed)
     filled = dict(cases)
     for case_id, part in parts.items():
@@ -160,7 +172,7 @@ def _fill(
 
 def _fractions(config: SplitConfig) -> dict[str, float]:
     return {
-        "test": 0.0 if config.folds else config.test,
+        "test": 0.0 if config.folds or config.hold_out_site is not None else config.test,
         "validation": config.validation,
         "calibration": config.calibration,
     }
