@@ -46,6 +46,7 @@ test: install                  ## the whole suite
 
 test-slow: install             ## suites that need environments of their own
 	bash .ci/isolated
+	bash .ci/oracles
 
 bench: install                 ## ratios measured in one run
 	$(BIN)/python benchmarks/bank.py
