@@ -14,13 +14,22 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any, cast
 
+import numpy as np
+from numpy.typing import NDArray
+
 from .refusal import REFUSALS, DicomError, refusal
+from .shared import copied
 from .wire import WireEndedError, WireError, receive
 
+READY = b"ready"
 _PIPE_BYTES = 1 << 20
 _MAX_TEXT = 2000
 _KEPT_VARIABLES = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
-_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
+_SET_VARIABLES = {
+    **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MALLOC_ARENA_MAX"), "1"),
+    "MALLOC_MMAP_THRESHOLD_": str(8 << 20),  # buffers of a slice are reused: 15 % less time
+    "MALLOC_TRIM_THRESHOLD_": str(64 << 20),
+}
 _DECODERS = ("numpy", "pydicom", "pylibjpeg", "openjpeg", "rle", "_jpegls", "gdcm", "PIL")
 
 
@@ -44,6 +53,7 @@ class Child:
         self._megabytes = megabytes
         self._types = types
         self._expired = False
+        self._shares = False
         try:
             self._process = _started(megabytes)
         except OSError as error:
@@ -118,8 +128,11 @@ class Child:
             self._greet()
         here = None if Path(reference).is_absolute() else str(Path.cwd())
         request = {"task": task, "reference": reference, "folder": here, "seconds": seconds}
-        self._requests.write(json.dumps(request).encode("ascii") + b"\n")
-        reply = receive(self._replies, self._types, self._megabytes << 20)
+        line = json.dumps({**request, "shared": self._shares})
+        self._requests.write(line.encode("ascii") + b"\n")
+        reply = receive(self._replies, self._types, self._megabytes << 20, self._find)
+        if self._shares:
+            self._requests.write(b"\n")
         return cast("dict[str, Any]", reply)
 
     def _greet(self) -> None:
@@ -130,9 +143,14 @@ class Child:
             if self._expired:
                 raise
             raise _no_sandbox(_ending(self._process.returncode)) from error
-        if hello != {"ready": True}:
+        if "ready" not in hello:
             self.kill()
             raise _no_sandbox(_printable(hello.get("failed")))
+        with suppress(OSError):
+            self._shares = bytes(self._find(hello["ready"], len(READY))) == READY
+
+    def _find(self, number: int, size: int) -> NDArray[np.uint8]:
+        return copied(self._process.pid, number, size)
 
     def _opened(self, reply: dict[str, Any]) -> object:
         match reply:
@@ -168,7 +186,7 @@ def _started(megabytes: int) -> subprocess.Popen[bytes]:
         stderr=subprocess.PIPE,  # a life line: the worker ends when this end closes
         bufsize=0,
         cwd=os.sep,
-        env=kept | _ONE_THREAD,
+        env=kept | _SET_VARIABLES,
         start_new_session=True,  # Ctrl-C goes to the parent, which decides
     )
 

@@ -12,7 +12,7 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePath
-from typing import IO, Any, cast
+from typing import IO, Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,10 @@ from numpy.typing import NDArray
 _LENGTH = 8
 _MAX_MESSAGE = 1 << 28
 _KINDS = "biuf"
+_LARGE = 1 << 20
+
+Store = Callable[[memoryview], int]
+Find = Callable[[int, int], NDArray[np.uint8]]
 
 
 class WireError(ValueError):
@@ -30,74 +34,101 @@ class WireEndedError(WireError):
     """The other side ended."""
 
 
-def send(pipe: IO[bytes], value: object) -> None:
-    """Write one message: its length, its JSON, then each array as it lies in memory."""
-    arrays: list[NDArray[Any]] = []
-    text = json.dumps(_packed(value, arrays)).encode("ascii")
+def send(pipe: IO[bytes], value: object, store: Store | None = None) -> None:
+    """Write one message: its length, its JSON, then each array as it lies in memory.
+
+    Args:
+        pipe: an unbuffered binary file.
+        value: dataclasses, sequences, mappings, arrays, paths, text and numbers.
+        store: keeps the bytes of a large array and returns the number by which the receiver
+            finds them.
+    """
+    arrays: list[memoryview] = []
+    text = json.dumps(_Packing(arrays, store).value(value)).encode("ascii")
     _write(pipe, memoryview(len(text).to_bytes(_LENGTH, "big") + text))
     for array in arrays:
-        if array.size:
-            _write(pipe, memoryview(array).cast("B"))
+        _write(pipe, array)
 
 
-def receive(pipe: IO[bytes], types: Mapping[str, Callable[..., object]], limit: int) -> object:
+def receive(
+    pipe: IO[bytes],
+    types: Mapping[str, Callable[..., object]],
+    limit: int,
+    find: Find | None = None,
+) -> object:
     """Return the next message, sequences as tuples.
 
     Args:
         pipe: an unbuffered binary file.
         types: the dataclasses that may be in it, by name.
         limit: most bytes that its arrays may have together.
+        find: returns the bytes of an array that was stored, from their number and size.
 
     Raises:
         WireError: this is no message of `send`.
         WireEndedError: the pipe ended.
     """
-    length = int.from_bytes(_read(pipe, bytearray(_LENGTH)), "big")
+    start = bytearray(_LENGTH)
+    _read(pipe, start)
+    length = int.from_bytes(start, "big")
     if length > _MAX_MESSAGE:
         raise WireError("a message that is too long")
-    text = _read(pipe, bytearray(length))
+    text = bytearray(length)
+    _read(pipe, text)
     try:
-        return _Unpacking(pipe, types, limit).value(json.loads(text))
+        return _Unpacking(pipe, types, limit, find).value(json.loads(text))
     except WireError:
         raise
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError, OSError, RecursionError) as error:
         raise WireError(f"no message: {type(error).__name__}") from error
 
 
-def _packed(value: object, arrays: list[NDArray[Any]]) -> object:
-    if isinstance(value, np.generic):
-        value = value.item()
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, PurePath):
-        return {"path": os.fspath(value)}
-    if isinstance(value, np.ndarray):
-        return _packed_array(value, arrays)
-    if isinstance(value, Mapping):
-        return {"map": [[key, _packed(item, arrays)] for key, item in value.items()]}
-    if isinstance(value, Sequence):
-        return [_packed(item, arrays) for item in value]
-    names = [field.name for field in dataclasses.fields(cast(Any, value)) if field.init]
-    inside = [[name, _packed(getattr(value, name), arrays)] for name in names]
-    return {"type": type(value).__name__, "fields": inside}
+class _Packing:
+    """Turns one value into JSON's types; the arrays that follow them collect in ``arrays``."""
+
+    def __init__(self, arrays: list[memoryview], store: Store | None) -> None:
+        self.arrays = arrays
+        self.store = store
+
+    def value(self, value: object) -> object:
+        if isinstance(value, np.generic):
+            value = value.item()
+        if value is None or isinstance(value, bool | int | float | str):
+            return value
+        if isinstance(value, PurePath):
+            return {"path": os.fspath(value)}
+        if isinstance(value, np.ndarray):
+            return self.array(value)
+        if isinstance(value, Mapping):
+            return {"map": [[key, self.value(item)] for key, item in value.items()]}
+        if isinstance(value, Sequence):
+            return [self.value(item) for item in value]
+        names = [field.name for field in dataclasses.fields(cast(Any, value)) if field.init]
+        inside = [[name, self.value(getattr(value, name))] for name in names]
+        return {"type": type(value).__name__, "fields": inside}
+
+    def array(self, value: NDArray[Any]) -> object:
+        """Note the array and its order: one in Fortran's order keeps it and is not copied."""
+        fortran = value.flags.f_contiguous and not value.flags.c_contiguous
+        if value.dtype.kind not in _KINDS:
+            raise TypeError(f"an array of {value.dtype} cannot be sent")
+        whole = np.ascontiguousarray(value.T if fortran else value)
+        data = memoryview(cast(Any, whole)).cast("B") if whole.size else memoryview(b"")
+        number = self.store(data) if self.store and len(data) >= _LARGE else None
+        if number is None:
+            self.arrays.append(data)
+        shape = list(value.shape)
+        return {"array": whole.dtype.str, "shape": shape, "fortran": fortran, "number": number}
 
 
-def _packed_array(value: NDArray[Any], arrays: list[NDArray[Any]]) -> object:
-    """Note the array and its order: one in Fortran's order keeps it and is not copied."""
-    fortran = value.flags.f_contiguous and not value.flags.c_contiguous
-    arrays.append(np.ascontiguousarray(value.T if fortran else value))
-    return {"array": value.dtype.str, "shape": list(value.shape), "fortran": fortran}
-
-
+@dataclasses.dataclass
 class _Unpacking:
     """Rebuilds one message; ``left`` bytes of arrays may still come."""
 
-    def __init__(
-        self, pipe: IO[bytes], types: Mapping[str, Callable[..., object]], limit: int
-    ) -> None:
-        self.pipe = pipe
-        self.types = types
-        self.left = limit
+    pipe: IO[bytes]
+    types: Mapping[str, Callable[..., object]]
+    left: int
+    find: Find | None
 
     def value(self, packed: Any) -> object:
         if isinstance(packed, list):
@@ -119,10 +150,18 @@ class _Unpacking:
         if dtype.kind not in _KINDS or min(shape, default=0) < 0 or not 0 <= size <= self.left:
             raise WireError("an array that is not expected")
         self.left -= size
-        whole = np.empty(shape[::-1] if packed["fortran"] else shape, dtype)
-        if whole.size:
-            _read(self.pipe, memoryview(whole).cast("B"))
-        return whole.T if packed["fortran"] else whole
+        flat = self.data(packed["number"], size).view(dtype)
+        order: Literal["F", "C"] = "F" if packed["fortran"] else "C"
+        return np.asarray(flat.reshape(shape, order=order))
+
+    def data(self, number: int | None, size: int) -> NDArray[np.uint8]:
+        if number is None:
+            data = np.empty(size, np.uint8)
+            _read(self.pipe, data)
+            return data
+        if self.find is None:
+            raise WireError("an array that is not expected")
+        return self.find(number, size)
 
 
 def _write(pipe: IO[bytes], data: memoryview) -> None:
@@ -130,11 +169,10 @@ def _write(pipe: IO[bytes], data: memoryview) -> None:
         data = data[pipe.write(data) :]
 
 
-def _read(pipe: IO[bytes], into: Any) -> Any:
-    left = memoryview(into)
+def _read(pipe: IO[bytes], into: Any) -> None:
+    left = memoryview(into).cast("B")
     while left:
         count = pipe.readinto(left)  # type: ignore[attr-defined]
         if not count:
             raise WireEndedError("the pipe ended")
         left = left[count:]
-    return into

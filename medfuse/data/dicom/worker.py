@@ -18,6 +18,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import IO, Any
 
+READY = b"ready"
 _PACKAGE = "dicom_worker_package"
 
 
@@ -35,10 +36,11 @@ def main() -> None:
     except BaseException as error:  # noqa: BLE001 the parent must learn of it, whatever it is
         _write_failure(replies, error)
         return
-    send(replies, {"ready": True})
+    kept = _Kept()
+    send(replies, {"ready": kept(memoryview(READY))})
     inbox: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(requests, inbox), daemon=True).start()
-    while _serve(json.loads(inbox.get()), replies):
+    while _serve(inbox.get(), replies, kept):
         pass
 
 
@@ -78,9 +80,9 @@ def _limit_memory(megabytes: int) -> None:
     for name, value in (("AS", megabytes << 20), ("CORE", 0), ("FSIZE", 0)):
         kind = getattr(resource, f"RLIMIT_{name}")
         hard = resource.getrlimit(kind)[1]
-        lowest = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        limit = value if hard == resource.RLIM_INFINITY else min(value, hard)
         with suppress(OSError, ValueError):  # macOS refuses RLIMIT_AS below what is in use
-            resource.setrlimit(kind, (lowest, lowest))
+            resource.setrlimit(kind, (limit, limit))
 
 
 def _limit_processor(seconds: float) -> None:
@@ -116,17 +118,41 @@ def _listen(requests: IO[bytes], inbox: queue.SimpleQueue[bytes]) -> None:
     os._exit(1)
 
 
-def _serve(request: dict[str, Any], replies: IO[bytes]) -> bool:
+class _Kept:
+    """Large arrays that the parent copies from here, until it says that it has."""
+
+    def __init__(self) -> None:
+        self._arrays: list[memoryview] = []
+
+    def __call__(self, data: memoryview) -> int:
+        """Keep bytes and return their address."""
+        from .shared import address_of
+
+        self._arrays.append(data)
+        return address_of(data)
+
+    def clear(self) -> None:
+        """Let go of them."""
+        self._arrays.clear()
+
+
+def _serve(line: bytes, replies: IO[bytes], kept: _Kept) -> bool:
     """Reply ``{"done": value}``, ``{"refused": (code, text)}`` or ``{"broken": (code, text)}``.
+
+    An empty line says that the parent has copied the arrays of the reply before; it has no reply.
 
     Returns ``False`` after ``broken``: what is left in this process cannot be trusted.
     """
     from .refusal import DicomError
     from .wire import send
 
+    kept.clear()
+    if line == b"\n":
+        return True
+    request = json.loads(line)
     _limit_processor(float(request["seconds"]))
     try:
-        send(replies, {"done": _work(request)})
+        send(replies, {"done": _work(request)}, kept if request["shared"] else None)
     except DicomError as error:
         send(replies, {"refused": (error.code, str(error))})
     except MemoryError:
