@@ -1,0 +1,51 @@
+"""What a path tells of a patient stays in the private files of the run."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from pathlib import Path
+
+import pytest
+
+from medfuse.workflows.train import train
+
+from .conftest import small_experiment
+
+NAME = "MUELLER^ANNA"
+
+
+def _table_outside(images: Path, folder: Path, *, patients: bool) -> Path:
+    """Copy images below folders with patients' names; list them in a table elsewhere."""
+    rows = []
+    for number, image in enumerate(sorted(images.rglob("*.png"))):
+        file = folder / "archive" / f"{NAME}{number // 2}" / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(image, file)
+        rows.append([str(file), image.parent.name, *([file.parent.name] if patients else [])])
+    table = folder / "tables" / "cases.csv"
+    table.parent.mkdir()
+    with table.open("w", newline="") as stream:
+        header = ["image", "label", *(["patient_id"] if patients else [])]
+        csv.writer(stream).writerows([header, *rows])
+    return table
+
+
+@pytest.mark.parametrize("patients", [True, False])
+def test_names_in_paths_stay_in_the_private_tables_of_the_run(
+    images: Path, tmp_path: Path, patients: bool
+) -> None:
+    table = _table_outside(images, tmp_path, patients=patients)
+    experiment = small_experiment(
+        images,
+        cohort={"path": str(table)},
+        training={"epochs": 1, "members": 1},
+        evaluation={"bootstrap": 0, "baselines": False},
+        bank={"path": str(tmp_path / "bank")},
+    )
+    run = train(experiment, tmp_path / "run", progress=False)
+    files = [*run.folder.rglob("*"), *(tmp_path / "bank").rglob("*")]
+    named = {f for f in files if f.is_file() and NAME.encode() in f.read_bytes()}
+    told = {"cohort.csv"} if patients else {"cohort.csv", "predictions.csv", "report.html"}
+    assert {f.relative_to(run.folder).as_posix() for f in named} == told
+    assert all(f.stat().st_mode & 0o077 == 0 for f in named)
