@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -79,6 +81,59 @@ def test_every_key_of_the_configuration_is_documented_with_its_default() -> None
             assert rows, name
             if isinstance(field.default, int | float | str) and not isinstance(field.default, bool):
                 assert any(f"`{field.default}`" in row for row in rows), name
+
+
+@pytest.mark.parametrize("page", ["cohort.md", "bank.md", "training.md"])
+def test_python_of_a_page_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from medfuse.workflows.phantoms import write_phantoms
+
+    monkeypatch.chdir(tmp_path)
+    write_phantoms("images", patients_per_class=5)
+    run_python(REPOSITORY / "docs" / page)
+
+
+@pytest.mark.slow
+def test_commands_and_python_about_a_bundle_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import shlex
+    import shutil
+
+    from medfuse.workflows.phantoms import write_phantoms
+    from medfuse.workflows.train import train
+
+    monkeypatch.chdir(tmp_path)
+    images = write_phantoms("scans", patients_per_class=5)
+    run = train(
+        {
+            "cohort": {"path": "scans"},
+            "inputs": {"image": {"size": [48, 48]}},
+            "sources": [{"use": "timm:test_resnet.random"}],
+            "training": {"epochs": 1, "members": 1},
+            "evaluation": {"bootstrap": 0},
+        },
+        "run",
+        progress=False,
+    )
+    run.bundle.rename("B")
+    shutil.copy(next(images.rglob("*.png")), "scan.png")
+    page = REPOSITORY / "docs/bundles.md"
+    run_python(page)
+    assert "scan.png ok" in capsys.readouterr().out
+    commands = [line for block in code_blocks(page, "sh") for line in block.splitlines()]
+    for command in (c for c in commands if c.startswith("python -m monai")):
+        subprocess.run([sys.executable, *shlex.split(command)[1:]], check=True)
+    tables = [
+        Path(folder, "predictions.csv").read_text().splitlines() for folder in ("out", "out_ts")
+    ]
+    assert len(tables[0]) == len(tables[1]) == 31
+
+
+def run_python(page: Path) -> None:
+    fragments = code_blocks(page, "python")
+    assert fragments
+    for code in fragments:
+        exec(compile(code, page.name, "exec"), {"__name__": "fragment"})
 
 
 def test_no_page_or_program_names_a_place_on_a_machine() -> None:
