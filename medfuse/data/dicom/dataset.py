@@ -28,7 +28,8 @@ def load(path: str, tags: Sequence[str], pixels: bool = False) -> Dataset:
     """Return the attributes ``tags`` of a file; without ``pixels`` its pixels are not read.
 
     Raises:
-        DicomError: ``UNREADABLE``, ``NOT_DICOM``, ``TRUNCATED``, ``DAMAGED`` or ``DEFLATE_BOMB``.
+        DicomError: ``UNREADABLE``, ``NOT_DICOM``, ``TRUNCATED``, ``TOO_LARGE``, ``DAMAGED`` or
+            ``DEFLATE_BOMB``.
     """
     try:
         with Path(path).open("rb") as file, warnings.catch_warnings():
@@ -36,8 +37,10 @@ def load(path: str, tags: Sequence[str], pixels: bool = False) -> Dataset:
             return pydicom.dcmread(
                 _inflated(file, pixels), stop_before_pixels=not pixels, specific_tags=list(tags)
             )
-    except (DicomError, MemoryError):
+    except DicomError:
         raise
+    except MemoryError as error:
+        raise refusal("TOO_LARGE", "a value does not fit into memory") from error
     except PermissionError as error:
         raise refusal("UNREADABLE") from error
     except InvalidDicomError as error:

@@ -67,7 +67,7 @@ SKIPS = MappingProxyType(
         "NO_PREAMBLE": "named like DICOM, but without DICM at byte 128",
         "NOT_REGULAR": "a link, pipe, socket or device",
         "UNREADABLE": "may not be opened",
-        "TOO_LARGE": "a file over the size limit",
+        "TOO_LARGE": "a file, or a value in its header, over the size limit",
         "DAMAGED": "a DICOM file whose header cannot be parsed",
         "DEFLATE_BOMB": "a deflated header that unpacks to more than is read here",
         "MISSING_UID": "an instance without SOPInstanceUID or SeriesInstanceUID",

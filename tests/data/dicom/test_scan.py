@@ -137,6 +137,25 @@ def test_a_bad_series_does_not_spoil_its_neighbors(tmp_path: Path) -> None:
     assert read_dicom(str(tmp_path / "good")).modality == "CT"
 
 
+def test_a_header_that_asks_for_all_memory_costs_its_own_file_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import medfuse.data.dicom.dataset as module
+
+    real = module.pydicom.dcmread
+
+    def greedy(file: object, **options: object) -> Dataset:
+        if str(getattr(file, "name", "")).endswith("greedy.dcm"):
+            raise MemoryError
+        return real(file, **options)
+
+    monkeypatch.setattr(module.pydicom, "dcmread", greedy)
+    write(ct_slice(40), write_series(tmp_path) / "greedy.dcm")
+    listing = list_series(str(tmp_path))
+    assert [(found.code, found.count) for found in listing.skipped] == [("TOO_LARGE", 1)]
+    assert listing.series[0].count == 5
+
+
 def test_links_and_pipes_inside_a_folder_are_not_opened(tmp_path: Path) -> None:
     folder = write_series(tmp_path / "series")
     os.mkfifo(folder / "pipe.dcm")

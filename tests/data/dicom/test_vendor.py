@@ -31,7 +31,9 @@ def require_header_truth(image: DicomImage, folder: Path, padding: float | None 
     """Pass if points of every slice lie where that file says, with the value it gives."""
     world_to_voxel = np.linalg.inv(image.affine)
     random = np.random.default_rng(0)
-    for path in sorted(folder.glob("[I0-9]*")):
+    paths = sorted(folder.glob("[I0-9]*"))
+    assert len(paths) >= 14
+    for path in paths:
         dataset = pydicom.dcmread(path)
         position, axes = (
             np.array(dataset[name].value, float)
