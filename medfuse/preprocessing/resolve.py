@@ -14,10 +14,14 @@ from medfuse.config import InputConfig
 from medfuse.data.image_facts import ImageFileError
 from medfuse.data.image_file import read_pixels
 from medfuse.errors import ImageError
+from medfuse.preprocessing.kind import kind_of
+from medfuse.preprocessing.resolve_volumes import hounsfield, resolve_volumes, spread
 from medfuse.preprocessing.tabular_fit import resolve_tabular
 
 SAMPLE_SIZE = 64
+KIND_SAMPLE = 5
 IMAGE_SIZE = (224, 224)
+_MODALITIES = {"CT": "CT", "MR": "MR", "CR": "XR", "DX": "XR", "MG": "XR", "RF": "XR", "XA": "XR"}
 _LOGGER = logging.getLogger("medfuse")
 
 
@@ -30,6 +34,7 @@ class _Look:
     shape: tuple[int, int]
     low: float
     high: float
+    modality: str
 
 
 def resolve_input(
@@ -38,10 +43,11 @@ def resolve_input(
 ) -> tuple[InputConfig, dict[str, Any]]:
     """Return the input without ``auto``, and a fingerprint of the images it was resolved from.
 
-    ``intensity: auto`` becomes ``range`` for 8-bit images and floats within [0, 1]; 16-bit and
-    other images, which seldom fill their type, become ``percentile``. An unknown modality becomes
-    ``other``. At most 64 images are read, evenly spread; later ones that differ in bit depth are
-    refused when they are loaded.
+    ``intensity: auto`` of images becomes ``range`` for 8 bits and floats within [0, 1], ``window``
+    for CT slices of DICOM; 16-bit and other images, which seldom fill their type, become
+    ``percentile``. A modality that DICOM does not tell becomes ``other``. At most 64 images are
+    read, evenly spread; later ones that differ in bit depth are refused when they are loaded.
+    Of volumes see `resolve_volumes`.
 
     Args:
         input: as configured.
@@ -53,7 +59,30 @@ def resolve_input(
     """
     if input.kind == "tabular":
         return resolve_tabular(input, references)
-    looks = _looks(_spread(sorted(references)))
+    kind = input.kind if input.kind != "auto" else _kind(input, references)
+    if kind == "volume":
+        return resolve_volumes(input, references)
+    return _resolve_images(input, references)
+
+
+def _kind(input: InputConfig, references: Sequence[str]) -> str:  # noqa: A002
+    if input.size != "auto":
+        return "volume" if len(input.size) == 3 else "image"
+    found = Counter(kind_of(reference) for reference in spread(references, KIND_SAMPLE))
+    if len(found) > 1:
+        raise ImageError(
+            "MIXED_KIND",
+            "the cohort holds both pictures and volumes, expected one of the two. List them as "
+            "two inputs, or set inputs.NAME.kind. [MIXED_KIND]",
+        )
+    return next(iter(found), "image")
+
+
+def _resolve_images(
+    input: InputConfig,  # noqa: A002
+    references: Sequence[str],
+) -> tuple[InputConfig, dict[str, Any]]:
+    looks = _looks(spread(references, SAMPLE_SIZE))
     common = Counter(look.bits for look in looks).most_common(1)[0][0]
     stranger = next((look for look in looks if look.bits != common), None)
     if stranger is not None and input.intensity != "percentile":
@@ -62,27 +91,19 @@ def resolve_input(
             f"{stranger.reference}: {stranger.bits}-bit image beside {common}-bit ones, expected "
             "one bit depth. Convert it, or set intensity: percentile. [BIT_DEPTH]",
         )
-    fingerprint = _fingerprint(looks, common)
-    intensity: str = input.intensity
-    if intensity == "auto":
-        intensity = "window" if input.bounds else _intensity(looks, common)
-    modality = "other" if input.modality == "auto" else input.modality
-    _LOGGER.info("input: %d-bit images, intensity by %s", common, intensity)
+    modality = _modality(looks) if input.modality == "auto" else input.modality
     settled = {
         "kind": "image",
         "modality": modality,
         "size": IMAGE_SIZE if input.size == "auto" else input.size,
         "fit": "stretch" if input.fit == "auto" else input.fit,
         "spacing": "none",
-        "intensity": intensity,
         "foreground": input.foreground is True,
+        **_intensity(input, looks, common),
     }
-    return input.model_copy(update=settled), fingerprint
-
-
-def _spread(references: Sequence[str]) -> list[str]:
-    places = np.linspace(0, len(references) - 1, min(SAMPLE_SIZE, len(references)))
-    return [references[index] for index in np.unique(places.round().astype(int))]
+    resolved = input.model_copy(update=settled)
+    _LOGGER.info("input: %d-bit images, intensity by %s", common, resolved.intensity)
+    return resolved, _fingerprint(looks, common)
 
 
 def _looks(references: Sequence[str]) -> list[_Look]:
@@ -109,12 +130,28 @@ def _look(reference: str) -> _Look | ImageFileError:
         (pixels.shape[0], pixels.shape[1]),
         float(pixels.min()),
         float(pixels.max()),
+        facts.modality,
     )
 
 
-def _intensity(looks: Sequence[_Look], bits: int) -> str:
+def _modality(looks: Sequence[_Look]) -> str:
+    found = {_MODALITIES.get(look.modality, "other") for look in looks}
+    return found.pop() if len(found) == 1 else "other"
+
+
+def _intensity(
+    input: InputConfig,  # noqa: A002
+    looks: Sequence[_Look],
+    bits: int,
+) -> dict[str, Any]:
+    if input.intensity != "auto":
+        return {"intensity": input.intensity}
+    if input.bounds:
+        return {"intensity": "window"}
+    if all(look.modality == "CT" for look in looks):
+        return hounsfield(input)
     unit = all(look.low >= 0 and look.high <= 1 for look in looks)
-    return "range" if bits == 8 or (bits == 32 and unit) else "percentile"
+    return {"intensity": "range" if bits == 8 or (bits == 32 and unit) else "percentile"}
 
 
 def _fingerprint(looks: Sequence[_Look], bits: int) -> dict[str, Any]:

@@ -1,0 +1,61 @@
+"""Tell pictures from volumes, by what a file is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import tifffile
+
+from medfuse.data.image_array import archive_array
+from medfuse.data.image_facts import ImageFileError
+from medfuse.data.image_file import read_pixels
+from medfuse.data.volume_dicom import is_dicom
+
+_VOLUME_SUFFIXES = (".nii", ".nii.gz", ".nrrd")
+
+
+def kind_of(reference: str) -> str:
+    """Return ``image`` or ``volume``; what cannot be read is an image, whose reader says why.
+
+    A folder is the series of a volume. A DICOM file is a volume if it holds several slices, a
+    TIFF file if it has several pages, an array if it has three axes none of which is color.
+    """
+    path, _, inside = reference.partition("::")
+    if Path(path).is_dir() or path.lower().endswith(_VOLUME_SUFFIXES):
+        return "volume"
+    try:
+        shape = _array_shape(path, inside)
+        if shape is not None:
+            color = shape[-1] in (1, 3) or shape[0] in (1, 3)
+            return "volume" if len(shape) == 3 and not color else "image"
+        if is_dicom(path):
+            return "image" if _is_picture(reference) else "volume"
+        return "volume" if _pages(path) > 1 else "image"
+    except (ImageFileError, OSError, ValueError, KeyError, EOFError):
+        return "image"
+
+
+def _array_shape(path: str, inside: str) -> tuple[int, ...] | None:
+    suffix = Path(path).suffix.lower()
+    if suffix == ".npz":
+        return archive_array(path, inside.partition("::")[0]).shape[1:]
+    if suffix == ".npy":
+        found: tuple[int, ...] = np.load(path, mmap_mode="r", allow_pickle=False).shape
+        return found
+    return None
+
+
+def _is_picture(reference: str) -> bool:
+    try:
+        read_pixels(reference)
+    except ImageFileError as error:
+        return error.code != "UNSUPPORTED_SHAPE"
+    return True
+
+
+def _pages(path: str) -> int:
+    if Path(path).suffix.lower() not in (".tif", ".tiff"):
+        return 1
+    with tifffile.TiffFile(path) as tiff:
+        return len([p for p in tiff.pages if not getattr(p, "is_reduced", False)])
