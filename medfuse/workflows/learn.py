@@ -100,16 +100,11 @@ def learn(
     Raises:
         TrainingError: training cannot start, continue or converge.
     """
-    sources = [task.features.sources[i] for i in chosen]
-    classes = task.prepared.cohort.classes
-    widths = [SourceWidth(source.feature_dim, source.slices) for source in sources]
-    built = build_classifier(fusion, task.experiment.head, task.registry, widths, len(classes))
-    check_training(built.head, task.experiment.training)
-    if task.experiment.training.source_heads:
-        built = with_source_heads(built, len(classes))
-    data, run = _all_cases(task, chosen), _run(task, chosen, built, folder)
-    modules = [_own_module(task, index) for index in chosen]
+    data = _all_cases(task, chosen)
     members = member_count(task, data)
+    built = _build(task, fusion, chosen, members)
+    run = _run(task, chosen, built, folder)
+    modules = [_own_module(task, index) for index in chosen]
     if members > 1:
         fitted = _fit_ensemble(task, built, data, run, members)
     else:
@@ -131,6 +126,20 @@ def learn(
         shares=predict_shares(model, final),
         slice_weights=tuple(predict_slice_weights(model, final)),
     )
+
+
+def _build(
+    task: LearningTask, fusion: ComponentConfig, chosen: Sequence[int], members: int
+) -> BuiltClassifier:
+    """Return the classifier; opinions of sources are weighed by the members' held-out cases."""
+    experiment, classes = task.experiment, task.prepared.cohort.classes
+    sources = [task.features.sources[i] for i in chosen]
+    widths = [SourceWidth(source.feature_dim, source.slices) for source in sources]
+    built = build_classifier(fusion, experiment.head, task.registry, widths, len(classes))
+    check_training(built.head, experiment.training)
+    if members > 1 and experiment.training.source_heads:
+        return with_source_heads(built, len(classes))
+    return built
 
 
 @dataclass(frozen=True)
