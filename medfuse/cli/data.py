@@ -1,37 +1,122 @@
-"""``medfuse data split``: write the split of a cohort as a file."""
+"""``medfuse data``: check a cohort, write its split, fetch a public set."""
 
 from __future__ import annotations
 
 import argparse
 import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from medfuse.audit import Audit
+    from medfuse.config import CohortConfig, Experiment, InputConfig
+    from medfuse.data.public import PublicSet
 
 SUMMARY = "what is in a cohort, and its split"
+_COHORT = "class folders, CSV, JSON list, .npz, or a configuration (YAML)"
+_MOST_FINDINGS = 40
+_COHORT_KEYS = ("label", "group", "group_pattern", "on_leak")
+_SPLIT_KEYS = (
+    "test", "validation", "calibration", "folds", "fold", "repeats", "hold_out_site", "seed",
+)  # fmt: skip
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     commands = parser.add_subparsers(dest="subcommand", required=True, metavar="SUBCOMMAND")
-    split = commands.add_parser("split", help="divide the cases by patient; write the split file")
-    split.add_argument("cohort", metavar="COHORT", help="class folders, CSV, JSON list or .npz")
-    split.add_argument("--out", required=True, metavar="FILE", help="the new cohort file (CSV)")
-    split.add_argument("--test", type=float, default=0.2, metavar="FRACTION")
-    split.add_argument("--validation", type=float, default=0.15, metavar="FRACTION")
-    split.add_argument("--calibration", type=float, default=0.0, metavar="FRACTION")
-    split.add_argument("--folds", type=int, metavar="K", help="K-fold instead of --test")
-    split.add_argument("--fold", type=int, default=0, metavar="N", help="the fold that is tested")
-    split.add_argument("--seed", type=int, default=0)
-    split.add_argument("--label", default="label", metavar="COLUMN", help="column of the class")
-    split.add_argument("--group", metavar="COLUMN", help="column of the patient")
-    split.add_argument("--group-pattern", metavar="REGEX", help="patient id in a file name")
-    split.add_argument("--on-leak", choices=("refuse", "drop_from_training"), default="refuse")
-    split.add_argument("--json", action="store_true", help="machine-readable result")
+    _add_check(commands.add_parser("check", help="read every file; say what is wrong with it"))
+    _add_split(commands.add_parser("split", help="divide the cases by patient; write the file"))
+    _add_fetch(commands.add_parser("fetch", help="a public set by name, as a cohort"))
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write the split file and print how many cases each part has."""
+    """Do what the subcommand says and print its result."""
+    return {"check": _check, "split": _split, "fetch": _fetch}[arguments.subcommand](arguments)
+
+
+def _add_cohort(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("cohort", metavar="COHORT", help=_COHORT)
+    parser.add_argument("--label", metavar="COLUMN", help="column of the class (default: label)")
+    parser.add_argument("--group", metavar="COLUMN", help="column of the patient")
+    parser.add_argument("--group-pattern", metavar="REGEX", help="patient id in a file name")
+    parser.add_argument(
+        "--input", action="append", metavar="COLUMN", help="column of a file; repeat for several"
+    )
+    parser.add_argument("--json", action="store_true", help="machine-readable result")
+
+
+def _add_check(parser: argparse.ArgumentParser) -> None:
+    _add_cohort(parser)
+    parser.add_argument("--out", metavar="DIR", help="write check.html, check.json, plots there")
+
+
+def _add_split(parser: argparse.ArgumentParser) -> None:
+    _add_cohort(parser)
+    parser.add_argument("--out", required=True, metavar="FILE", help="the new cohort file (CSV)")
+    for part, share in {"test": "0.2", "validation": "0.15", "calibration": "0"}.items():
+        text = f"of the cases (default: {share})"
+        parser.add_argument(f"--{part}", type=float, metavar="FRACTION", help=text)
+    parser.add_argument("--folds", type=int, metavar="K", help="K-fold instead of --test")
+    parser.add_argument("--fold", type=int, metavar="N", help="the fold that is tested")
+    parser.add_argument(
+        "--repeats", type=int, metavar="R", help="R divisions into folds in one file"
+    )
+    parser.add_argument("--hold-out-site", metavar="NAME", help="its cases are the test part")
+    parser.add_argument("--seed", type=int, help="another one divides otherwise (default: 0)")
+    parser.add_argument("--on-leak", choices=("refuse", "drop_from_training"))
+
+
+def _add_fetch(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", nargs="?", metavar="NAME", help="of the set; none lists all")
+    parser.add_argument("--out", metavar="DIR", help="folder for the set")
+    parser.add_argument("--download", action="store_true", help="allow the network")
+    parser.add_argument("--size", type=int, metavar="PIXELS", help="of a MedMNIST set: 28 to 224")
+    parser.add_argument(
+        "--structure", metavar="NAME", help="of a Decathlon task: the class is whether it is there"
+    )
+    parser.add_argument("--json", action="store_true", help="machine-readable result")
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from medfuse.workflows.check import check
+
+    cohort, inputs = _described(arguments)
+    found = check(cohort, arguments.out, inputs=inputs, progress=not arguments.quiet)
+    if arguments.json:
+        print(json.dumps(found.summary(), indent=2))
+        return 0
+    print("\n\n".join(_summary(found)))
+    if arguments.out:
+        print(f"\npage     {arguments.out}/check.html")
+    return 0
+
+
+def _summary(found: Audit) -> list[str]:
+    from medfuse.cli.table import format_table
+    from medfuse.workflows.check_page import breakdown_table, verdict
+
+    parts = []
+    for kind, rows in found.tables.items():
+        table = breakdown_table(kind, rows)
+        parts.append(format_table([cell.upper() for cell in table.header], table.rows))
+    if found.shortcuts.shortcuts:
+        lines = [
+            [s.name, f"{s.auroc:.3f} [{s.low:.3f}, {s.high:.3f}]", s.strength]
+            for s in found.shortcuts.shortcuts
+        ]
+        parts.append(format_table(["TRIVIAL FEATURES", "AUROC OF THE LABEL", "SHORTCUT"], lines))
+    shown = found.findings[:_MOST_FINDINGS]
+    texts = [f"{finding.level.upper():<8} {finding.text}" for finding in shown]
+    if len(found.findings) > len(shown):
+        texts.append(f"... and {len(found.findings) - len(shown)} more; see --json")
+    return [*parts, "\n".join([*texts, f"VERDICT  {verdict(found)}"])]
+
+
+def _split(arguments: argparse.Namespace) -> int:
     from medfuse.workflows.split import split
 
-    counts = split(_config(arguments), arguments.out, progress=not arguments.quiet)
+    counts = split(_experiment(arguments), arguments.out, progress=not arguments.quiet)
     if arguments.json:
         print(json.dumps({"file": arguments.out, "counts": counts}, indent=2))
         return 0
@@ -41,13 +126,78 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _config(arguments: argparse.Namespace) -> dict[str, object]:
-    fractions = ("test", "validation", "calibration", "folds", "fold", "seed")
-    return {
-        "path": arguments.cohort,
-        "label": arguments.label,
-        "group": arguments.group,
-        "group_pattern": arguments.group_pattern,
-        "on_leak": arguments.on_leak,
-        "split": {name: getattr(arguments, name) for name in fractions},
+def _described(
+    arguments: argparse.Namespace,
+) -> tuple[CohortConfig, str | dict[str, InputConfig]]:
+    """Return the cohort and what its cases have; a bare cohort has what it has."""
+    experiment = _experiment(arguments)
+    named = arguments.input or _is_configuration(arguments)
+    return experiment.cohort, dict(experiment.inputs) if named else "image"
+
+
+def _experiment(arguments: argparse.Namespace) -> Experiment:
+    """Return the experiment of a configuration or of a bare cohort; options go before it."""
+    from medfuse.config import load_experiment, parse_experiment
+
+    given = {name: vars(arguments).get(name) for name in _COHORT_KEYS}
+    split = {name: vars(arguments).get(name) for name in _SPLIT_KEYS}
+    chosen = {name: value for name, value in given.items() if value is not None}
+    division = {name: value for name, value in split.items() if value is not None}
+    if not _is_configuration(arguments):
+        names = arguments.input or ["image"]
+        data: dict[str, Any] = {
+            "cohort": {"path": arguments.cohort, **chosen, "split": division},
+            "inputs": {name: {} for name in names},
+            "sources": [{"use": "any", "input": name} for name in names],
+        }
+        return parse_experiment(data, "command line")
+    overrides = [f"cohort.{name}={json.dumps(value)}" for name, value in chosen.items()]
+    overrides += [f"cohort.split.{name}={json.dumps(value)}" for name, value in division.items()]
+    return load_experiment(arguments.cohort, overrides)
+
+
+def _is_configuration(arguments: argparse.Namespace) -> bool:
+    return str(arguments.cohort).lower().endswith((".yaml", ".yml"))
+
+
+def _fetch(arguments: argparse.Namespace) -> int:
+    from medfuse.workflows.fetch import available, fetch
+
+    sets = available()
+    if arguments.name is None:
+        return _list_sets(sets, arguments.json)
+    fetched = fetch(
+        arguments.name,
+        arguments.out or arguments.name,
+        download=arguments.download,
+        size=arguments.size,
+        structure=arguments.structure,
+    )
+    described = sets[arguments.name]
+    facts = {
+        "cohort": str(fetched.cohort),
+        "classes": ", ".join(fetched.classes),
+        "license": described.license,
+        "cite": described.citation,
     }
+    if arguments.json:
+        print(json.dumps({**facts, "classes": fetched.classes, "notes": fetched.notes}, indent=2))
+        return 0
+    for name, text in facts.items():
+        print(f"{name:<8} {text}")
+    for note in fetched.notes:
+        print(f"{'note':<8} {note}")
+    print(f"{'next':<8} medfuse data check {fetched.cohort} --out {fetched.cohort.stem}-check")
+    return 0
+
+
+def _list_sets(sets: Mapping[str, PublicSet], as_json: bool) -> int:
+    from medfuse.cli.table import format_table
+
+    if as_json:
+        rows = {s.name: {"summary": s.summary, "license": s.license} for s in sets.values()}
+        print(json.dumps(rows, indent=2))
+        return 0
+    table = [[s.name, f"{s.dimensions}D", s.license, s.summary] for s in sets.values()]
+    print(format_table(["NAME", "", "LICENSE", "WHAT"], table))
+    return 0
