@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import re
 import sys
 import warnings
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -161,6 +163,56 @@ def _no_bytecode(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep what runs a shared bundle from writing ``__pycache__`` (with paths) into it."""
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+
+
+def module_at(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+_HERE = Path(__file__).resolve().parent
+
+
+@pytest.fixture(scope="session")
+def generated() -> ModuleType:
+    """Requests of volumes and of several inputs, and the files of their cases."""
+    return module_at(_HERE / "volume_requests.py")
+
+
+@pytest.fixture(scope="session")
+def synthetic() -> ModuleType:
+    """DICOM files with a known truth."""
+    return module_at(_HERE.parent / "data" / "dicom" / "synthetic.py")
+
+
+@pytest.fixture(scope="session")
+def volumes(generated: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("volumes")
+    generated.write_volumes(folder / "ward")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def cases(generated: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return generated.write_cases(tmp_path_factory.mktemp("cases"))
+
+
+@pytest.fixture(scope="session")
+def requests_(generated: ModuleType) -> dict[str, BundleRequest]:
+    """By name, a request of a 3D network, one of slices and 3D fused, and one of three inputs."""
+    made = (generated.volume_request, generated.sliced_request, generated.several_request)
+    return {request.name: request for request in (make() for make in made)}
+
+
+@pytest.fixture(scope="session")
+def written(
+    requests_: dict[str, BundleRequest], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
+    """The bundles of `requests_`."""
+    folder = tmp_path_factory.mktemp("written")
+    return {name: write_bundle(request, folder) for name, request in requests_.items()}
 
 
 @pytest.fixture(scope="session")

@@ -42,6 +42,71 @@ def test_a_good_bundle_passes_every_check(bundle: Path, repository: Path) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["solid", "sliced", "several"])
+def test_bundles_of_volumes_and_of_several_inputs_pass_every_check(
+    written, name: str, repository: Path
+) -> None:
+    schema = repository.parent / "shared" / "schema" / "meta_schema_20240725.json"
+    report = verify_bundle(written[name], schema if schema.is_file() else None)
+    assert [c for c in report.checks if c.status == "failed"] == []
+    details = {check.name: check.detail for check in report.checks}
+    assert "model.onnx" in details["agreement"]
+    if name == "several":
+        assert details["net_in_out"].startswith("inputs ct, xray, clinical")
+        assert details["sample_run"].endswith(", and 3 that lack an input")
+        assert details["train_properties"].startswith("this bundle cannot be trained")
+    assert not list(written[name].rglob("__pycache__"))
+
+
+@pytest.mark.slow
+def test_a_network_that_reads_a_missing_input_as_zeros_fails(written, tmp_path: Path) -> None:
+    """Complete cases agree, so that only a batch with a missing input can show it."""
+    root = Path(shutil.copytree(written["several"], tmp_path / "several_classification"))
+    path = root / "scripts" / "model.py"
+    text = path.read_text()
+    changed = text.replace(
+        "return ~torch.isnan(image).flatten(1).any(1)",
+        "return torch.ones_like(image.flatten(1)[:, 0], dtype=torch.bool)",
+    ).replace(
+        "filled: Tensor = source(torch.where(present.view(axes), image, 0.0))",
+        "filled: Tensor = source(image.nan_to_num(0.0))",
+    )
+    assert changed.count("nan_to_num") == changed.count("ones_like(image") == 1
+    path.write_text(changed)
+    failed = {c.name: c.detail for c in verify_bundle(root).checks if c.status == "failed"}
+    assert {"digests", "agreement", "traced_run"} <= set(failed)
+    assert "differs from the network" in failed["agreement"]
+
+
+def test_code_in_a_folder_of_scripts_is_checked_too(written, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(written["solid"], tmp_path / "solid_classification"))
+    subject = Bundle({"bundle": str(root), "work": str(tmp_path / "work"), "schema": None})
+    assert (root / "scripts" / "data_dicom" / "worker.py").is_file()
+    assert file_checks.check_digests(subject)
+    (root / "scripts" / "data_dicom" / "extra.py").write_text("")
+    with pytest.raises(CheckFailedError, match="data_dicom/extra.py: not in SHA256SUMS"):
+        file_checks.check_digests(subject)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda inputs: inputs.pop("xray"), "exactly inputs ct, xray, clinical, and one output"),
+        (lambda inputs: inputs["clinical"].update(type="image"), "inputs: type image"),
+    ],
+)
+def test_metadata_that_leave_an_input_out_fail(
+    written, tmp_path: Path, change: Callable[[dict], None], message: str
+) -> None:
+    root = Path(shutil.copytree(written["several"], tmp_path / "several_classification"))
+    subject = Bundle({"bundle": str(root), "work": str(tmp_path / "work"), "schema": None})
+    assert file_checks.check_metadata(subject)
+    edit(root, lambda d: change(d["network_data_format"]["inputs"]))
+    with pytest.raises(CheckFailedError, match=message):
+        file_checks.check_metadata(subject)
+
+
+@pytest.mark.slow
 def test_a_bad_bundle_fails_where_it_is_bad_and_is_checked_to_the_end(copy: Bundle) -> None:
     root = copy.root
     text = (root / "scripts" / "heads_linear.py").read_text()

@@ -1,4 +1,4 @@
-"""The small bundle of the bundle tests."""
+"""The small bundles of the bundle tests."""
 
 from __future__ import annotations
 
@@ -14,4 +14,10 @@ request_for = _fixtures.request_for
 request_ = _fixtures.request_
 images = _fixtures.images
 bundle = _fixtures.bundle
+generated = _fixtures.generated
+synthetic = _fixtures.synthetic
+volumes = _fixtures.volumes
+cases = _fixtures.cases
+requests_ = _fixtures.requests_
+written = _fixtures.written
 run_rows = _fixtures.run_rows

@@ -1,0 +1,135 @@
+"""Prediction of volumes: files, folders of DICOM slices, and arrays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from medfuse.cli.main import run
+from medfuse.serving.inputs import expand_inputs
+from medfuse.serving.predict import Predictor, load_bundle
+
+
+@pytest.fixture(scope="module")
+def predictor(written) -> Predictor:
+    return load_bundle(written["sliced"])
+
+
+def test_monai_s_own_run_gives_the_same_probabilities(
+    predictor: Predictor, written, volumes: Path, run_rows, tmp_path: Path
+) -> None:
+    rows = run_rows(written["sliced"], volumes, tmp_path)
+    found = predictor.predict([volumes / row["image"] for row in rows])
+    for row, prediction in zip(rows, found, strict=True):
+        for name, value in prediction.probabilities.items():
+            assert value == pytest.approx(float(row[f"prob_{name}"]), abs=1e-5)
+        assert prediction.inputs == ()
+
+
+@pytest.mark.parametrize("batch_size", [None, 1, 3])
+def test_values_do_not_depend_on_batches_or_bad_neighbors(
+    predictor: Predictor, volumes: Path, tmp_path: Path, batch_size: int | None
+) -> None:
+    good = sorted((volumes / "ward").iterdir())
+    (tmp_path / "bad.nii.gz").write_bytes(b"no volume")
+    found = predictor.predict([good[0], tmp_path / "bad.nii.gz", good[1]], batch_size)
+    alone = [predictor.predict([path])[0] for path in good]
+    assert [p.status for p in found] == ["ok", "refused", "ok"]
+    assert found[1].probabilities == {}
+    for one, other in zip([found[0], found[2]], alone, strict=True):
+        assert dict(one.probabilities) == pytest.approx(dict(other.probabilities), abs=1e-5)
+
+
+def test_a_folder_of_slices_is_one_case_for_the_command(
+    written, synthetic, tmp_path: Path, capsys
+) -> None:
+    series = synthetic.write_series(tmp_path / "scan", 6)
+    assert run(["predict", str(written["solid"]), str(series)]) == 0
+    header, row, *others = capsys.readouterr().out.splitlines()
+    assert header == "case,status,reason_code,predicted,prob_benign,prob_malignant"
+    assert row.startswith("scan,ok,,")
+    assert others == []
+
+
+def test_one_of_several_series_can_be_named_and_otherwise_all_are_refused(
+    written, synthetic, tmp_path: Path
+) -> None:
+    predictor = load_bundle(written["solid"])
+
+    def other(dataset, number: int) -> None:
+        dataset.SeriesInstanceUID += ".7"
+        dataset.SOPInstanceUID += ".7"
+
+    single = synthetic.write_series(tmp_path / "single", 5)
+    both = synthetic.write_series(tmp_path / "both", 5)
+    for path in synthetic.write_series(tmp_path / "more", 4, other).iterdir():
+        path.rename(both / f"other-{path.name}")
+    (refused,) = predictor.predict([both])
+    assert (refused.status, refused.reason_code) == ("refused", "AMBIGUOUS_SERIES")
+    key = _key(single)
+    (chosen,) = predictor.predict([f"{both}::{key}"])
+    (alone,) = predictor.predict([single])
+    assert chosen.status == alone.status == "ok"
+    assert dict(chosen.probabilities) == pytest.approx(dict(alone.probabilities), abs=1e-5)
+
+
+def _key(folder: Path) -> str:
+    from medfuse.data.dicom.scan import list_series
+
+    (series,) = list_series(str(folder)).series
+    return series.key
+
+
+def test_no_identifier_of_a_refused_series_is_said(
+    predictor: Predictor, synthetic, tmp_path: Path
+) -> None:
+    def gap(dataset, number: int) -> None:
+        if number > 2:
+            dataset.ImagePositionPatient[2] += 40
+
+    series = synthetic.write_series(tmp_path / "scan", 6, gap)
+    (found,) = predictor.predict([series])
+    assert found.status == "refused"
+    assert not [secret for secret in synthetic.SECRETS if secret in found.reason]
+
+
+def test_arrays_give_what_their_files_give(predictor: Predictor, tmp_path: Path) -> None:
+    values = np.random.default_rng(0).normal(100, 80, (20, 22, 10)).astype(np.float32)
+    np.save(tmp_path / "x.npy", values)
+    (from_file,) = predictor.predict([tmp_path / "x.npy"])
+    (from_array,) = predictor.predict([values])
+    assert (from_array.case, from_array.status) == ("array-0", "ok")
+    assert dict(from_array.probabilities) == dict(from_file.probabilities)
+
+
+@pytest.mark.parametrize(
+    ("write", "code"),
+    [
+        (lambda path: path.write_bytes(b""), "EMPTY_FILE"),
+        (
+            lambda path: nibabel.save(
+                nibabel.Nifti1Image(np.zeros((8, 8, 8, 2), np.float32), np.eye(4)), path
+            ),
+            "FOUR_D",
+        ),
+        (lambda path: None, "FILE_NOT_FOUND"),
+    ],
+)
+def test_refusals_carry_the_reader_s_code(
+    predictor: Predictor, tmp_path: Path, write, code: str
+) -> None:
+    write(tmp_path / "x.nii.gz")
+    (found,) = predictor.predict([tmp_path / "x.nii.gz"])
+    assert (found.status, found.reason_code) == ("refused", code)
+
+
+def test_volumes_below_a_folder_are_named_relative_to_it(
+    volumes: Path, synthetic, tmp_path: Path
+) -> None:
+    synthetic.write_series(tmp_path / "in" / "p1" / "ct", 4)
+    (tmp_path / "in" / "x.nii").write_bytes(b"")
+    found = expand_inputs([str(tmp_path / "in"), str(volumes / "ward")], [".nii", ".nii.gz"], True)
+    assert [name for name, _ in found] == ["p1/ct", "x.nii", "scan-0.nii.gz", "scan-1.nii.gz"]
