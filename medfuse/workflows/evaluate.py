@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from medfuse.bundle.seen import read_seen
-from medfuse.config import CohortConfig, EvaluationConfig
+from medfuse.config import CohortConfig, EvaluationConfig, InputConfig
 from medfuse.data import Case, Cohort, Event, read_cohort, tally
 from medfuse.errors import CohortError
 from medfuse.evaluation import PredictionRow, write_predictions
@@ -75,10 +75,13 @@ def evaluate(
     refuse_foreign_content(folder, _STATE, "evaluation")
     predictor = load_bundle(bundle)
     config = cohort if isinstance(cohort, CohortConfig) else CohortConfig(path=str(cohort))
-    found = read_cohort(config)
+    found = read_cohort(config, _inputs_of(predictor))
     cases = _labeled(found, part, predictor.classes)
     write_json(folder / _STATE, {"medfuse": {"kind": "evaluation", "version": 1}})
-    answers = predictor.predict([next(iter(case.inputs.values())) for case in cases])
+    several = predictor.table is not None
+    answers = predictor.predict(
+        [dict(c.inputs) if several else next(iter(c.inputs.values())) for c in cases]
+    )
     write_predictions(
         folder / "predictions.csv", _rows(cases, answers, predictor), predictor.classes
     )
@@ -91,6 +94,18 @@ def evaluate(
     metrics = {"bundle": name, "refused": refused, **measured.metrics, "events": events}
     write_json(folder / "metrics.json", metrics)
     return EvaluationOutcome(folder, metrics, refused)
+
+
+def _inputs_of(predictor: Predictor) -> dict[str, InputConfig]:
+    """Return what a case of the bundle has; cells are checked by the bundle, not on reading."""
+    if predictor.table is None:
+        return {"image": InputConfig(kind="volume" if predictor.volumes else "image")}
+    return {
+        name: InputConfig()
+        if columns is None
+        else InputConfig(kind="tabular", columns=dict.fromkeys(columns, "category"))
+        for name, columns in predictor.table.items()
+    }
 
 
 def _labeled(cohort: Cohort, part: str, classes: Sequence[str]) -> list[Case]:
