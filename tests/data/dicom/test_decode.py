@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 from pydicom.dataset import Dataset
 
 from medfuse.data.dicom import decode
@@ -22,6 +24,7 @@ from .synthetic import (
     EXPLICIT,
     IMPLICIT,
     ct_slice,
+    header,
     projection,
     samples,
     set_pixels,
@@ -86,6 +89,30 @@ def test_a_codestream_larger_than_its_header_says_is_not_decoded(
     start = jpeg_2000 if syntax.endswith("90") else jpeg_start(60000, 60000)
     path = fragments(tmp_path, syntax, start + bytes(40))
     with pytest.raises(DicomError, match=r"codestream of \(60000, 60000\).*DECODE_FAILED"):
+        read_dicom(str(path))
+
+
+def test_color_in_a_lossy_jpeg_keeps_its_colors(tmp_path: Path) -> None:
+    pytest.importorskip("gdcm", reason="promise not shown: needs python-gdcm")
+    row, column = np.mgrid[0:64, 0:80]
+    rgb = np.stack([row * 3, column * 3, 255 - row * 2], axis=-1).astype(np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(rgb).save(stream, "JPEG", quality=97, subsampling=0)
+    dataset = header("6.1", "US")
+    set_pixels(dataset, rgb, photometric="YBR_FULL_422")
+    dataset.PixelData = encapsulated(stream.getvalue())
+    dataset["PixelData"].VR = "OB"
+    dataset["PixelData"].is_undefined_length = True
+    image = read_dicom(str(write(dataset, tmp_path / "us.dcm", JPEG + "50")))
+    assert np.abs(image.pixels * 255 - rgb).mean() < 2
+    assert ("LOSSY", "1 of 1 objects") in image.events
+
+
+def test_a_picture_of_impossible_size_is_refused_before_its_pixels(tmp_path: Path) -> None:
+    dataset = projection(samples(0))
+    dataset.Rows = dataset.Columns = 65535
+    path = write(dataset, tmp_path / "x.dcm")
+    with pytest.raises(DicomError, match="TOO_LARGE"):
         read_dicom(str(path))
 
 
