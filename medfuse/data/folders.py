@@ -1,4 +1,7 @@
-"""Class folders: ``CLASS/image.png``, or ``train/CLASS/image.png`` beside ``test/``."""
+"""Class folders: ``CLASS/image.png``, or ``train/CLASS/image.png`` beside ``test/``.
+
+A case may also be a volume file, a DICOM file, or a folder ``CLASS/CASE/`` of one DICOM series.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from medfuse.data.cohort import Role
+from medfuse.data.dicom_cases import dicom_cases
 from medfuse.data.events import Event
-from medfuse.data.records import IMAGE_SUFFIXES, Listing, Record, printable, role_named
+from medfuse.data.records import IMAGE_ENDINGS, Listing, Record, printable, role_named
+from medfuse.data.volume_dicom import is_dicom
 from medfuse.errors import CohortError
 
 _LOGGER = logging.getLogger("medfuse")
 
 
-def list_folders(root: Path) -> Listing:
-    """Return a record for every image below the class folders of ``root``.
+def list_folders(root: Path, kind: str = "auto") -> Listing:
+    """Return a record for every case below the class folders of ``root``.
+
+    Args:
+        root: folder of class folders, or of parts.
+        kind: of the input: ``image``, ``volume`` or ``auto``; see `dicom_cases`.
 
     Raises:
         CohortError: no class folder, no image, a class folder without an image, or split
@@ -29,7 +38,7 @@ def list_folders(root: Path) -> Listing:
         events += _stray_images(folder)
     for role, folder in parts:
         for class_folder in _subfolders(folder):
-            found = list(_images(class_folder, events))
+            found = _cases(class_folder, kind, events)
             if not found:
                 raise CohortError(
                     f"{class_folder}: holds no image, expected at least one of the class "
@@ -80,14 +89,31 @@ def _stray_images(folder: Path) -> list[Event]:
         for entry in os.scandir(folder)
         if not entry.is_dir()
         and not entry.name.startswith(".")
-        and Path(entry.name).suffix.lower() in IMAGE_SUFFIXES
+        and _looks_like_an_image(Path(entry.path))
     )
     if found:
         _LOGGER.warning("%s: %d images lie in no class folder; skipped", folder, len(found))
     return [Event("IMAGE_WITHOUT_CLASS_SKIPPED", path, "in no class folder") for path in found]
 
 
-def _images(folder: Path, events: list[Event]) -> Iterator[Path]:
+def _cases(folder: Path, kind: str, events: list[Event]) -> list[Path]:
+    images, dicom = [], []
+    for path in _files(folder, events):
+        if path.name.lower().endswith(IMAGE_ENDINGS):
+            images.append(path)
+        elif path.name.upper() != "DICOMDIR" and is_dicom(str(path)):
+            dicom.append(path)
+        else:
+            name = printable(str(path))
+            events.append(Event("OTHER_FILE_SKIPPED", name, "not an image by name or content"))
+    cases, left_out = dicom_cases(folder, dicom, kind) if dicom else ([], [])
+    for path in left_out:
+        name = printable(str(path))
+        events.append(Event("DICOM_ABOVE_A_SERIES_SKIPPED", name, "beside folders of series"))
+    return sorted([*images, *cases])
+
+
+def _files(folder: Path, events: list[Event]) -> Iterator[Path]:
     for path in sorted(folder.rglob("*")):
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
         if path.is_dir():
@@ -95,8 +121,11 @@ def _images(folder: Path, events: list[Event]) -> Iterator[Path]:
                 events.append(
                     Event("LINKED_FOLDER_SKIPPED", printable(str(path)), "a link to a folder")
                 )
-        elif hidden or path.suffix.lower() not in IMAGE_SUFFIXES:
-            name = printable(str(path))
-            events.append(Event("OTHER_FILE_SKIPPED", name, "not an image by its name"))
+        elif hidden:
+            events.append(Event("OTHER_FILE_SKIPPED", printable(str(path)), "hidden"))
         else:
             yield path
+
+
+def _looks_like_an_image(path: Path) -> bool:
+    return path.name.lower().endswith((*IMAGE_ENDINGS, ".dcm"))

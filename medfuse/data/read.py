@@ -140,7 +140,8 @@ def _refuse_given(path: Path, config: CohortConfig, keys: tuple[str, ...], why: 
 def _listing(path: Path, config: CohortConfig, inputs: Inputs) -> Listing:
     if path.is_dir():
         _refuse_given(path, config, ("label", "group"), _FOLDERS)
-        return _with_one_image(path, list_folders(path), inputs)
+        kinds = [config.kind for config in inputs.values()]
+        return _with_one_image(path, list_folders(path, kinds[0] if kinds else "auto"), inputs)
     suffix = path.suffix.lower()
     if suffix in (".csv", ".tsv"):
         return list_table(path, config, inputs)

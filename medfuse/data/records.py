@@ -11,9 +11,9 @@ from medfuse.data.cohort import Role
 from medfuse.data.events import Event
 from medfuse.errors import CohortError
 
-IMAGE_SUFFIXES = frozenset(
-    (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".npy", ".dcm", ".nii", ".gz")
-)
+IMAGE_ENDINGS = (
+    ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".npy", ".nii", ".nii.gz", ".nrrd",
+)  # fmt: skip
 
 _MAX_DIGITS = 9
 _ROLE_NAMES: dict[str, Role] = {
