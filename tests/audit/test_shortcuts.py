@@ -1,0 +1,73 @@
+import numpy as np
+import pytest
+
+from medfuse.audit import probe_shortcuts, scan
+from tests.audit.conftest import picture
+
+
+def _report(save, cohort_of, count, make, classes=("a", "b")):
+    """``make(i)`` gives the pixels and the fields of a case."""
+    rows = []
+    for place in range(count):
+        pixels, fields = make(place)
+        rows.append({"file": save(f"{place}.png", pixels), **fields})
+    cohort = cohort_of(rows, classes)
+    return probe_shortcuts(scan(cohort, progress=False).seen, cohort.classes)
+
+
+def _named(report):
+    return {shortcut.name: shortcut for shortcut in report.shortcuts}
+
+
+def test_a_size_that_tells_the_class_is_found_and_named(save, cohort_of):
+    def make(place):
+        side = 64 + 8 * (place % 2) if place % 10 else 64
+        return picture(place, 96)[:side], {"label": place % 2}
+
+    found = _named(_report(save, cohort_of, 120, make))
+    assert found["size"].strength == "strong"
+    assert found["size"].low <= found["size"].auroc <= found["size"].high
+    assert found["intensity"].strength == "none"
+
+
+def test_nothing_is_found_where_nothing_is(save, cohort_of):
+    def make(place):
+        return picture(place, 64 + 4 * (place % 3)), {"label": (place // 3) % 2}
+
+    report = _report(save, cohort_of, 120, make)
+    assert {s.strength for s in report.shortcuts if s.acquired} == {"none"}
+    assert "file type" in report.constant
+    assert "site" in report.constant
+
+
+def test_a_site_that_tells_one_class_of_three(save, cohort_of):
+    def make(place):
+        return picture(place, 64), {
+            "label": place % 3,
+            "site": "north" if place % 3 == 2 else "south",
+        }
+
+    site = _named(_report(save, cohort_of, 90, make, ("a", "b", "c")))["site"]
+    assert site.strength == "strong"
+    assert site.per_class["c"] == pytest.approx(1.0)
+    assert max(site.per_class["a"], site.per_class["b"]) < 0.85
+
+
+def test_what_tells_patients_apart_is_no_shortcut(save, cohort_of):
+    """Each patient has a size and a label of his own: only folds by patient see no link."""
+    labels = np.random.default_rng(0).permutation(np.arange(40) % 2)
+
+    def make(place):
+        patient = place // 6
+        fields = {"label": int(labels[patient]), "patient_id": f"p{patient}"}
+        return picture(place, 40 + 2 * patient), fields
+
+    size = _named(_report(save, cohort_of, 240, make))["size"]
+    assert size.auroc < 0.75
+    assert size.strength == "none"
+
+
+def test_too_few_cases_are_said(save, cohort_of):
+    report = _report(save, cohort_of, 8, lambda place: (picture(place), {}))
+    assert report.shortcuts == ()
+    assert "at least 10 are needed" in report.reason
