@@ -3,7 +3,10 @@ from __future__ import annotations
 import torch
 
 from medfuse.fusion.attention import AttentionFusion
+from medfuse.fusion.attention_maps import AttentionMapsFusion
+from medfuse.fusion.concat import ConcatFusion
 from medfuse.fusion.opinion_pool import OpinionPool
+from medfuse.fusion.slice_attention import SliceAttention
 from medfuse.heads.linear import LinearHead
 from medfuse.heads.sigmoid import SigmoidHead
 from medfuse.model import FeatureClassifier
@@ -57,3 +60,25 @@ def test_shares_count_the_fused_and_the_single_opinions() -> None:
 def test_one_logit_heads_give_two_opinions() -> None:
     pool = _pool(2)
     torch.testing.assert_close(pool(_features()).exp().sum(1), torch.ones(5))
+
+
+def test_tokens_are_averaged_for_the_heads_of_sources() -> None:
+    torch.manual_seed(0)
+    fusion = AttentionMapsFusion(DIMS)
+    fused = FeatureClassifier(DIMS, fusion, LinearHead(fusion.out_dim, 3))
+    pool = OpinionPool(fused, [LinearHead(dim, 3) for dim in DIMS]).eval()
+    tokens = [torch.randn(2, 9, dim) for dim in DIMS]
+    alone = pool.heads[1](tokens[1].mean(1)).log_softmax(-1)
+    torch.testing.assert_close(pool.opinions(tokens)[:, 2], alone)
+
+
+def test_slices_count_as_in_the_fused_classifier() -> None:
+    torch.manual_seed(0)
+    pooling = [SliceAttention(6), None]
+    fused = FeatureClassifier(DIMS, ConcatFusion(DIMS), LinearHead(10, 3), pooling=pooling)
+    pool = OpinionPool(fused, [LinearHead(dim, 3) for dim in DIMS]).eval()
+    features = [torch.randn(2, 5, 6), torch.randn(2, 4)]
+    assert pool(features).shape == (2, 3)
+    first, second = pool.slice_weights(features)
+    torch.testing.assert_close(first.sum(1), torch.ones(2))
+    assert second is None

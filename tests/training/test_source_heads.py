@@ -123,3 +123,15 @@ def test_a_finished_ensemble_is_read_back_with_its_weights(tmp_path: Path) -> No
     two = fit_members([_pool(i) for i in range(3)], data, make_config(), run)
     torch.testing.assert_close(one.classifier.state_dict(), two.classifier.state_dict())
     np.testing.assert_array_equal(one.held_out_logits, two.held_out_logits)
+
+
+def test_the_history_tells_the_mean_loss_of_the_heads() -> None:
+    pool, data = _pool(), make_cases()
+    for head in pool.heads:
+        torch.nn.init.zeros_(head.linear.weight)
+        torch.nn.init.zeros_(head.linear.bias)
+    torch.nn.init.zeros_(pool.fused.head.output.weight)
+    torch.nn.init.zeros_(pool.fused.head.output.bias)
+    result = fit(pool, data, data, make_config(epochs=1, lr=1e-9), make_run())
+    assert result.history[0]["training_loss"] == pytest.approx(np.log(3), rel=1e-4)
+    assert result.history[0]["validation_loss"] == pytest.approx(np.log(3), rel=1e-4)
