@@ -8,9 +8,25 @@ from .refusal import refusal
 
 _JPEG = "1.2.840.10008.1.2.4."
 _JPEG_2000_SYNTAXES = (".90", ".91", ".201", ".202", ".203")
+_ITEM = b"\xfe\xff\x00\xe0"
+_RUN_LENGTHS = "1.2.840.10008.1.2.5"
 _JPEG_2000 = b"\xff\x4f\xff\x51"
 _FRAME_MARKERS = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
 _WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD9)})
+
+
+def require_fragments(data: bytes, frames: int, syntax: str) -> None:
+    """Pass if there are enough fragments for the frames; in run lengths, one for each (PS3.5 A.4).
+
+    Raises:
+        DicomError: ``DECODE_FAILED``: there are fewer, or for run lengths more.
+    """
+    at, found = 0, -1  # the first item is the offset table
+    while data[at : at + 4] == _ITEM and found <= frames:
+        at += 8 + int.from_bytes(data[at + 4 : at + 8], "little")
+        found += 1
+    if found < frames or (found > frames and syntax == _RUN_LENGTHS):
+        raise refusal("DECODE_FAILED", f"{found} or more fragments for {frames} frames")
 
 
 def require_size(data: bytes, shape: tuple[int, int, int, int], syntax: str) -> None:

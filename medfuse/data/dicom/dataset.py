@@ -39,16 +39,16 @@ def load(path: str, tags: Sequence[str], pixels: bool = False) -> Dataset:
             )
     except DicomError:
         raise
-    except MemoryError as error:
-        raise refusal("TOO_LARGE", "a value does not fit into memory") from error
-    except PermissionError as error:
-        raise refusal("UNREADABLE") from error
-    except InvalidDicomError as error:
-        raise refusal("NOT_DICOM") from error
-    except EOFError as error:
-        raise refusal("TRUNCATED") from error
-    except Exception as error:
-        raise refusal("DAMAGED", f"parsing ended with {type(error).__name__}") from error
+    except MemoryError:
+        raise refusal("TOO_LARGE", "a value does not fit into memory") from None
+    except PermissionError:
+        raise refusal("UNREADABLE") from None
+    except InvalidDicomError:
+        raise refusal("NOT_DICOM") from None
+    except EOFError:
+        raise refusal("TRUNCATED") from None
+    except Exception as error:  # noqa: BLE001 - a damaged file can raise anything
+        raise refusal("DAMAGED", f"parsing ended with {type(error).__name__}") from None
 
 
 def value(dataset: Dataset, keyword: str) -> Any:
@@ -61,8 +61,8 @@ def value(dataset: Dataset, keyword: str) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             found = dataset.get(keyword)
-    except Exception as error:
-        raise refusal("DAMAGED", f"{keyword} cannot be parsed") from error
+    except Exception:  # noqa: BLE001 - a damaged value can raise anything
+        raise refusal("DAMAGED", f"{keyword} cannot be parsed") from None
     return None if found is None or (isinstance(found, str | bytes) and not found) else found
 
 
@@ -98,9 +98,9 @@ def integer(dataset: Dataset, keyword: str, default: int | None = None) -> int:
         return default
     try:
         return int(found)
-    except (TypeError, ValueError, OverflowError) as error:
+    except (TypeError, ValueError, OverflowError):
         state = "absent" if found is None else "no integer"
-        raise refusal("PIXEL_FORMAT", f"{keyword} is {state}") from error
+        raise refusal("PIXEL_FORMAT", f"{keyword} is {state}") from None
 
 
 def _inflated(file: IO[bytes], pixels: bool) -> IO[bytes]:

@@ -15,7 +15,7 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from .codestream import require_size
+from .codestream import require_fragments, require_size
 from .dataset import DEFLATED, EXPLICIT, integer, text, value
 from .refusal import DicomError, refusal
 
@@ -109,6 +109,7 @@ def stored_pixels(dataset: Dataset) -> tuple[NDArray[Any], PixelFormat]:
     if syntax in _NATIVE:
         pixels = _native(data, form, syntax, dataset)
     elif syntax in _DECODERS:
+        require_fragments(data, form.shape[0], syntax)
         require_size(data, form.shape, syntax)
         pixels, photometric = _decoded(dataset, syntax)
         form = PixelFormat(form.shape, form.allocated, form.bits, form.signed, photometric)
@@ -135,8 +136,12 @@ def _native(data: bytes, form: PixelFormat, syntax: str, dataset: Dataset) -> ND
     subsampled = form.photometric == "YBR_FULL_422"
     count = int(np.prod(form.shape)) * 2 // 3 if subsampled else int(np.prod(form.shape))
     size = count * form.allocated // 8
+    if dataset["PixelData"].is_undefined_length:
+        raise refusal("PIXEL_FORMAT", "fragments in an uncompressed syntax")
     if len(data) < size:
         raise refusal("TRUNCATED", f"{len(data)} bytes of pixels, expected {size}")
+    if len(data) >= size + max(form.shape[2] * form.allocated // 8, 2):
+        raise refusal("PIXEL_FORMAT", f"{len(data)} bytes of pixels, expected {size}")
     if form.allocated == 16:
         return _by_pixel(np.frombuffer(data, ">u2" if syntax == BIG_ENDIAN else "<u2", count), form)
     if syntax == BIG_ENDIAN and dataset["PixelData"].VR == "OW":
@@ -175,8 +180,8 @@ def _decoded(dataset: Dataset, syntax: str) -> tuple[NDArray[Any], str]:
                 result = decode(dataset, syntax, name)
         except (MemoryError, KeyboardInterrupt, SystemExit, DicomError):
             raise
-        except BaseException as error:
-            raise refusal("DECODE_FAILED", f"{name} ended with {type(error).__name__}") from error
+        except BaseException as error:  # noqa: BLE001 - a panic of Rust code is no Exception
+            raise refusal("DECODE_FAILED", f"{name} ended with {type(error).__name__}") from None
         if result is not None:
             return result
     raise refusal("NO_DECODER", f"needs one of {', '.join(_DECODERS[syntax])}")

@@ -26,10 +26,10 @@ def find_files(path: str) -> tuple[list[str], Counter[str]]:
     """
     try:
         status = Path(path).stat()
-    except PermissionError as error:
-        raise refusal("UNREADABLE") from error
-    except (OSError, ValueError) as error:
-        raise refusal("FILE_NOT_FOUND") from error
+    except PermissionError:
+        raise refusal("UNREADABLE") from None
+    except (OSError, ValueError):
+        raise refusal("FILE_NOT_FOUND") from None
     if stat.S_ISDIR(status.st_mode):
         return _below(path)
     code = _reason_to_skip(path, status)

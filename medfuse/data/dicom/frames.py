@@ -75,8 +75,8 @@ def require_numbers(found: Any, count: int, name: str) -> NDArray[np.float64]:
         raise refusal("NO_GEOMETRY", f"{name} is absent")
     try:
         numbers = np.array([float(part) for part in found])
-    except (TypeError, ValueError, OverflowError) as error:
-        raise refusal("BAD_GEOMETRY", f"{name} is not {count} numbers") from error
+    except (TypeError, ValueError, OverflowError):
+        raise refusal("BAD_GEOMETRY", f"{name} is not {count} numbers") from None
     if numbers.shape != (count,) or not (np.abs(numbers) <= _LARGEST_MM).all():
         raise refusal("BAD_GEOMETRY", f"{name} is not {count} finite numbers")
     return numbers

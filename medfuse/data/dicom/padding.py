@@ -33,8 +33,8 @@ def _sample(found: Any, form: PixelFormat) -> int:
     """Return a padding value as its samples are stored, whatever sign its own type gave it."""
     try:
         number = int.from_bytes(found[:2], "little") if isinstance(found, bytes) else int(found)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise refusal("PIXEL_FORMAT", "PixelPaddingValue is no integer") from error
+    except (TypeError, ValueError, OverflowError):
+        raise refusal("PIXEL_FORMAT", "PixelPaddingValue is no integer") from None
     low, high = form.limits
     if number > high and form.signed:
         return number - (1 << form.allocated)

@@ -1,6 +1,7 @@
 """Every code with which DICOM is refused, left out or read with a choice, and what to do.
 
 No text holds an identifier: no value of a text attribute, no UID and no file name goes into one.
+Refusals are raised ``from None``, since the text of their cause may quote the file.
 """
 
 from __future__ import annotations

@@ -47,8 +47,8 @@ def copied(process: int, address: int, size: int) -> NDArray[np.uint8]:
 def _system_call() -> Any:
     try:
         call = ctypes.CDLL(None, use_errno=True).process_vm_readv
-    except (AttributeError, TypeError) as error:
-        raise OSError("this system has no process_vm_readv") from error
+    except (AttributeError, TypeError):
+        raise OSError("this system has no process_vm_readv") from None
     call.restype = ctypes.c_ssize_t
     span, count = ctypes.POINTER(_Span), ctypes.c_ulong
     call.argtypes = (ctypes.c_int, span, count, span, count, count)

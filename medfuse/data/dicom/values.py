@@ -72,8 +72,10 @@ def rescale_of(dataset: Dataset) -> Rescale:
     slope, intercept = value(dataset, "RescaleSlope"), value(dataset, "RescaleIntercept")
     if slope is None and intercept is None:
         return Rescale()
-    low = _number(1 if slope is None else slope, "BAD_RESCALE", "RescaleSlope")
-    offset = _number(0 if intercept is None else intercept, "BAD_RESCALE", "RescaleIntercept")
+    if slope is None or intercept is None:
+        raise refusal("BAD_RESCALE", "only one of RescaleSlope and RescaleIntercept is there")
+    low = _number(slope, "BAD_RESCALE", "RescaleSlope")
+    offset = _number(intercept, "BAD_RESCALE", "RescaleIntercept")
     if abs(low) < _SMALLEST:
         raise refusal("BAD_RESCALE", "RescaleSlope is zero")
     return Rescale(low, offset, text(dataset, "RescaleType").upper(), None, True)
@@ -155,8 +157,8 @@ def _first(found: Any) -> Any:
 def _number(found: Any, code: str, name: str) -> float:
     try:
         number = float(found)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise refusal(code, f"{name} is no number") from error
+    except (TypeError, ValueError, OverflowError):
+        raise refusal(code, f"{name} is no number") from None
     if not abs(number) <= _LARGEST:
         raise refusal(code, f"{name} is no finite number of possible size")
     return number
@@ -168,5 +170,5 @@ def _integers(found: Any) -> NDArray[np.int64]:
         return np.frombuffer(found[: len(found) // 2 * 2], "<u2").astype(np.int64)
     try:
         return np.array([int(part) for part in found], np.int64)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise refusal("BAD_LUT", "a lookup table is absent or holds no integers") from error
+    except (TypeError, ValueError, OverflowError):
+        raise refusal("BAD_LUT", "a lookup table is absent or holds no integers") from None
