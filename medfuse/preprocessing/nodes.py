@@ -87,6 +87,7 @@ def config_nodes(config: InputConfig, bits: int | None = None) -> list[Node]:
         *before,
         *([] if volume else [_own("SqueezeTo2Dd")]),
         *([_own("CropToForegroundd", above=_above(config))] if config.crop != "none" else []),
+        *([_margins(config)] if _keeps_scale(config) else []),
         *_intensity(config),
         *([] if len(config.bounds) > 1 else [_own("ToChannelsd", channels=config.channels)]),
         _resize(config),
@@ -167,9 +168,19 @@ def _above(config: InputConfig) -> str | float:
     return "minimum" if config.modality == "XR" else "mean"
 
 
+def _keeps_scale(config: InputConfig) -> bool:
+    """Return whether a voxel must stay as large in mm as ``spacing`` says."""
+    return config.kind == "volume" and config.spacing != "none" and config.fit == "letterbox"
+
+
+def _margins(config: InputConfig) -> Node:
+    return _own("CropMarginsd", spatial_size=list(config.shape), above=_above(config))
+
+
 def _resize(config: InputConfig) -> Node:
     if config.fit == "letterbox":
-        return _own("Letterboxd", spatial_size=list(config.shape))
+        scale = {"enlarge": False} if _keeps_scale(config) else {}
+        return _own("Letterboxd", spatial_size=list(config.shape), **scale)
     return {
         "_target_": "Resized",
         "keys": "image",

@@ -29,6 +29,7 @@ from medfuse.preprocessing.nodes import (
     vendored_modules,
 )
 from medfuse.preprocessing.tabular_fit import load_row
+from medfuse.preprocessing.transforms import EVENTS
 from medfuse.storage import digest_of
 
 SCHEMA_VERSION = 1
@@ -85,7 +86,7 @@ class Preprocessing:
         try:
             stored = self._stored_volume if self.input.kind == "volume" else self._stored_image
             values, digest, events = stored(reference)
-            canonical = self._transformed(values)
+            canonical, told = self._transformed(values)
         except ImageFileError as error:
             raise ImageError(error.code, str(error)) from error
         except ValueError as error:
@@ -95,7 +96,7 @@ class Preprocessing:
             pixels=canonical,
             pixel_digest=digest,
             digest=pixel_digest(canonical),
-            events=tuple(Event(code, reference, detail) for code, detail in events),
+            events=tuple(Event(code, reference, detail) for code, detail in (*events, *told)),
         )
 
     def load_many(
@@ -122,11 +123,13 @@ class Preprocessing:
         image = MetaTensor(values, affine=torch.as_tensor(affine))
         return _Stored(image, pixel_digest(_upright(volume.pixels, affine)), volume.events)
 
-    def _transformed(self, image: Tensor) -> NDArray[np.float32]:
-        data: dict[Any, Any] = {"image": image}
+    def _transformed(self, image: Tensor) -> tuple[NDArray[np.float32], list[tuple[str, str]]]:
+        """Return the canonical pixels, and what the transforms tell of what they did."""
+        data: dict[Any, Any] = {"image": image, EVENTS: []}
         for transform in self._transforms:
             data = transform(data)
-        return np.ascontiguousarray(torch.as_tensor(data["image"]).numpy(), dtype=np.float32)
+        plain = torch.as_tensor(data["image"]).numpy()
+        return np.ascontiguousarray(plain, dtype=np.float32), data[EVENTS]
 
 
 class _Stored(NamedTuple):

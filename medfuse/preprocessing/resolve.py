@@ -15,7 +15,8 @@ from medfuse.data.image_facts import ImageFileError
 from medfuse.data.image_file import read_pixels
 from medfuse.errors import ImageError
 from medfuse.preprocessing.kind import kind_of
-from medfuse.preprocessing.resolve_volumes import hounsfield, resolve_volumes, spread
+from medfuse.preprocessing.resolve_volumes import hounsfield, resolve_volumes
+from medfuse.preprocessing.spread import spread
 from medfuse.preprocessing.tabular_fit import resolve_tabular
 
 SAMPLE_SIZE = 64

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from nibabel import orientations
 from numpy.typing import NDArray
 
 from medfuse.config import InputConfig
@@ -18,12 +18,16 @@ from medfuse.data.volume_dicom import is_dicom
 from medfuse.data.volume_facts import VolumeHeader
 from medfuse.data.volume_file import read_volume, volume_header
 from medfuse.errors import ImageError
+from medfuse.preprocessing.spread import spread
+from medfuse.preprocessing.volume_grids import Grids, cropped_grids, oriented_grids
 from medfuse.preprocessing.volume_size import (
-    ANISOTROPIC,
+    BUDGET,
+    is_anisotropic,
     rounded,
     size_of,
     spacing_for,
     target_spacing,
+    typical_extent,
     within_budget,
 )
 
@@ -65,31 +69,31 @@ def resolve_volumes(
         first = look.errors[0] if look.errors else ImageFileError("NO_IMAGE", "inputs", "no file.")
         raise ImageError(first.code, f"{first} None of {len(references)} volumes can be read.")
     modality = _modality(look) if input.modality == "auto" else input.modality
-    spacing, size = _geometry(input, look.headers)
     settled = {
         "kind": "volume",
         "modality": modality,
-        "size": size,
-        "spacing": spacing,
         "fit": "letterbox" if input.fit == "auto" else input.fit,
         **_intensity(input, modality, look),
     }
-    resolved = input.model_copy(update=settled)
+    grids = oriented_grids(input.orientation, look.headers)
+    partial = input.model_copy(update=settled)
+    open_size = input.size == "auto" or input.spacing == "auto"
+    shown = grids
+    if input.crop != "none" and open_size:
+        found = cropped_grids(partial, spread(references, VOLUMES))
+        shown = found if len(found.shapes) else grids
+    spacing, size = _geometry(partial, grids.spacings, shown)
+    if input.size == "auto":
+        _warn_of_memory(size)
+    resolved = partial.model_copy(update={"spacing": spacing, "size": size})
     _LOGGER.info(
-        "input: %s volumes of %s voxels, spacing %s mm, intensity by %s",
+        "input: %s volumes of %s voxels, spacing %s, intensity by %s",
         modality,
-        " x ".join(map(str, size)),
-        spacing if spacing == "none" else " x ".join(f"{step:g}" for step in spacing),
+        _times(size),
+        spacing if spacing == "none" else f"{_times(spacing)} mm",
         resolved.intensity,
     )
-    return resolved, _fingerprint(input, look)
-
-
-def spread(references: Sequence[str], count: int) -> list[str]:
-    """Return at most ``count`` of the sorted references, evenly spread."""
-    ordered = sorted(references)
-    places = np.linspace(0, len(ordered) - 1, min(count, len(ordered)))
-    return [ordered[index] for index in np.unique(places.round().astype(int))]
+    return resolved, _fingerprint(grids, look)
 
 
 def hounsfield(input: InputConfig) -> dict[str, Any]:  # noqa: A002
@@ -148,56 +152,52 @@ def _intensity(input: InputConfig, modality: str, look: _Look) -> dict[str, Any]
 
 def _geometry(
     input: InputConfig,  # noqa: A002
-    headers: Sequence[VolumeHeader],
+    spacings: NDArray[np.float64],
+    shown: Grids,
 ) -> tuple[Any, tuple[int, ...]]:
-    """Return spacing and size."""
-    spacings, shapes = _oriented(input.orientation, headers)
-    known = all(header.affine is not None for header in headers)
-    if input.spacing == "none" or (input.spacing == "auto" and not known):
-        ones = (1.0, 1.0, 1.0)
-        extent = np.median(shapes, axis=0).tolist()
-        size = input.size
-        return "none", size_of(extent, within_budget(extent, ones)) if size == "auto" else size
-    extent = np.median(shapes * spacings, axis=0).tolist()
+    """Return spacing and size: the scale in mm is kept, and a typical volume fits.
+
+    Args:
+        input: with modality and intensity settled.
+        spacings: of all volumes.
+        shown: what the crop leaves of them.
+    """
+    if input.spacing == "none" or (input.spacing == "auto" and np.isnan(spacings).any()):
+        extent = np.median(shown.shapes, axis=0).tolist()
+        size = size_of(extent, within_budget(extent, (1.0, 1.0, 1.0)))
+        return "none", size if input.size == "auto" else input.size
+    extent = typical_extent(shown.shapes * np.nan_to_num(shown.spacings, nan=1.0))
     if isinstance(input.spacing, tuple):
-        larger = within_budget(extent, input.spacing)
-        size = size_of(extent, larger) if input.size == "auto" else input.size
-        return input.spacing, size
+        fits = size_of(extent, input.spacing)
+        return input.spacing, fits if input.size == "auto" else input.size
     best = target_spacing(spacings)
     if input.size == "auto":
-        fine = within_budget(extent, best)
-        return rounded(fine), size_of(extent, fine)
+        fine = rounded(within_budget(extent, best))
+        return fine, size_of(extent, fine)
     return rounded(spacing_for(extent, best, input.size)), input.size
 
 
-def _oriented(
-    codes: str, headers: Sequence[VolumeHeader]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return spacings (mm, 1 where unknown) and shapes, ``(N, 3)``, in the order of ``codes``."""
-    nibabel: Any = orientations
-    spacings, shapes = [], []
-    for header in headers:
-        order = [0, 1, 2]
-        if header.affine is not None:
-            stored = nibabel.io_orientation(header.affine)
-            turn = nibabel.ornt_transform(stored, nibabel.axcodes2ornt(tuple(codes)))
-            order = np.argsort(turn[:, 0]).tolist()
-        spacing = header.spacing or (1.0, 1.0, 1.0)
-        spacings.append([spacing[axis] for axis in order])
-        shapes.append([header.shape[axis] for axis in order])
-    return np.array(spacings, float), np.array(shapes, float)
+def _warn_of_memory(size: Sequence[int]) -> None:
+    times = math.prod(size) / BUDGET
+    if times > 1:
+        _LOGGER.warning(
+            "input: at the given spacing a volume takes %s voxels, %.1f times what medfuse would "
+            "choose, and as much more time and memory. Set a larger spacing, or auto.",
+            _times(size),
+            times,
+        )
 
 
-def _fingerprint(input: InputConfig, look: _Look) -> dict[str, Any]:  # noqa: A002
-    spacings, shapes = _oriented(input.orientation, look.headers)
+def _fingerprint(grids: Grids, look: _Look) -> dict[str, Any]:
+    spacings, shapes = np.nan_to_num(grids.spacings, nan=1.0), grids.shapes
     median = np.median(spacings, axis=0)
     return {
         "kind": "volume",
         "volumes": len(look.headers),
         "unreadable": len(look.errors),
         "modalities": dict(sorted(Counter(h.modality or "unknown" for h in look.headers).items())),
-        "geometry": all(header.affine is not None for header in look.headers),
-        "anisotropic": bool(median.max() > ANISOTROPIC * np.sort(median)[1]),
+        "geometry": not np.isnan(grids.spacings).any(),
+        "anisotropic": is_anisotropic(median),
         "bits": None,
         "size_min": shapes.min(0).astype(int).tolist(),
         "size_median": np.median(shapes, axis=0).astype(int).tolist(),
@@ -205,6 +205,12 @@ def _fingerprint(input: InputConfig, look: _Look) -> dict[str, Any]:  # noqa: A0
         "spacing_min": spacings.min(0).round(4).tolist(),
         "spacing_median": median.round(4).tolist(),
         "spacing_max": spacings.max(0).round(4).tolist(),
+        "extent_median": np.median(shapes * spacings, axis=0).round(1).tolist(),
+        "extent_max": (shapes * spacings).max(0).round(1).tolist(),
         "intensity_min": min((low for low, _ in look.ranges), default=0.0),
         "intensity_max": max((high for _, high in look.ranges), default=0.0),
     }
+
+
+def _times(sides: Sequence[float]) -> str:
+    return " x ".join(f"{side:g}" for side in sides)

@@ -2,11 +2,13 @@
 
 This file is copied into every bundle, so it imports numpy, torch and monai alone. Each class is a
 dictionary transform on channel-first images ``(C, *spatial)`` and gives the same values whether
-MONAI tracks metadata or not.
+MONAI tracks metadata or not. What it cuts off or shrinks it tells: to the list of ``(code,
+detail)`` under ``events`` where the data have one, else to the log.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +20,11 @@ from monai.transforms.transform import MapTransform
 from torch import Tensor
 
 LUMA = (0.299, 0.587, 0.114)
+EVENTS = "events"
+MARGIN_CUT = "MARGIN_CUT"
+SHRUNK_TO_FIT = "SHRUNK_TO_FIT"
+
+_logger = logging.getLogger(__name__)
 
 
 class SqueezeTo2Dd(MapTransform):
@@ -119,14 +126,73 @@ class CropToForegroundd(MapTransform):
         result = dict(data)
         for key in self.key_iterator(result):
             image = result[key]
-            inside = foreground(image, self.above).any(0)
-            box = [slice(None)]
-            for axis in range(inside.ndim):
-                others = [other for other in range(inside.ndim) if other != axis]
-                found = torch.nonzero(inside.sum(others)).flatten().tolist()
-                box.append(slice(found[0], found[-1] + 1) if found else slice(None))
-            result[key] = image[tuple(box)]
+            result[key] = image[(slice(None), *_spans(image, self.above))]
         return result
+
+
+class CropMarginsd(MapTransform):
+    """An image that is too large loses margins outside its foreground, as far as it is needed.
+
+    Along an axis that is longer than the size, what stays is as long as the size, or as the
+    foreground where that is longer, and as central as the foreground allows. An event says so.
+
+    Args:
+        keys: of the images.
+        spatial_size: rows and columns, and slices of a volume.
+        above: see `foreground`.
+    """
+
+    def __init__(
+        self, keys: KeysCollection, spatial_size: Sequence[int], above: str | float
+    ) -> None:
+        super().__init__(keys)
+        self.spatial_size = tuple(int(size) for size in spatial_size)
+        self.above = above
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return the data with images that are cut only where they are too large."""
+        result = dict(data)
+        for key in self.key_iterator(result):
+            image = result[key]
+            found = image.shape[1:]
+            if all(side <= size for side, size in zip(found, self.spatial_size, strict=True)):
+                continue
+            spans = zip(found, self.spatial_size, _spans(image, self.above), strict=True)
+            image = image[(slice(None), *(_kept(*span) for span in spans))]
+            if image.shape[1:] != found:
+                what = f"{_sides(found)} to {_sides(image.shape[1:])}, only outside the foreground"
+                _tell(result, MARGIN_CUT, what)
+            result[key] = image
+        return result
+
+
+def _spans(image: Tensor, above: str | float) -> list[slice]:
+    """Return where the foreground lies along each axis; the whole axis if there is none."""
+    inside = foreground(image, above).any(0)
+    spans = []
+    for axis in range(inside.ndim):
+        others = [other for other in range(inside.ndim) if other != axis]
+        found = torch.nonzero(inside.sum(others)).flatten().tolist() or [0, inside.shape[axis] - 1]
+        spans.append(slice(found[0], found[-1] + 1))
+    return spans
+
+
+def _kept(side: int, size: int, span: slice) -> slice:
+    """Return the part of an axis that stays."""
+    length = min(side, max(size, span.stop - span.start))
+    first = min(max((side - length) // 2, span.stop - length), span.start)
+    return slice(first, first + length)
+
+
+def _sides(shape: Sequence[int]) -> str:
+    return " x ".join(map(str, shape))
+
+
+def _tell(data: Mapping[Hashable, Any], code: str, detail: str) -> None:
+    if EVENTS in data:
+        data[EVENTS].append((code, detail))
+    else:
+        _logger.warning("%s: %s", code, detail)
 
 
 def foreground(image: Tensor, above: str | float) -> Tensor:
@@ -179,11 +245,17 @@ class Letterboxd(MapTransform):
     Args:
         keys: of the images.
         spatial_size: rows and columns, and slices of a volume.
+        enlarge: enlarge a smaller image until it fills the size. Without it the image keeps its
+            scale, as volumes in mm must, and only one that does not fit is shrunk as a whole,
+            with an event.
     """
 
-    def __init__(self, keys: KeysCollection, spatial_size: Sequence[int]) -> None:
+    def __init__(
+        self, keys: KeysCollection, spatial_size: Sequence[int], enlarge: bool = True
+    ) -> None:
         super().__init__(keys)
         self.spatial_size = tuple(int(size) for size in spatial_size)
+        self.enlarge = enlarge
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return the data with images of ``spatial_size``."""
@@ -192,12 +264,19 @@ class Letterboxd(MapTransform):
             image = result[key]
             found = image.shape[1:]
             scale = min(t / f for t, f in zip(self.spatial_size, found, strict=True))
-            inner = [max(1, round(f * scale)) for f in found]
-            inner = [min(i, t) for i, t in zip(inner, self.spatial_size, strict=True)]
-            mode = "bilinear" if len(inner) == 2 else "trilinear"
-            resize = Resize(inner, mode=mode, anti_aliasing=True)
-            result[key] = self._centered(resize(image))
+            if scale < 1 and not self.enlarge:
+                what = f"{_sides(found)} by {scale:.3g} into {_sides(self.spatial_size)}"
+                _tell(result, SHRUNK_TO_FIT, what)
+            kept = scale >= 1 and not self.enlarge
+            result[key] = self._centered(image if kept else self._resized(image, scale))
         return result
+
+    def _resized(self, image: Tensor, scale: float) -> Tensor:
+        inner = [max(1, round(side * scale)) for side in image.shape[1:]]
+        inner = [min(i, t) for i, t in zip(inner, self.spatial_size, strict=True)]
+        mode = "bilinear" if len(inner) == 2 else "trilinear"
+        resized: Tensor = Resize(inner, mode=mode, anti_aliasing=True)(image)
+        return resized
 
     def _centered(self, image: Tensor) -> Tensor:
         padding: list[int] = []

@@ -42,9 +42,9 @@ class Straightend(MapTransform):
         result = dict(data)
         for key in self.key_iterator(result):
             affine = affine_of(result[key])
-            target = straightened(affine)
-            if target is not None:
-                result[key] = _resampled(result[key], affine, target)
+            grid, shape = straight_grid(affine, result[key].shape[1:])
+            if grid is not affine:
+                result[key] = _resampled(result[key], grid, shape)
         return result
 
 
@@ -123,6 +123,23 @@ def straightened(affine: Affine) -> Affine | None:
     return straight
 
 
+def straight_grid(affine: Affine, shape: Sequence[int]) -> tuple[Affine, tuple[int, ...]]:
+    """Return affine and shape of the straight grid that holds the whole of a volume.
+
+    Both are the given ones where the axes are at right angles already.
+    """
+    target = straightened(affine)
+    if target is None:
+        return affine, tuple(shape)
+    ends = np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)], float)
+    corners = np.c_[ends * (np.array(shape) - 1), np.ones(8)]
+    places = (np.linalg.solve(target, affine) @ corners.T)[:3]
+    low, high = places.min(1), places.max(1)
+    grid = target.copy()
+    grid[:3, 3] = (target @ np.append(low, 1))[:3]
+    return grid, tuple((np.ceil(high - low - 1e-3).astype(int) + 1).tolist())
+
+
 def _triangles(before: int, after: int, start: float, factor: float) -> Tensor:
     """Return weights ``(after, before)`` of the places ``start + j * factor``; rows sum to 1."""
     places = start + factor * np.arange(after)[:, None]
@@ -132,16 +149,8 @@ def _triangles(before: int, after: int, start: float, factor: float) -> Tensor:
     return torch.as_tensor(weights / weights.sum(1, keepdims=True), dtype=torch.float32)
 
 
-def _resampled(image: Tensor, affine: Affine, target: Affine) -> Tensor:
-    """Return the volume on the grid of ``target``, moved so that it holds all of the volume."""
-    ends = np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)], float)
-    corners = np.c_[ends * (np.array(image.shape[1:]) - 1), np.ones(8)]
-    places = (np.linalg.solve(target, affine) @ corners.T)[:3]
-    low, high = places.min(1), places.max(1)
-    shape = (np.ceil(high - low - 1e-3).astype(int) + 1).tolist()
+def _resampled(image: Tensor, grid: Affine, shape: tuple[int, ...]) -> Tensor:
     _require_voxels(shape)
-    grid = target.copy()
-    grid[:3, 3] = (target @ np.append(low, 1))[:3]
     least = float(image.min())
     resample = SpatialResample(mode="bilinear", padding_mode="zeros", dtype=np.float32)
     moved: Tensor = resample(image - least, dst_affine=torch.as_tensor(grid), spatial_size=shape)

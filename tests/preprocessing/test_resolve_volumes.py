@@ -1,3 +1,4 @@
+import logging
 import math
 
 import nibabel as nib
@@ -60,12 +61,12 @@ def test_spacing_is_the_median_in_the_order_of_the_orientation(tmp_path):
     ]
     found, facts = resolve_input(InputConfig(), paths)
     assert found.spacing == (2.0, 2.0, 4.0)
-    assert found.shape == (40, 48, 16)
+    assert found.shape == (40, 72, 16)  # 48 to 144 mm along the columns, 2 mm each
     assert facts["spacing_median"] == [2.0, 2.0, 4.0]
     assert facts["spacing_max"] == [2.0, 3.0, 4.0]
     turned, _ = resolve_input(InputConfig(orientation="SPL"), paths)
     assert turned.spacing == (4.0, 2.0, 2.0)
-    assert turned.shape == (16, 40, 48)
+    assert turned.shape == (16, 40, 72)
 
 
 def test_what_is_given_stays(tmp_path):
@@ -77,6 +78,55 @@ def test_what_is_given_stays(tmp_path):
     none, _ = resolve_input(InputConfig(spacing="none", fit="stretch"), [path])
     assert (none.spacing, none.fit) == ("none", "stretch")
     assert math.prod(none.shape) <= BUDGET
+
+
+def test_size_holds_nine_of_ten_volumes_and_no_giant(tmp_path):
+    sides = [60] * 8 + [70, 300]
+    paths = [
+        _save(tmp_path / f"{i}.nii", shape=(side, 40, 16), spacing=(2, 2, 4))
+        for i, side in enumerate(sides)
+    ]
+    found, facts = resolve_input(InputConfig(), paths)
+    assert (found.spacing, found.shape) == ((2, 2, 4), (40, 96, 16))  # 1.5 x 60 of 300
+    assert facts["extent_max"] == [80, 600, 64]
+    fewer, _ = resolve_input(InputConfig(), paths[:9])
+    assert fewer.shape == (40, 72, 16)
+
+
+def test_spacing_is_rounded_up_so_that_what_fits_still_fits(tmp_path):
+    path = _save(tmp_path / "a.nii", shape=(300, 320, 100), spacing=(0.8594, 0.8594, 3.3))
+    found, facts = resolve_input(InputConfig(), [path])
+    assert math.prod(found.shape) <= BUDGET
+    assert Preprocessing(found, facts).load(path).events == ()
+
+
+def test_a_given_spacing_is_kept_and_large_volumes_are_warned_of(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("medfuse"), "propagate", True)
+    path = _save(tmp_path / "a.nii", shape=(128, 128, 64), spacing=(2, 2, 2))
+    found, _ = resolve_input(InputConfig(spacing=(1, 1, 1)), [path])
+    assert (found.spacing, found.shape) == ((1, 1, 1), (256, 256, 128))
+    assert "takes 256 x 256 x 128 voxels, 19.0 times what medfuse would choose" in caplog.text
+
+
+def test_what_the_crop_leaves_decides_the_size(tmp_path):
+    voxels = np.full((100, 100, 40), -1000, np.int16)
+    voxels[20:68, 10:50, 8:32] = 40
+    nib.save(nib.Nifti1Image(voxels, np.diag([2.0, 2, 4, 1])), tmp_path / "a.nii")
+    whole, _ = resolve_input(InputConfig(), [str(tmp_path / "a.nii")])
+    found, facts = resolve_input(InputConfig(crop="foreground"), [str(tmp_path / "a.nii")])
+    assert (whole.spacing, whole.shape) == ((2, 2, 4), (104, 104, 40))
+    assert (found.spacing, found.shape) == ((2, 2, 4), (40, 48, 24))
+    assert Preprocessing(found, facts).load(str(tmp_path / "a.nii")).events == ()
+
+
+def test_a_tilted_volume_fits_once_it_is_straight(tmp_path):
+    affine = np.diag([1.0, 1, 5, 1])
+    affine[1, 2] = 1.7
+    voxels = RANDOM.uniform(0, 900, (64, 64, 24)).astype(np.int16)
+    nib.save(nib.Nifti1Image(voxels, affine), tmp_path / "a.nii")
+    found, facts = resolve_input(InputConfig(), [str(tmp_path / "a.nii")])
+    assert found.shape == (104, 64, 24)  # 64 mm and 23 x 1.7 mm
+    assert Preprocessing(found, facts).load(str(tmp_path / "a.nii")).events == ()
 
 
 def test_volumes_without_geometry_get_no_spacing(tmp_path):

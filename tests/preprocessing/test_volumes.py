@@ -1,3 +1,4 @@
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from monai.transforms import Compose
 
 from medfuse.config import InputConfig
 from medfuse.errors import ImageError
-from medfuse.preprocessing import Preprocessing
+from medfuse.preprocessing import Preprocessing, resolve_input
 from medfuse.preprocessing.nodes import instantiate
 from medfuse.preprocessing.volume_transforms import Respaced, Straightend, straightened
 from medfuse.registry.vendoring import copy_vendored
@@ -216,6 +217,76 @@ def test_a_letterbox_keeps_the_proportions_of_a_volume(tmp_path):
     np.testing.assert_array_equal(np.argwhere(pixels).max(0), (39, 29, 24))
 
 
+def _ball(path: Path, field: float, spacing: float = 1.0, at: tuple[float, ...] = (0, 0, 0)) -> str:
+    """A ball of 30 mm across in a cubic field of view of so many mm."""
+    side = round(field / spacing)
+    places = (np.indices((side, side, side)) - (side - 1) / 2) * spacing
+    distance = np.sqrt(((places - np.reshape(at, (3, 1, 1, 1))) ** 2).sum(0))
+    voxels = np.clip((15 - distance) / spacing + 0.5, 0, 1).astype(np.float32)
+    nib.save(nib.Nifti1Image(1000 * voxels, np.diag([spacing] * 3 + [1])), path)
+    return str(path)
+
+
+def _radius(pixels: np.ndarray) -> float:
+    """Radius in voxels of a ball of so many voxels."""
+    return float((pixels[0].sum() * 3 / (4 * np.pi)) ** (1 / 3))
+
+
+FIELDS = (120, 150, 180, 210, 240)
+_BALL = {"intensity": "window", "window": (0, 1000), "spacing": (3.0, 3.0, 3.0), "fit": "letterbox"}
+
+
+@pytest.mark.parametrize("size", [80, 64, 40, 16])
+def test_a_ball_is_as_large_in_every_field_of_view(tmp_path, size):
+    prep = Preprocessing(_input(**_BALL, size=(size,) * 3))
+    files = [_ball(tmp_path / f"{field}.nii", field, 1 + field % 50 / 50) for field in FIELDS]
+    radii = [_radius(prep.load(file).pixels) for file in files]
+    assert radii == pytest.approx([5.0] * len(FIELDS), rel=0.03)
+
+
+def test_chosen_spacing_and_size_keep_the_scale_and_hold_every_volume(tmp_path):
+    files = [_ball(tmp_path / f"{field}.nii", field, 1.5) for field in FIELDS]
+    config, facts = resolve_input(InputConfig(modality="CT", window=(0, 1000)), files)
+    images = [Preprocessing(config, facts).load(file) for file in files]
+    expected = 15 / config.spacing[0]
+    assert [_radius(i.pixels) for i in images] == pytest.approx([expected] * 5, rel=0.03)
+    assert [i.events for i in images] == [()] * 5
+
+
+def test_a_larger_volume_loses_only_what_is_outside_the_foreground_and_it_is_told(tmp_path):
+    file = _ball(tmp_path / "a.nii", 180, 1.5, at=(60, -60, 0))
+    image = Preprocessing(_input(**_BALL, size=(40, 40, 60))).load(file)
+    assert _radius(image.pixels) == pytest.approx(5, rel=0.03)
+    # PLS: the right of the patient is at the left; the ball lies at the edges of what stays.
+    ball = image.pixels[0]
+    center = [float((places * ball).sum() / ball.sum()) for places in np.indices(ball.shape)]
+    assert center == pytest.approx((34.5, 4.5, 29.5), abs=1.1)
+    (event,) = image.events
+    assert event.code == "MARGIN_CUT"
+    assert event.detail == "60 x 60 x 60 to 40 x 40 x 60, only outside the foreground"
+
+
+def test_a_body_that_does_not_fit_is_shrunk_as_a_whole_and_it_is_told(tmp_path):
+    body = np.zeros((96, 60, 30), np.float32)
+    body[2:94, 5:55, 5:25] = 1
+    nib.save(nib.Nifti1Image(body, np.diag([3.0, 3, 3, 1])), tmp_path / "a.nii")
+    config = _input(**{**_BALL, "window": (0, 1)}, size=(46, 46, 46))
+    image = Preprocessing(config).load(str(tmp_path / "a.nii"))
+    assert [e.code for e in image.events] == ["MARGIN_CUT", "SHRUNK_TO_FIT"]
+    assert image.events[1].detail == "50 x 92 x 30 by 0.5 into 46 x 46 x 46"
+    places = np.argwhere(image.pixels[0] > 0.5)
+    np.testing.assert_allclose(np.ptp(places, axis=0) + 1, (25, 46, 10), atol=1)
+
+
+def test_a_bundle_writes_to_its_log_what_it_cuts_and_shrinks(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("medfuse"), "propagate", True)
+    file = _ball(tmp_path / "a.nii", 180, 1.5)
+    chain = Compose(instantiate(Preprocessing(_input(**_BALL, size=(40, 8, 40))).monai_config()))
+    chain({"image": file})
+    told = [r.getMessage() for r in caplog.records if r.name.startswith("medfuse.preprocessing")]
+    assert [text.split(":")[0] for text in told] == ["MARGIN_CUT", "SHRUNK_TO_FIT"]
+
+
 def test_a_volume_without_geometry_is_taken_as_it_lies(tmp_path):
     stack = np.random.default_rng(0).random((12, 24, 20)).astype(np.float32)
     np.save(tmp_path / "a.npy", stack)
@@ -266,6 +337,7 @@ class Blocked:
 sys.meta_path.insert(0, Blocked())
 sys.path.insert(0, sys.argv[1])
 import numpy as np
+from monai.bundle import ConfigParser
 from monai.transforms import Compose
 nodes = json.loads(open(sys.argv[2]).read())
 chain = Compose(ConfigParser({"t": nodes}).get_parsed_content("t"))
