@@ -8,9 +8,12 @@ views of an image for training.
 from medfuse.data.pixel_digest import pixel_digest
 from medfuse.preprocessing.augmentation import (
     RECIPES,
+    VIEW_MODULES,
+    Drawing,
     augment,
     augmentation_config,
     augmentation_identity,
+    drawing_for,
     recipe_for,
 )
 from medfuse.preprocessing.canonical import CanonicalImage
@@ -22,12 +25,15 @@ from medfuse.preprocessing.tabular_fit import resolve_tabular
 
 __all__ = [
     "RECIPES",
+    "VIEW_MODULES",
     "CanonicalImage",
+    "Drawing",
     "LoadedImage",
     "Preprocessing",
     "augment",
     "augmentation_config",
     "augmentation_identity",
+    "drawing_for",
     "pixel_digest",
     "recipe_for",
     "resolve_input",

@@ -6,44 +6,21 @@ Recipes are laterality-safe: no left-right flip, since the side of a finding is 
 from __future__ import annotations
 
 import hashlib
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import torch
-from monai.data.meta_tensor import MetaTensor
-from monai.transforms.intensity.array import AdjustContrast
-from monai.transforms.spatial.array import Affine
 from torch import Tensor
 
+from medfuse.config import AugmentationConfig, InputConfig
 from medfuse.errors import ConfigError
+from medfuse.preprocessing.views import Recipe, view_of
+from medfuse.preprocessing.volume_size import is_anisotropic
 from medfuse.suggest import did_you_mean
 
-VERSION = 1
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Half widths of what is drawn uniformly.
-
-    Attributes:
-        rotate: degrees.
-        shift: fraction of each side's length.
-        zoom: relative size.
-        gamma: exponent of the contrast curve, as a factor: ``1 / gamma`` to ``gamma``.
-        noise: largest standard deviation of Gaussian noise, in [0, 1] intensity.
-        padding: what lies outside the image: ``border`` or ``zeros``.
-    """
-
-    rotate: float
-    shift: float
-    zoom: float
-    gamma: float
-    noise: float
-    padding: str
-
+VERSION = 2
+VIEW_MODULES = ("medfuse.preprocessing.views",)
 
 RECIPES: dict[str, Recipe | None] = {
     "none": None,
@@ -53,29 +30,75 @@ RECIPES: dict[str, Recipe | None] = {
 }
 
 
-def augment(pixels: Tensor, recipe: str, seed: int, digest: str, view: int) -> Tensor:
+@dataclass(frozen=True)
+class Drawing:
+    """All that decides the views of an input besides the images.
+
+    Attributes:
+        recipe: ``xr``, ``ct``, ``mr`` or ``none``.
+        seed: of the experiment's augmentation.
+        spacing: mm of the voxels of canonical volumes; empty for images.
+        axes: about which volumes turn; empty for images.
+    """
+
+    recipe: str
+    seed: int = 0
+    spacing: tuple[float, ...] = ()
+    axes: tuple[int, ...] = ()
+
+    @property
+    def ranges(self) -> Recipe | None:
+        """The half widths; ``None`` for the recipe ``none``.
+
+        Raises:
+            ConfigError: an unknown recipe.
+        """
+        if self.recipe not in RECIPES:
+            raise ConfigError(
+                f"augmentation.recipe: {self.recipe!r}, expected one of {', '.join(RECIPES)}."
+                + did_you_mean(self.recipe, RECIPES)
+            )
+        return RECIPES[self.recipe]
+
+
+def drawing_for(
+    augmentation: AugmentationConfig,
+    input: InputConfig,  # noqa: A002
+    fingerprint: Mapping[str, Any],
+) -> Drawing:
+    """Return how the views of a resolved input are drawn.
+
+    Volumes turn in mm. Where one axis is over three times as coarse as the others, or the
+    distance of slices is unknown, they turn within their slices alone, as in nnU-Net (Isensee
+    et al. 2021): a tilt would mix slices that lie far apart.
+    """
+    recipe = recipe_for(augmentation.recipe, input.modality)
+    if input.kind != "volume":
+        return Drawing(recipe, augmentation.seed)
+    spacing = _voxels(input, fingerprint)
+    if not spacing:
+        return Drawing(recipe, augmentation.seed, (1.0, 1.0, 1.0), (2,))
+    axes = (int(np.argmax(spacing)),) if is_anisotropic(spacing) else (0, 1, 2)
+    return Drawing(recipe, augmentation.seed, spacing, axes)
+
+
+def augment(pixels: Tensor, drawing: Drawing, digest: str, view: int) -> Tensor:
     """Return a view of the canonical image: same shape, float32 in [0, 1].
 
     Args:
         pixels: ``(C, *spatial)`` in [0, 1]; not changed.
-        recipe: ``xr``, ``ct``, ``mr`` or ``none``.
-        seed: of the experiment.
+        drawing: how.
         digest: of the canonical image.
-        view: 0 is the image itself; 1, 2, ... are drawn from (seed, digest, view, recipe) alone.
+        view: 0 is the image itself; 1, 2, ... are drawn from drawing, digest and view alone.
 
     Raises:
         ConfigError: an unknown recipe.
     """
-    ranges = _recipe(recipe)
+    ranges = drawing.ranges
     if view == 0 or ranges is None:
         return pixels
-    random = np.random.RandomState(_words(recipe, seed, digest, view))
-    moved = _moved(pixels, ranges, random)
-    gamma = math.exp(random.uniform(-1, 1) * math.log(ranges.gamma))
-    curved = _plain(AdjustContrast(gamma)(moved))
-    noise = random.standard_normal(tuple(pixels.shape)) * random.uniform(0, ranges.noise)
-    noisy = curved + torch.from_numpy(noise.astype(np.float32))
-    return noisy.clamp(0.0, 1.0)
+    random = np.random.RandomState(_words(drawing, digest, view))
+    return view_of(pixels, ranges, drawing.spacing, drawing.axes, random)
 
 
 def recipe_for(recipe: str, modality: str) -> str:
@@ -83,89 +106,55 @@ def recipe_for(recipe: str, modality: str) -> str:
     return {"CT": "ct", "MR": "mr"}.get(modality, "xr") if recipe == "auto" else recipe
 
 
-def augmentation_identity(recipe: str, seed: int) -> dict[str, Any]:
+def augmentation_identity(drawing: Drawing) -> dict[str, Any]:
     """Return all that decides a view besides the image and its number, as plain data."""
-    ranges = _recipe(recipe)
+    ranges = drawing.ranges
     return {
         "version": VERSION,
-        "recipe": recipe,
+        **asdict(drawing),
         "ranges": asdict(ranges) if ranges else None,
-        "seed": seed,
     }
 
 
-def augmentation_config(recipe: str, size: Sequence[int]) -> list[dict[str, Any]]:
-    """Return the recipe as stock MONAI random transforms, for training inside a bundle.
+def augmentation_config(drawing: Drawing, views: int = 0) -> list[dict[str, Any]]:
+    """Return the transform that draws views while a bundle is trained, as MONAI nodes.
 
-    The ranges are those of `augment`; the draws are MONAI's own.
+    It is the code of `augment`; see `VIEW_MODULES`.
 
     Args:
-        recipe: a name.
-        size: of the canonical image.
+        drawing: how.
+        views: in training, of each image beside the clean one: each is as likely. 0 where there
+            were none; then four of five images are augmented.
     """
-    ranges = _recipe(recipe)
+    ranges = drawing.ranges
     if ranges is None:
         return []
-    angle = math.radians(ranges.rotate)
-    return [
-        {
-            "_target_": "RandAffined",
-            "keys": "image",
-            "prob": 0.8,
-            "rotate_range": angle,
-            "scale_range": ranges.zoom,
-            "translate_range": [ranges.shift * side for side in size],
-            "padding_mode": ranges.padding,
-        },
-        {
-            "_target_": "RandAdjustContrastd",
-            "keys": "image",
-            "prob": 0.8,
-            "gamma": [1 / ranges.gamma, ranges.gamma],
-        },
-        {"_target_": "RandGaussianNoised", "keys": "image", "prob": 0.5, "std": ranges.noise},
-        {
-            "_target_": "ThresholdIntensityd",
-            "keys": "image",
-            "threshold": 1.0,
-            "above": False,
-            "cval": 1.0,
-        },
-        {"_target_": "ThresholdIntensityd", "keys": "image", "threshold": 0.0, "cval": 0.0},
-    ]
+    node: dict[str, Any] = {
+        "_target_": "scripts.preprocessing_views.RandomViewd",
+        "keys": "image",
+        "recipe": asdict(ranges),
+        "prob": round(views / (views + 1), 3) if views else 0.8,
+    }
+    if drawing.axes:
+        node |= {"spacing": list(drawing.spacing), "axes": list(drawing.axes)}
+    return [node]
 
 
-def _recipe(name: str) -> Recipe | None:
-    if name not in RECIPES:
-        raise ConfigError(
-            f"augmentation.recipe: {name!r}, expected one of {', '.join(RECIPES)}."
-            + did_you_mean(name, RECIPES)
-        )
-    return RECIPES[name]
+def _voxels(
+    input: InputConfig,  # noqa: A002
+    fingerprint: Mapping[str, Any],
+) -> tuple[float, ...]:
+    """Return the mm of a voxel of canonical volumes, as far as turning needs it; () if unknown."""
+    if input.fit == "letterbox" and isinstance(input.spacing, tuple):
+        return input.spacing
+    if not fingerprint.get("geometry"):
+        return ()
+    if input.fit == "letterbox":
+        return tuple(fingerprint["spacing_median"])
+    sides = zip(fingerprint["extent_median"], input.shape, strict=True)
+    return tuple(length / side for length, side in sides)
 
 
-def _words(recipe: str, seed: int, digest: str, view: int) -> Any:
-    text = f"{VERSION}|{recipe}|{seed}|{digest}|{view}"
+def _words(drawing: Drawing, digest: str, view: int) -> Any:
+    text = f"{VERSION}|{drawing.recipe}|{drawing.seed}|{digest}|{view}"
     return np.frombuffer(hashlib.sha256(text.encode()).digest(), dtype="<u4")
-
-
-def _moved(pixels: Tensor, ranges: Recipe, random: np.random.RandomState) -> Tensor:
-    spatial: Sequence[int] = tuple(pixels.shape[1:])
-    axes = 1 if len(spatial) == 2 else 3
-    rotation = [math.radians(ranges.rotate) * random.uniform(-1, 1) for _ in range(axes)]
-    shift = [ranges.shift * size * random.uniform(-1, 1) for size in spatial]
-    zoom = 1 + ranges.zoom * random.uniform(-1, 1)
-    affine = Affine(
-        rotate_params=rotation[0] if axes == 1 else rotation,
-        translate_params=shift,
-        scale_params=[zoom] * len(spatial),
-        padding_mode=ranges.padding,
-        mode="bilinear",
-        image_only=True,
-    )
-    return _plain(affine(pixels))
-
-
-def _plain(image: Any) -> Tensor:
-    tensor: Tensor = image.as_tensor() if isinstance(image, MetaTensor) else image
-    return tensor

@@ -45,7 +45,13 @@ TABULAR_MODULES = (
     "medfuse.data.image_facts",
     "medfuse.preprocessing.tabular",
 )
-_MODULES = (*IMAGE_MODULES, *VOLUME_MODULES, *BIAS_FIELD_MODULES, *TABULAR_MODULES)
+_MODULES = (
+    *IMAGE_MODULES,
+    *VOLUME_MODULES,
+    *BIAS_FIELD_MODULES,
+    *TABULAR_MODULES,
+    "medfuse.preprocessing.views",
+)
 
 
 def vendored_modules(config: InputConfig) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from medfuse.contract import FeatureFusionSpec
 from medfuse.features.bank import FeatureBank
 from medfuse.features.extract import extract_features
 from medfuse.features.request import Augmentation, CaseImage, ExtractionRequest, Features
-from medfuse.preprocessing import augment, augmentation_identity, recipe_for
+from medfuse.preprocessing import augment, augmentation_identity, drawing_for
 from medfuse.preprocessing.tabular import tabular_width
 from medfuse.registry import Registry
 from medfuse.workflows.prepare import PreparedCohort, PreparedInput
@@ -51,19 +51,17 @@ class ExtractedFeatures:
 class ViewMaker:
     """Draws the augmented views of an experiment; the same image and view give the same pixels."""
 
-    def __init__(self, experiment: Experiment, modality: str) -> None:
-        config = experiment.augmentation
-        self.recipe = recipe_for(config.recipe, modality)
-        self.views = 0 if self.recipe == "none" else config.views
-        self.seed = config.seed
+    def __init__(self, experiment: Experiment, read: PreparedInput) -> None:
+        self.drawing = drawing_for(experiment.augmentation, read.config, read.fingerprint)
+        self.views = 0 if self.drawing.recipe == "none" else experiment.augmentation.views
 
     def __call__(self, pixels: torch.Tensor, digest: str, view: int) -> torch.Tensor:
         """Return view ``view`` of an image ``(C, *spatial)``; view 0 is the image itself."""
-        return augment(pixels, self.recipe, self.seed, digest, view)
+        return augment(pixels, self.drawing, digest, view)
 
     def identity(self) -> dict[str, object]:
         """Return all that decides a view, for the bank's key."""
-        return augmentation_identity(self.recipe, self.seed)
+        return augmentation_identity(self.drawing)
 
 
 def load_sources(
@@ -120,7 +118,7 @@ def extract(
         SourceError: a source gives values that are not finite.
     """
     learned = ("train", "validation") if experiment.training.members > 1 else ("train",)
-    most = max(ViewMaker(experiment, i.config.modality).views for i in prepared.inputs.values())
+    most = max(ViewMaker(experiment, i).views for i in prepared.inputs.values())
     views = np.array([most if c.role in learned else 0 for c in prepared.cohort.cases])
     job = _Job(experiment, prepared, bank, views, progress)
     values: list[np.ndarray | None] = [None] * len(sources)
@@ -167,7 +165,7 @@ class _Job:
 
     def features(self, read: PreparedInput, sources: Sequence[BuiltSource]) -> Features:
         """Return the features of the cases that have an input, in their order."""
-        maker = ViewMaker(self.experiment, read.config.modality)
+        maker = ViewMaker(self.experiment, read)
         pairs = zip(self.prepared.cohort.cases, self.views.tolist(), strict=True)
         cases = [
             CaseImage(case.case_id, case.inputs[read.name], views)

@@ -28,7 +28,7 @@ class InputViews:
     ) -> None:
         self._used = sorted(set(read))
         self._inputs = [list(prepared.inputs.values())[i] for i in self._used]
-        self._makers = [ViewMaker(experiment, i.config.modality) for i in self._inputs]
+        self._makers = [ViewMaker(experiment, i) for i in self._inputs]
         self._cases = prepared.cohort.cases
         self._known = prepared.known()[:, self._used]
         self._positions = tuple(self._used.index(i) for i in read)

@@ -14,7 +14,7 @@ from medfuse.bundle.seen import OWN_TRAINING
 from medfuse.bundle.write import write_bundle
 from medfuse.data import Case, split_digest
 from medfuse.errors import BundleError
-from medfuse.preprocessing import augmentation_config
+from medfuse.preprocessing import VIEW_MODULES, augmentation_config
 from medfuse.preprocessing.tabular import tabular_width
 from medfuse.serving.predict import load_bundle
 from medfuse.workflows.extract import ViewMaker
@@ -54,7 +54,9 @@ def _request(task: LearningTask, model: LearnedModel, metrics: Mapping[str, Any]
         network=model.network,
         network_node=_network_node(task, model),
         graph_only=tuple(_graph_only(task, model)),
-        vendored=_unique([*model.classifier.vendored, *modules, *_modules_of(prepared)]),
+        vendored=_unique(
+            [*model.classifier.vendored, *modules, *_modules_of(prepared), *VIEW_MODULES]
+        ),
         requires=_unique([*model.classifier.requires, *requires, *_requirements_of(prepared)]),
         preprocessing_nodes={
             key: tuple(read.preprocessing.monai_config()) for key, read in _keys(prepared).items()
@@ -93,8 +95,8 @@ def _requirements_of(prepared: PreparedCohort) -> list[str]:
 def _augmentation(task: LearningTask, read: PreparedInput) -> list[dict[str, Any]]:
     if read.config.kind == "tabular":
         return []
-    maker = ViewMaker(task.experiment, read.config.modality)
-    return augmentation_config(maker.recipe, read.config.shape)
+    maker = ViewMaker(task.experiment, read)
+    return augmentation_config(maker.drawing, maker.views)
 
 
 def _input(key: str, read: PreparedInput) -> InputSpec:

@@ -154,3 +154,12 @@ def test_the_log_does_not_call_slices_skipped(
     with caplog.at_level(logging.WARNING):
         run_rows(written["solid"], tmp_path / "in", tmp_path / "out")
     assert "skipped, no volumes" not in caplog.text
+
+
+def test_fine_tuning_augments_by_the_vendored_code_of_training(written) -> None:
+    config = json.loads((written["solid"] / "configs" / "train.json").read_text())
+    *_, last = config["train"]["preprocessing"]["transforms"]
+    assert last["_target_"] == "scripts.preprocessing_views.RandomViewd"
+    assert (last["axes"], last["recipe"]["rotate"]) == ([2], 8)
+    assert "RandomViewd" not in json.dumps(config["validate"])
+    assert (written["solid"] / "scripts" / "preprocessing_views.py").exists()

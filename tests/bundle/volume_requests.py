@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,12 @@ from medfuse.backbones.slices import SlicedSource
 from medfuse.backbones.source import Source
 from medfuse.backbones.table_row import TableRow
 from medfuse.bundle import BundleRequest, InputSpec, Provenance, SourceRecord
-from medfuse.config import InputConfig
+from medfuse.config import AugmentationConfig, InputConfig
 from medfuse.fusion.concat import ConcatFusion
 from medfuse.fusion.slice_attention import SliceAttention
 from medfuse.heads.linear import LinearHead
 from medfuse.model import FeatureClassifier, FusedNetwork
+from medfuse.preprocessing import VIEW_MODULES, augmentation_config, drawing_for
 from medfuse.preprocessing.nodes import config_nodes, vendored_modules
 
 CLASSES = ("benign", "malignant")
@@ -173,7 +175,13 @@ def volume_spec(name: str = "scan") -> InputSpec:
 
 def volume_request() -> BundleRequest:
     torch.manual_seed(1)
-    return request_of("solid", {"scan": (volume_spec(), VOLUME)}, [volume_part()], [0])
+    request = request_of("solid", {"scan": (volume_spec(), VOLUME)}, [volume_part()], [0])
+    views = augmentation_config(drawing_for(AugmentationConfig(), VOLUME, {}))
+    return replace(
+        request,
+        augmentation_nodes={"scan": tuple(views)},
+        vendored=(*request.vendored, *VIEW_MODULES),
+    )
 
 
 def sliced_request() -> BundleRequest:
