@@ -22,6 +22,9 @@ from medfuse.preprocessing.tabular_fit import resolve_tabular
 SAMPLE_SIZE = 64
 KIND_SAMPLE = 5
 IMAGE_SIZE = (224, 224)
+NO_WINDOW = "NO_VOI"
+_STRETCHED = 1.5
+_FAR_STRETCHED = 2.0
 _MODALITIES = {"CT": "CT", "MR": "MR", "CR": "XR", "DX": "XR", "MG": "XR", "RF": "XR", "XA": "XR"}
 _LOGGER = logging.getLogger("medfuse")
 
@@ -36,6 +39,7 @@ class _Look:
     low: float
     high: float
     modality: str
+    windowed: bool
 
 
 def resolve_input(
@@ -44,11 +48,12 @@ def resolve_input(
 ) -> tuple[InputConfig, dict[str, Any]]:
     """Return the input without ``auto``, and a fingerprint of the images it was resolved from.
 
-    ``intensity: auto`` of images becomes ``range`` for 8 bits and floats within [0, 1], ``window``
-    for CT slices of DICOM; 16-bit and other images, which seldom fill their type, become
-    ``percentile``. A modality that DICOM does not tell becomes ``other``. At most 64 images are
-    read, evenly spread; later ones that differ in bit depth are refused when they are loaded.
-    Of volumes see `resolve_volumes`.
+    ``intensity: auto`` of images becomes ``range`` for 8 bits, floats within [0, 1] and DICOM with
+    a window of its own, ``window`` for CT slices of DICOM; DICOM without a window, 16-bit and
+    other images, which seldom fill their type, become ``percentile``. ``fit: auto`` becomes
+    ``stretch``, or ``letterbox`` where that would distort much. A modality that DICOM does not
+    tell becomes ``other``. At most 64 images are read, evenly spread; later ones that differ in
+    bit depth are refused when they are loaded. Of volumes see `resolve_volumes`.
 
     Args:
         input: as configured.
@@ -93,18 +98,20 @@ def _resolve_images(
             "one bit depth. Convert it, or set intensity: percentile. [BIT_DEPTH]",
         )
     modality = _modality(looks) if input.modality == "auto" else input.modality
+    size = IMAGE_SIZE if input.size == "auto" else input.size
+    stretch = _stretch(looks, (size[0], size[1]))
     settled = {
         "kind": "image",
         "modality": modality,
-        "size": IMAGE_SIZE if input.size == "auto" else input.size,
-        "fit": "stretch" if input.fit == "auto" else input.fit,
+        "size": size,
+        "fit": _fit(stretch) if input.fit == "auto" else input.fit,
         "spacing": "none",
         "foreground": input.foreground is True,
         **_intensity(input, looks, common),
     }
     resolved = input.model_copy(update=settled)
     _LOGGER.info("input: %d-bit images, intensity by %s", common, resolved.intensity)
-    return resolved, _fingerprint(looks, common)
+    return resolved, {**_fingerprint(looks, common), "stretch": stretch}
 
 
 def _looks(references: Sequence[str]) -> list[_Look]:
@@ -132,12 +139,30 @@ def _look(reference: str) -> _Look | ImageFileError:
         float(pixels.min()),
         float(pixels.max()),
         facts.modality,
+        all(code != NO_WINDOW for code, _ in facts.events),
     )
 
 
 def _modality(looks: Sequence[_Look]) -> str:
     found = {_MODALITIES.get(look.modality, "other") for look in looks}
     return found.pop() if len(found) == 1 else "other"
+
+
+def _stretch(looks: Sequence[_Look], size: tuple[int, int]) -> tuple[float, float]:
+    """Return median and 90th percentile of how much ``stretch`` changes the proportions."""
+    aspects = np.array([look.shape[1] / look.shape[0] for look in looks]) * size[0] / size[1]
+    median, most = np.percentile(np.maximum(aspects, 1 / aspects), (50, 90)).round(2).tolist()
+    return median, most
+
+
+def _fit(stretch: tuple[float, float]) -> str:
+    """Return ``letterbox`` where most images would be distorted by over 1.5, or a tenth by 2.
+
+    Pretrained networks have seen sides stretched by up to 4/3 against one another in their own
+    augmentation, and a letterbox takes resolution from what it shows.
+    """
+    median, most = stretch
+    return "letterbox" if median > _STRETCHED or most > _FAR_STRETCHED else "stretch"
 
 
 def _intensity(
@@ -151,7 +176,7 @@ def _intensity(
         return {"intensity": "window"}
     if all(look.modality == "CT" for look in looks):
         return hounsfield(input)
-    unit = all(look.low >= 0 and look.high <= 1 for look in looks)
+    unit = all(look.low >= 0 and look.high <= 1 and look.windowed for look in looks)
     return {"intensity": "range" if bits == 8 or (bits == 32 and unit) else "percentile"}
 
 
