@@ -113,7 +113,8 @@ class Source:
     label: str
     feature_dim: int
     tokens: int = 0
-    module: torch.nn.Module = field(default_factory=Flat)
+    slices: int = 0
+    extractor: torch.nn.Module = field(default_factory=Flat)
 
     @property
     def identity(self) -> dict[str, Any]:

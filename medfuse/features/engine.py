@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
@@ -9,7 +10,28 @@ import numpy as np
 import torch
 
 from medfuse.errors import SourceError
-from medfuse.features.request import FeatureSource
+from medfuse.features.request import ExtractionRequest, FeatureSource
+
+# The first layers of a 3D ResNet hold about 600 bytes for each voxel, whatever its channels.
+VOXELS_AT_ONCE = 2**20
+
+
+def batch_size_for(source: FeatureSource, request: ExtractionRequest) -> int:
+    """Return how many images of a request go through a source at once.
+
+    Always the same for one shape of image, since a batch of another size gives other bits. Of
+    whole volumes as few as have a million voxels, at least one; of images and slices
+    ``batch_size``.
+    """
+    if not sees_volumes(source, request):
+        return request.batch_size
+    voxels = math.prod(request.shape[1:])
+    return max(1, min(request.batch_size, VOXELS_AT_ONCE // voxels))
+
+
+def sees_volumes(source: FeatureSource, request: ExtractionRequest) -> bool:
+    """Return whether a source takes whole volumes."""
+    return len(request.shape) == 4 and not source.slices
 
 
 class Engine:

@@ -15,8 +15,8 @@ from tqdm import tqdm
 
 from medfuse.device import find_device
 from medfuse.errors import ImageError, SourceError
-from medfuse.features.ahead import map_ahead
-from medfuse.features.engine import Engine, ready
+from medfuse.features.ahead import Room, map_ahead
+from medfuse.features.engine import Engine, batch_size_for, ready
 from medfuse.features.keys import BankKey, recipe_digest
 from medfuse.features.ledger import Ledger
 from medfuse.features.plan import (
@@ -76,24 +76,33 @@ class _View(NamedTuple):
     pixels: torch.Tensor
 
 
+class _Task(NamedTuple):
+    """One view to be made."""
+
+    pixels: torch.Tensor
+    key: BankKey
+
+
 @dataclass
 class _Preparation:
-    """Reads one image and makes its missing views; runs in worker threads."""
+    """Reads images and makes their missing views; both run in worker threads."""
 
     request: ExtractionRequest
     lock: Lock
 
-    def __call__(self, item: tuple[WantedImage, Sequence[BankKey]]) -> list[_View]:
+    def read(self, item: tuple[WantedImage, Sequence[BankKey]]) -> list[_Task]:
         image, keys = item
         pixels = torch.from_numpy(np.ascontiguousarray(self.request.images.take(image.reference)))
-        return [_View(key, self._view(pixels, key)) for key in keys]
+        return [_Task(pixels, key) for key in keys]
 
-    def _view(self, pixels: torch.Tensor, key: BankKey) -> torch.Tensor:
+    def view(self, task: _Task) -> _View:
+        pixels, key = task
         if not key.view or self.request.augmentation is None:
-            return pixels
+            return _View(key, pixels)
         # Transforms hold their random state in themselves: one thread at a time.
         with self.lock:
-            return self.request.augmentation.augment(pixels.clone(), key.image, key.view)
+            augmented = self.request.augmentation.augment(pixels.clone(), key.image, key.view)
+        return _View(key, augmented)
 
 
 def _announce(
@@ -148,10 +157,10 @@ class _Run:
         images: Mapping[str, WantedImage],
         device: torch.device,
     ) -> None:
-        self.engine = Engine(ledger.source, device, request.batch_size)
+        self._size = batch_size_for(ledger.source, request)
+        self.engine = Engine(ledger.source, device, self._size)
         self._ledger = ledger
         self._images = images
-        self._size = request.batch_size
         self._batch: list[_View] = []
 
     def add(self, view: _View) -> None:
@@ -203,7 +212,7 @@ def _prepared(
     active: Sequence[Ledger],
     progress: bool,
 ) -> Iterator[_View]:
-    """Yield all missing views, image by image, prepared a batch ahead."""
+    """Yield all missing views, image by image, prepared ahead: a batch, or what memory allows."""
     wanted: dict[str, dict[BankKey, None]] = {digest: {} for digest in images}
     for ledger in active:
         for key in ledger.missing:
@@ -213,17 +222,29 @@ def _prepared(
         for digest, keys in wanted.items()
         if keys
     ]
-    views = sum(len(keys) for _, keys in items) / max(len(items), 1)
-    ahead = max(request.workers, round(request.batch_size / max(views, 1)))
-    prepared = map_ahead(_Preparation(request, Lock()), items, request.workers, ahead)
+    preparation = _Preparation(request, Lock())
+    count = max(request.workers, request.batch_size)
     shown = None if progress else True
-    try:
-        for some in tqdm(
-            prepared, total=len(items), desc="features", unit="image", disable=shown, leave=False
-        ):
-            yield from some
-    finally:
-        prepared.close()
+    with ExitStack() as stack:
+        read = map_ahead(preparation.read, items, request.workers, Room(count, _held_by_tasks))
+        stack.callback(read.close)
+        tasks = (task for tasks in read for task in tasks)
+        views = map_ahead(preparation.view, tasks, request.workers, Room(count, _held_by_view))
+        stack.callback(views.close)
+        bar = tqdm(total=len(items), desc="features", unit="image", disable=shown, leave=False)
+        stack.callback(bar.close)
+        last = {keys[-1] for _, keys in items}
+        for view in views:
+            yield view
+            bar.update(view.key in last)
+
+
+def _held_by_tasks(tasks: Sequence[_Task]) -> int:
+    return tasks[0].pixels.nbytes
+
+
+def _held_by_view(view: _View) -> int:
+    return 2 * view.pixels.nbytes
 
 
 def _check_shape(image: WantedImage, view: _View, expected: torch.Size) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from medfuse.errors import ImageError
-from medfuse.features.ahead import map_ahead
+from medfuse.features.ahead import Room, map_ahead
 from medfuse.features.bank import FeatureBank
 from medfuse.features.digests import DigestMemo, ImageFacts, MemoKey
 from medfuse.features.fingerprints import fingerprints
@@ -119,7 +119,8 @@ class ImageIndex:
 
     def _decode(self, references: Sequence[str], notes: _Notes, progress: bool) -> _Failures:
         failures: _Failures = {}
-        results = map_ahead(self._try, references, self._workers, 4 * self._workers)
+        room = Room(4 * self._workers, _held_by)
+        results = map_ahead(self._try, references, self._workers, room)
         try:
             pairs = zip(references, results, strict=True)
             for item, result in tqdm(pairs, **_bar(len(references), progress)):
@@ -166,6 +167,10 @@ class _Notes:
             pending, self._pending = self._pending, {}
             self._memo.put(pending)
             self._committed = time.monotonic()
+
+
+def _held_by(result: LoadedImage | ImageError) -> int:
+    return 0 if isinstance(result, ImageError) else result.pixels.nbytes
 
 
 def _facts_of(image: LoadedImage, reference: str) -> ImageFacts:

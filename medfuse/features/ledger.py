@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from medfuse.features.engine import batch_size_for, sees_volumes
 from medfuse.features.keys import BankKey
 from medfuse.features.plan import WantedImage, row_bytes
 from medfuse.features.request import ExtractionRequest, FeatureSource
@@ -137,5 +138,8 @@ class Ledger:
 
 
 def _recipe(source: FeatureSource, request: ExtractionRequest, kind: str) -> dict[str, Any]:
-    engine = {"name": "torch", "device": request.device.partition(":")[0], "precision": "float32"}
+    device = request.device.partition(":")[0]
+    engine: dict[str, Any] = {"name": "torch", "device": device, "precision": "float32"}
+    if sees_volumes(source, request):
+        engine["batch"] = batch_size_for(source, request)
     return {"source": dict(source.identity), "engine": engine, "values": kind}

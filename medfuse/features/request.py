@@ -73,7 +73,9 @@ class ExtractionRequest:
         bank: ``None`` computes everything and keeps nothing.
         augmentation: needed where a case asks for views.
         device: ``cpu``, ``cuda``, ``cuda:1``, ...
-        batch_size: every batch is padded to it. Features of one batch size are bit-identical
+        shape: ``(C, *spatial)`` of the canonical images; needed where these are volumes.
+        batch_size: every batch is padded to it; of volumes fewer go at once, see
+            `medfuse.features.engine.batch_size_for`. Features of one batch size are bit-identical
             whatever was known before; of two, equal to rounding.
         tokens_as: how token maps are kept; vectors are always float32.
     """
@@ -83,6 +85,7 @@ class ExtractionRequest:
     images: ImageIndex
     bank: FeatureBank | None = None
     augmentation: Augmentation | None = None
+    shape: tuple[int, ...] = ()
     device: str = "cpu"
     batch_size: int = 16
     workers: int = 2

@@ -178,6 +178,7 @@ class _Job:
             images=read.images,
             bank=self.bank,
             augmentation=Augmentation(maker, maker.identity()) if maker.views else None,
+            shape=(read.config.channels, *read.config.shape),
             device=device_of(self.experiment),
         )
         return extract_features(request, self.progress)
