@@ -59,12 +59,8 @@ class DigestMemo:
 
     def get(self, keys: Iterable[MemoKey]) -> dict[MemoKey, ImageFacts]:
         """Return the facts of all keys that are known; a damaged row counts as unknown."""
-        found = {}
-        for key in keys:
-            for text, checksum in self._database.select(_SELECT, key.row()):
-                if checksum == _checksum(key, text):
-                    found[key] = _facts(text)
-        return found
+        texts = ((key, self.text(key)) for key in keys)
+        return {key: _facts(text) for key, text in texts if text is not None}
 
     def put(self, items: Mapping[MemoKey, ImageFacts]) -> None:
         """Keep all items in one transaction.
@@ -76,6 +72,21 @@ class DigestMemo:
         rows = [(*key.row(), text, _checksum(key, text)) for key, text in texts.items()]
         if rows:
             self._database.write([(_INSERT, list(rows))])
+
+    def text(self, key: MemoKey) -> str | None:
+        """Return a text that was kept; ``None`` if it is unknown or damaged."""
+        for text, checksum in self._database.select(_SELECT, key.row()):
+            if checksum == _checksum(key, text):
+                return str(text)
+        return None
+
+    def keep_text(self, key: MemoKey, text: str) -> None:
+        """Keep a text under a key that no image has.
+
+        Raises:
+            BankError: as `put`.
+        """
+        self._database.write([(_INSERT, [(*key.row(), text, _checksum(key, text))])])
 
     def close(self) -> None:
         """Close the file."""

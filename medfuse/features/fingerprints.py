@@ -1,8 +1,10 @@
-"""Digests of image files as they lie on disk, without decoding them."""
+"""Digests of image files and folders as they lie on disk, without decoding them."""
 
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 import stat
 import zipfile
 from collections import defaultdict
@@ -15,34 +17,73 @@ from medfuse.features.ahead import map_ahead
 
 _SEPARATOR = "::"
 _CHUNK = 1 << 20
+_MOST_FILES = 100_000
 
 
 def fingerprints(references: Sequence[str], workers: int = 4) -> dict[str, str]:
     """Return a digest per reference; one that cannot be read is left out.
 
+    A file counts by its bytes. A folder, whose files may be many and large, counts by the names
+    inside it, and the size and time of change of each file.
+
     Args:
-        references: paths, or ``FILE.npz::KEY::INDEX`` for one row of an array.
+        references: paths of files and folders, ``PATH::PART`` for one series or one volume of
+            them, or ``FILE.npz::KEY::INDEX`` for one row of an array.
         workers: threads; reading, not hashing, is what takes time on network file systems.
     """
-    plain = [item for item in references if _SEPARATOR not in item]
-    found = dict(zip(plain, map_ahead(_of_file, plain, workers, 4 * workers), strict=True))
-    known = {reference: digest for reference, digest in found.items() if digest is not None}
-    known.update(_of_rows([item for item in references if _SEPARATOR in item]))
+    rows = [item for item in references if _is_row(item)]
+    others = [item for item in references if not _is_row(item)]
+    paths = list(dict.fromkeys(item.partition(_SEPARATOR)[0] for item in others))
+    digests = dict(zip(paths, map_ahead(_of_path, paths, workers, 4 * workers), strict=True))
+    known = dict(_of_rows(rows))
+    for item in others:
+        path, _, part = item.partition(_SEPARATOR)
+        digest = digests[path]
+        if digest is not None:
+            known[item] = _of_part(digest, part) if part else digest
     return known
+
+
+def _is_row(reference: str) -> bool:
+    path, separator, _ = reference.partition(_SEPARATOR)
+    return bool(separator) and path.lower().endswith(".npz")
+
+
+def _of_part(digest: str, part: str) -> str:
+    return hashlib.blake2b(f"part\0{digest}\0{part}".encode(), digest_size=32).hexdigest()
+
+
+def _of_path(path: str) -> str | None:
+    try:
+        return _of_folder(path) if Path(path).is_dir() else _of_file(path)
+    except (OSError, ValueError):  # the image reader names what is wrong with it
+        return None
+
+
+def _of_folder(folder: str) -> str | None:
+    """Return the digest of a listing, wherever the folder lies; ``None`` for a huge one."""
+    listing: list[tuple[str, int, int]] = []
+    for parent, _, files in os.walk(folder):
+        for name in files:
+            path = os.path.join(parent, name)  # noqa: PTH118 - of thousands of files
+            status = os.lstat(path)
+            listing.append((os.path.relpath(path, folder), status.st_size, status.st_mtime_ns))
+        if len(listing) > _MOST_FILES:
+            return None
+    digest = hashlib.blake2b(b"folder\0", digest_size=32)
+    digest.update(json.dumps(sorted(listing)).encode())
+    return digest.hexdigest()
 
 
 def _of_file(reference: str) -> str | None:
     path = Path(reference)
     # The suffix belongs to it: a reader may be chosen by suffix.
     digest = hashlib.blake2b(f"file{path.suffix.lower()}\0".encode(), digest_size=32)
-    try:
-        if not _is_regular(path):
-            return None
-        with path.open("rb") as handle:
-            while chunk := handle.read(_CHUNK):
-                digest.update(chunk)
-    except (OSError, ValueError):  # the image reader names what is wrong with it
+    if not _is_regular(path):
         return None
+    with path.open("rb") as handle:
+        while chunk := handle.read(_CHUNK):
+            digest.update(chunk)
     return digest.hexdigest()
 
 

@@ -21,8 +21,11 @@ from medfuse.features.bank import FeatureBank
 from medfuse.features.digests import DigestMemo, ImageFacts, MemoKey
 from medfuse.features.fingerprints import fingerprints
 
-# What decodes and resizes: another version may give other pixels from the same file.
-_DECODERS = ("monai", "numpy", "pillow", "tifffile", "torch")
+# Distributions that decode and resize: another version may give other pixels of the same file.
+_DECODERS = (
+    "medfuse", "monai", "nibabel", "numpy", "pillow", "pydicom", "pyjpegls", "pylibjpeg",
+    "pylibjpeg-openjpeg", "pylibjpeg-rle", "python-gdcm", "simpleitk", "tifffile", "torch",
+)  # fmt: skip
 _COMMIT_SECONDS = 1.0
 
 
@@ -72,7 +75,7 @@ class ImageIndex:
     ) -> None:
         self._load = load
         self._bank = bank
-        self._preprocessing = _with_versions(preprocessing)
+        self._preprocessing = with_decoders(preprocessing)
         self._workers = workers
         self._room = keep_bytes
         self._lock = Lock()
@@ -188,8 +191,9 @@ def _without_name(text: str, reference: str) -> str:
     return text
 
 
-def _with_versions(preprocessing: str) -> str:
-    digest = hashlib.blake2b(preprocessing.encode(), digest_size=32)
+def with_decoders(digest_of_settings: str) -> str:
+    """Return a digest of settings and of the versions of all that decodes and resizes."""
+    digest = hashlib.blake2b(digest_of_settings.encode(), digest_size=32)
     for package in _DECODERS:
         digest.update(f"\0{package} {_version(package)}".encode())
     return digest.hexdigest()

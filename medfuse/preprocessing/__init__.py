@@ -19,12 +19,13 @@ from medfuse.preprocessing.augmentation import (
 from medfuse.preprocessing.canonical import CanonicalImage
 from medfuse.preprocessing.loading import LoadedImage
 from medfuse.preprocessing.pipeline import Preprocessing
-from medfuse.preprocessing.resolve import resolve_input
+from medfuse.preprocessing.resolve import RESOLVE_VERSION, looked_at, resolve_input, tell
 from medfuse.preprocessing.tabular import tabular_slots, tabular_width
 from medfuse.preprocessing.tabular_fit import resolve_tabular
 
 __all__ = [
     "RECIPES",
+    "RESOLVE_VERSION",
     "VIEW_MODULES",
     "CanonicalImage",
     "Drawing",
@@ -34,10 +35,12 @@ __all__ = [
     "augmentation_config",
     "augmentation_identity",
     "drawing_for",
+    "looked_at",
     "pixel_digest",
     "recipe_for",
     "resolve_input",
     "resolve_tabular",
     "tabular_slots",
     "tabular_width",
+    "tell",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,12 +15,19 @@ from medfuse.data.image_facts import ImageFileError
 from medfuse.data.image_file import read_pixels
 from medfuse.errors import ImageError
 from medfuse.preprocessing.kind import kind_of
-from medfuse.preprocessing.resolve_volumes import hounsfield, resolve_volumes
+from medfuse.preprocessing.resolve_volumes import (
+    HEADERS,
+    VOLUMES,
+    describe_volumes,
+    hounsfield,
+    resolve_volumes,
+)
 from medfuse.preprocessing.spread import spread
 from medfuse.preprocessing.tabular_fit import resolve_tabular
 
 SAMPLE_SIZE = 64
 KIND_SAMPLE = 5
+RESOLVE_VERSION = 1
 IMAGE_SIZE = (224, 224)
 NO_WINDOW = "NO_VOI"
 _STRETCHED = 1.5
@@ -66,9 +73,28 @@ def resolve_input(
     if input.kind == "tabular":
         return resolve_tabular(input, references)
     kind = input.kind if input.kind != "auto" else _kind(input, references)
-    if kind == "volume":
-        return resolve_volumes(input, references)
-    return _resolve_images(input, references)
+    resolve = resolve_volumes if kind == "volume" else _resolve_images
+    resolved, fingerprint = resolve(input, references)
+    tell(resolved, fingerprint)
+    return resolved, fingerprint
+
+
+def looked_at(references: Sequence[str]) -> list[str]:
+    """Return every reference that `resolve_input` may read, sorted."""
+    counts = (KIND_SAMPLE, VOLUMES, 2 * VOLUMES, HEADERS, SAMPLE_SIZE)
+    return sorted({item for count in counts for item in spread(references, count)})
+
+
+def tell(resolved: InputConfig, fingerprint: Mapping[str, Any]) -> None:
+    """Write to the log what was resolved, and what is odd with it."""
+    if resolved.kind == "volume":
+        _LOGGER.info("input: %s", describe_volumes(resolved))
+    else:
+        _LOGGER.info(
+            "input: %d-bit images, intensity by %s", fingerprint["bits"], resolved.intensity
+        )
+    for warning in fingerprint["warnings"]:
+        _LOGGER.warning("input: %s", warning)
 
 
 def _kind(input: InputConfig, references: Sequence[str]) -> str:  # noqa: A002
@@ -110,8 +136,7 @@ def _resolve_images(
         **_intensity(input, looks, common),
     }
     resolved = input.model_copy(update=settled)
-    _LOGGER.info("input: %d-bit images, intensity by %s", common, resolved.intensity)
-    return resolved, {**_fingerprint(looks, common), "stretch": stretch}
+    return resolved, {**_fingerprint(looks, common), "stretch": list(stretch)}
 
 
 def _looks(references: Sequence[str]) -> list[_Look]:
@@ -192,4 +217,5 @@ def _fingerprint(looks: Sequence[_Look], bits: int) -> dict[str, Any]:
         "size_max": shapes.max(0).tolist(),
         "intensity_min": min(look.low for look in looks),
         "intensity_max": max(look.high for look in looks),
+        "warnings": [],
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -36,16 +35,16 @@ VOLUMES = 8
 CT_WINDOWS = ("lung", "mediastinum", "bone")
 _AIR = -500
 _MODALITIES = {"CT": "CT", "MR": "MR"}
-_LOGGER = logging.getLogger("medfuse")
 
 
 @dataclass(frozen=True)
 class _Look:
-    """Some volumes: their headers, and the intensities of a few of them."""
+    """Some volumes: their headers, the intensities of a few of them, and what is odd."""
 
     headers: list[VolumeHeader] = field(default_factory=list)
     ranges: list[tuple[float, float]] = field(default_factory=list)
     errors: list[ImageFileError] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
 
 def resolve_volumes(
@@ -83,17 +82,20 @@ def resolve_volumes(
         found = cropped_grids(partial, spread(references, VOLUMES))
         shown = found if len(found.shapes) else grids
     spacing, size = _geometry(partial, grids.spacings, shown)
-    if input.size == "auto":
-        _warn_of_memory(size)
+    if input.size == "auto" and math.prod(size) > BUDGET:
+        look.warnings.append(_of_memory(size))
     resolved = partial.model_copy(update={"spacing": spacing, "size": size})
-    _LOGGER.info(
-        "input: %s volumes of %s voxels, spacing %s, intensity by %s",
-        modality,
-        _times(size),
-        spacing if spacing == "none" else f"{_times(spacing)} mm",
-        resolved.intensity,
-    )
     return resolved, _fingerprint(grids, look)
+
+
+def describe_volumes(input: InputConfig) -> str:  # noqa: A002
+    """Return one line on a resolved input."""
+    spacing = input.spacing
+    return (
+        f"{input.modality} volumes of {_times(input.shape)} voxels, spacing "
+        f"{spacing if isinstance(spacing, str) else f'{_times(spacing)} mm'}, intensity by "
+        f"{input.intensity}"
+    )
 
 
 def hounsfield(input: InputConfig) -> dict[str, Any]:  # noqa: A002
@@ -126,12 +128,12 @@ def _modality(look: _Look) -> str:
     found = Counter(_MODALITIES.get(header.modality, "") for header in look.headers)
     named = {name: count for name, count in found.items() if name}
     if len(named) > 1:
-        _LOGGER.warning("the volumes are of several modalities: %s", named)
+        look.warnings.append(f"the volumes are of several modalities: {named}")
         return "other"
     if named:
         return next(iter(named))
     if look.ranges and float(np.median([low for low, _ in look.ranges])) < _AIR:
-        _LOGGER.warning("values go below %d: the volumes are taken for CT in HU", _AIR)
+        look.warnings.append(f"values go below {_AIR}: the volumes are taken for CT in HU")
         return "CT"
     return "other"
 
@@ -177,15 +179,12 @@ def _geometry(
     return rounded(spacing_for(extent, best, input.size)), input.size
 
 
-def _warn_of_memory(size: Sequence[int]) -> None:
-    times = math.prod(size) / BUDGET
-    if times > 1:
-        _LOGGER.warning(
-            "input: at the given spacing a volume takes %s voxels, %.1f times what medfuse would "
-            "choose, and as much more time and memory. Set a larger spacing, or auto.",
-            _times(size),
-            times,
-        )
+def _of_memory(size: Sequence[int]) -> str:
+    return (
+        f"at the given spacing a volume takes {_times(size)} voxels, "
+        f"{math.prod(size) / BUDGET:.1f} times what medfuse would choose, and as much more time "
+        "and memory. Set a larger spacing, or auto."
+    )
 
 
 def _fingerprint(grids: Grids, look: _Look) -> dict[str, Any]:
@@ -209,6 +208,7 @@ def _fingerprint(grids: Grids, look: _Look) -> dict[str, Any]:
         "extent_max": (shapes * spacings).max(0).round(1).tolist(),
         "intensity_min": min((low for low, _ in look.ranges), default=0.0),
         "intensity_max": max((high for _, high in look.ranges), default=0.0),
+        "warnings": list(look.warnings),
     }
 
 

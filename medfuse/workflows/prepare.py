@@ -26,6 +26,7 @@ from medfuse.features.bank import FeatureBank
 from medfuse.features.digests import ImageFacts
 from medfuse.features.images import ImageIndex
 from medfuse.preprocessing import Preprocessing, resolve_input
+from medfuse.workflows.resolve import resolve_known
 
 _log = logging.getLogger(__name__)
 
@@ -169,7 +170,7 @@ def _prepared_input(
             "Fill its column, or remove it from inputs."
         )
     references = [case.inputs[name] for case in cases]
-    resolved, fingerprint = resolve_input(config, references)
+    resolved, fingerprint = resolve_known(config, references, bank)
     preprocessing = Preprocessing(resolved, fingerprint)
     images = ImageIndex(preprocessing.load, preprocessing.digest(), bank)
     scan = images.scan(references, progress)

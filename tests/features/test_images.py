@@ -44,6 +44,17 @@ def test_another_decoder_version_is_decoded_again(kit, monkeypatch: pytest.Monke
     assert ImageIndex(kit.Loader(), "p1", kit.bank).scan(paths, progress=False).decoded == 2
 
 
+@pytest.mark.parametrize(
+    "package", ["pydicom", "nibabel", "pylibjpeg-openjpeg", "pyjpegls", "python-gdcm", "simpleitk"]
+)
+def test_each_decoder_of_volumes_counts(kit, monkeypatch: pytest.MonkeyPatch, package) -> None:
+    paths = kit.images(1)
+    ImageIndex(kit.Loader(), "p1", kit.bank).scan(paths, progress=False)
+    installed = images.version
+    monkeypatch.setattr(images, "version", lambda p: "99" if p == package else installed(p))
+    assert ImageIndex(kit.Loader(), "p1", kit.bank).scan(paths, progress=False).decoded == 1
+
+
 def test_a_moved_file_is_known_by_its_content(kit) -> None:
     (path,) = kit.images(1)
     ImageIndex(kit.Loader(), "p1", kit.bank).scan([path], progress=False)
@@ -158,3 +169,51 @@ def test_a_pipe_is_refused_and_not_waited_for(kit) -> None:
     work.start()
     work.join(10)
     assert [list(item) for item in found] == [references[3:]]
+
+
+def _series(folder: Path, count: int = 3) -> Path:
+    (folder / "deep").mkdir(parents=True)
+    for number in range(count):
+        file = folder / "deep" / f"{number}.dcm"
+        file.write_bytes(bytes([number]) * 10)
+        os.utime(file, ns=(1, 10**18 + number))
+    return folder
+
+
+def test_a_folder_is_known_by_its_listing_wherever_it_lies(tmp_path: Path) -> None:
+    one, two = _series(tmp_path / "a"), _series(tmp_path / "b" / "c")
+    found = fingerprints([str(one), str(two)])
+    assert found[str(one)] == found[str(two)]
+
+
+@pytest.mark.parametrize("change", ["time", "size", "name", "more", "fewer"])
+def test_any_change_of_a_listing_is_another_folder(tmp_path: Path, change: str) -> None:
+    folder = _series(tmp_path / "a")
+    (before,) = fingerprints([str(folder)]).values()
+    file = folder / "deep" / "1.dcm"
+    if change == "time":
+        os.utime(file, ns=(1, 5))
+    elif change == "size":
+        file.write_bytes(b"longer than before")
+        os.utime(file, ns=(1, 10**18 + 1))
+    elif change == "name":
+        file.rename(folder / "deep" / "4.dcm")
+    elif change == "more":
+        (folder / "note.txt").write_text("")
+    else:
+        file.unlink()
+    (after,) = fingerprints([str(folder)]).values()
+    assert after != before
+
+
+def test_parts_of_one_folder_or_file_are_told_apart(tmp_path: Path) -> None:
+    folder = str(_series(tmp_path / "a"))
+    file = tmp_path / "a.nii.gz"
+    file.write_bytes(b"four volumes")
+    references = [folder, f"{folder}::1.2", f"{folder}::1.3", f"{file}::0", f"{file}::1", str(file)]
+    found = fingerprints(references)
+    assert set(found) == set(references)
+    assert len(set(found.values())) == len(references)
+    file.write_bytes(b"other volumes")
+    again = fingerprints(references)
+    assert [r for r in references if again[r] != found[r]] == references[3:]

@@ -1,0 +1,55 @@
+"""Resolve an input, or remember how it was resolved from the very same files before."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from medfuse.config import InputConfig
+from medfuse.features.bank import FeatureBank
+from medfuse.features.digests import MemoKey
+from medfuse.features.fingerprints import fingerprints
+from medfuse.features.images import with_decoders
+from medfuse.preprocessing import RESOLVE_VERSION, looked_at, resolve_input, tell
+from medfuse.storage import digest_of
+
+Resolved = tuple[InputConfig, Mapping[str, Any]]
+
+
+def resolve_known(config: InputConfig, references: Sequence[str], bank: FeatureBank) -> Resolved:
+    """Return what `resolve_input` gives; a second run on the same files decodes none of them.
+
+    Raises:
+        ImageError: as `resolve_input`.
+        BankError: the memo cannot be used.
+    """
+    key = _key(config, references)
+    if key is None:
+        return resolve_input(config, references)
+    with bank.memo() as memo:
+        text = memo.text(key)
+        if text is None:
+            resolved, fingerprint = resolve_input(config, references)
+            memo.keep_text(key, json.dumps([resolved.model_dump(mode="json"), fingerprint]))
+            return resolved, fingerprint
+    settled, fingerprint = json.loads(text)
+    resolved = InputConfig(**settled)
+    tell(resolved, fingerprint)
+    return resolved, fingerprint
+
+
+def _key(config: InputConfig, references: Sequence[str]) -> MemoKey | None:
+    """Return the memo's key; ``None`` where a file cannot be read: its error is not kept."""
+    sample = looked_at(references)
+    files = fingerprints(sample)
+    if len(files) < len(sample):
+        return None
+    settings = {
+        "resolve": RESOLVE_VERSION,
+        "input": config.model_dump(mode="json"),
+        "given": sorted(config.model_fields_set),
+        "references": len(references),
+    }
+    content = digest_of([files[item] for item in sample])
+    return MemoKey(content, with_decoders(digest_of(settings)))
