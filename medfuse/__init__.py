@@ -9,25 +9,31 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from medfuse.errors import MedfuseError
     from medfuse.serving.predict import load_bundle
+    from medfuse.workflows.check import check
     from medfuse.workflows.demo import demo
     from medfuse.workflows.evaluate import evaluate
     from medfuse.workflows.phantoms import write_phantoms
+    from medfuse.workflows.preview import preview
     from medfuse.workflows.train import train
 
 _WHERE = {
     "MedfuseError": "medfuse.errors",
+    "check": "medfuse.workflows.check",
     "demo": "medfuse.workflows.demo",
     "evaluate": "medfuse.workflows.evaluate",
     "load_bundle": "medfuse.serving.predict",
+    "preview": "medfuse.workflows.preview",
     "train": "medfuse.workflows.train",
     "write_phantoms": "medfuse.workflows.phantoms",
 }
 
 __all__ = [
     "MedfuseError",
+    "check",
     "demo",
     "evaluate",
     "load_bundle",
+    "preview",
     "train",
     "write_phantoms",
 ]

@@ -62,6 +62,16 @@ MAKERS: dict[str, Callable[[list[str]], Figure]] = {
         RNG.dirichlet(np.ones(len(n)), 90), RNG.integers(0, len(n), 90), n
     ),
     "samples": lambda n: plots.sample_grid({name: [RNG.random((1, 8, 8))] * 4 for name in n}),
+    "panels": lambda n: plots.panel_grid(
+        [
+            plots.PanelRow(
+                f"{name}\nDICOM CT, 12 bits\n512 x 512 x 28\n0.451 x 0.451 x 5 mm\naxial",
+                {f"{name} canonical": RNG.random((8, 6)) for name in ("a", "mediastinum", "b")},
+            )
+            for name in n
+        ],
+        n[-1],
+    ),
 }
 
 
@@ -159,7 +169,7 @@ def test_shares_from_nothing_to_all_have_a_whole_axis() -> None:
 def test_every_figure_has_a_title(maker: str, count: int) -> None:
     figure = MAKERS[maker](NAMES[count])
     titles = [axes.get_title(loc="left") for axes in figure.axes]
-    assert figure.get_suptitle() if maker == "histogram" else any(titles)
+    assert figure.get_suptitle() if maker in ("histogram", "panels") else any(titles)
 
 
 def test_curves_without_any_class_say_so() -> None:

@@ -1,4 +1,4 @@
-"""``medfuse data``: check a cohort, write its split, fetch a public set."""
+"""``medfuse data``: check a cohort, show it, write its split, fetch a public set."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ if TYPE_CHECKING:
     from medfuse.audit import Audit
     from medfuse.config import CohortConfig, Experiment, InputConfig
     from medfuse.data.public import PublicSet
+    from medfuse.workflows.preview import Preview
 
 SUMMARY = "what is in a cohort, and its split"
 _COHORT = "class folders, CSV, JSON list, .npz, or a configuration (YAML)"
 _MOST_FINDINGS = 40
+_MOST_SHOWN = 20
 _COHORT_KEYS = ("label", "group", "group_pattern", "on_leak")
 _SPLIT_KEYS = (
     "test", "validation", "calibration", "folds", "fold", "repeats", "hold_out_site", "seed",
@@ -26,13 +28,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     commands = parser.add_subparsers(dest="subcommand", required=True, metavar="SUBCOMMAND")
     _add_check(commands.add_parser("check", help="read every file; say what is wrong with it"))
+    _add_preview(commands.add_parser("preview", help="pictures of it: stored, as used, augmented"))
     _add_split(commands.add_parser("split", help="divide the cases by patient; write the file"))
     _add_fetch(commands.add_parser("fetch", help="a public set by name, as a cohort"))
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Do what the subcommand says and print its result."""
-    return {"check": _check, "split": _split, "fetch": _fetch}[arguments.subcommand](arguments)
+    subcommands = {"check": _check, "preview": _preview, "split": _split, "fetch": _fetch}
+    return subcommands[arguments.subcommand](arguments)
 
 
 def _add_cohort(parser: argparse.ArgumentParser) -> None:
@@ -49,6 +53,26 @@ def _add_cohort(parser: argparse.ArgumentParser) -> None:
 def _add_check(parser: argparse.ArgumentParser) -> None:
     _add_cohort(parser)
     parser.add_argument("--out", metavar="DIR", help="write check.html, check.json, plots there")
+
+
+def _add_preview(parser: argparse.ArgumentParser) -> None:
+    _add_cohort(parser)
+    parser.add_argument(
+        "--out", required=True, metavar="DIR", help="write preview.html, preview.json, plots there"
+    )
+    parser.add_argument(
+        "--cases", type=_count, default=3, metavar="N", help="of each class (default: 3)"
+    )
+    parser.add_argument(
+        "--views", type=_count, default=4, metavar="N", help="augmented, of each case (default: 4)"
+    )
+    parser.add_argument("--seed", type=int, help="of the views (default: augmentation.seed)")
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or int(text) > _MOST_SHOWN:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected 0 to {_MOST_SHOWN}")
+    return int(text)
 
 
 def _add_split(parser: argparse.ArgumentParser) -> None:
@@ -111,6 +135,41 @@ def _summary(found: Audit) -> list[str]:
     if len(found.findings) > len(shown):
         texts.append(f"... and {len(found.findings) - len(shown)} more; see --json")
     return [*parts, "\n".join([*texts, f"VERDICT  {verdict(found)}"])]
+
+
+def _preview(arguments: argparse.Namespace) -> int:
+    from medfuse.workflows.preview import PreviewOptions, preview
+
+    cohort, inputs = _described(arguments)
+    augmentation = _experiment(arguments).augmentation
+    if arguments.seed is not None:
+        augmentation = augmentation.model_copy(update={"seed": arguments.seed})
+    found = preview(
+        cohort,
+        arguments.out,
+        inputs=inputs,
+        options=PreviewOptions(arguments.cases, arguments.views, augmentation),
+        progress=not arguments.quiet,
+    )
+    if arguments.json:
+        print(json.dumps(found.summary(), indent=2))
+        return 0
+    print("\n\n".join(_settings(found)))
+    print(f"\npage     {arguments.out}/preview.html")
+    return 0
+
+
+def _settings(found: Preview) -> list[str]:
+    from medfuse.cli.table import format_table
+    from medfuse.workflows.preview_page import settings_table
+
+    parts = []
+    for read in found.inputs:
+        table = settings_table(read)
+        parts.append(format_table([read.name.upper(), "GIVEN", "BECAME"], table.rows))
+        refused = [f"case {case_id} cannot be read: {code}" for case_id, code in read.refused]
+        parts += ["\n".join(refused)] if refused else []
+    return parts
 
 
 def _split(arguments: argparse.Namespace) -> int:
