@@ -16,6 +16,7 @@ from medfuse.bundle.nodes import (
     VOLUME_LIST,
     compose,
     loader,
+    network_node,
     with_code,
 )
 from medfuse.bundle.request import BundleRequest, InputSpec
@@ -63,7 +64,7 @@ def inference_ts_config() -> dict[str, Any]:
 
 def shared(request: BundleRequest) -> dict[str, Any]:
     """Return what inference and training have in common: code, device, weights, network."""
-    node = request.network_node
+    node = network_node(request)
     listing: dict[str, Any] = {"suffixes": list(request.endings)}
     if request.from_table:
         columns = {key: _columns(spec) for key, spec in request.keyed.items()}
