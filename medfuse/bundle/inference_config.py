@@ -13,6 +13,7 @@ from medfuse.bundle.nodes import (
     DROP_SPATIAL_SHAPE,
     IMAGE_LIST,
     PREDICTION_WRITER,
+    REQUIRE_IMAGES,
     VOLUME_LIST,
     compose,
     loader,
@@ -46,7 +47,7 @@ def inference_config(request: BundleRequest) -> dict[str, Any]:
         "evaluator": _evaluator(request),
         "check_data": with_code(
             {
-                "_target_": f"{IMAGE_LIST}.require_images",
+                "_target_": REQUIRE_IMAGES,
                 "images": "@datalist",
                 "folder": "@dataset_dir",
             }
@@ -114,7 +115,7 @@ def _datalist(request: BundleRequest) -> Any:
     if request.from_table:
         node |= {"_target_": f"{CASE_TABLE}.list_cases", "inputs": "@case_inputs"}
     else:
-        node |= {"suffixes": "@suffixes"}
+        node |= {"suffixes": "@suffixes", "modality": request.inputs[0].modality}
         if has_volume(request):
             node["_target_"] = f"{VOLUME_LIST}.list_volumes"
     return with_code(node)

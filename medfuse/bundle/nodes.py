@@ -12,6 +12,7 @@ BUNDLE_CODE = (
     "$sys.path.insert(0, os.path.abspath(@bundle_root)) "
     "if os.path.abspath(@bundle_root) not in sys.path else None"
 )
+REQUIRE_IMAGES = "scripts.bundle_required_images.require_images"
 IMAGE_LIST = "scripts.bundle_image_list"
 VOLUME_LIST = "scripts.bundle_volume_list"
 CASE_TABLE = "scripts.bundle_case_table"
@@ -23,9 +24,14 @@ ONE_INPUT = "scripts.bundle_one_input.OneInputNetwork"
 _FUSED = "scripts.model.FusedNetwork"
 
 _OWN_MODULES = (
-    "medfuse.bundle.image_list",
     "medfuse.bundle.prediction_writer",
+    "medfuse.bundle.required_images",
     "medfuse.bundle.spatial_shape",
+)
+_LIST_MODULES = (
+    "medfuse.bundle.image_list",
+    "medfuse.data.dicom",
+    "medfuse.data.dicom_tree",
 )
 _TABLE_MODULES = (
     "medfuse.bundle.case_inputs",
@@ -40,8 +46,9 @@ def own_modules(request: BundleRequest) -> tuple[str, ...]:
     modules = [*_OWN_MODULES]
     if request.from_table:
         modules += _TABLE_MODULES
-    elif request.inputs[0].kind == "volume":
-        modules.append("medfuse.bundle.volume_list")
+    else:
+        volume = request.inputs[0].kind == "volume"
+        modules += [*_LIST_MODULES, *(["medfuse.bundle.volume_list"] if volume else [])]
     if (network_node(request) or {}).get("_target_") == ONE_INPUT:
         modules.append("medfuse.bundle.one_input")
     return tuple(modules)
