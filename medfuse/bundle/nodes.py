@@ -28,11 +28,8 @@ _OWN_MODULES = (
     "medfuse.bundle.required_images",
     "medfuse.bundle.spatial_shape",
 )
-_LIST_MODULES = (
-    "medfuse.bundle.image_list",
-    "medfuse.data.dicom",
-    "medfuse.data.dicom_tree",
-)
+_DICOM = "medfuse.data.dicom"
+_LIST_MODULES = ("medfuse.bundle.image_list", _DICOM, "medfuse.data.dicom_tree")
 _TABLE_MODULES = (
     "medfuse.bundle.case_inputs",
     "medfuse.bundle.case_table",
@@ -52,6 +49,11 @@ def own_modules(request: BundleRequest) -> tuple[str, ...]:
     if (network_node(request) or {}).get("_target_") == ONE_INPUT:
         modules.append("medfuse.bundle.one_input")
     return tuple(modules)
+
+
+def reads_dicom(request: BundleRequest) -> bool:
+    """Return whether an input of the bundle may be DICOM."""
+    return _DICOM in (*own_modules(request), *request.vendored)
 
 
 def network_node(request: BundleRequest) -> dict[str, Any] | None:

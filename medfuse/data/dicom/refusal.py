@@ -57,7 +57,7 @@ REFUSALS = MappingProxyType(
         "BAD_WINDOW": "Window center or width is no possible value.",
         "PIXEL_FORMAT": "The description of the pixels is missing or contradicts itself.",
         "UNSUPPORTED_SYNTAX": "The transfer syntax is not read here. Export it uncompressed.",
-        "NO_DECODER": "A decoder is missing. Install medfuse[dicom].",
+        "NO_DECODER": "A decoder is missing. Install medfuse[dicom]; a bundle's card names them.",
         "DECODE_FAILED": "The compressed pixels cannot be decoded.",
     }
 )
