@@ -275,6 +275,30 @@ def test_the_check_flags_a_patient_in_several_classes_and_parts(tmp_path: Path) 
     assert "NO_PATIENT" not in codes
 
 
+def test_the_check_says_what_was_left_out_and_why(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        series(tmp_path / "scans" / name / "axial")
+        scout(tmp_path / "scans" / name / "scout")
+        (tmp_path / "scans" / name / "notes.txt").write_text("x")
+    (tmp_path / "x.csv").write_text("image,label\nscans/a,0\nscans/b,1\n")
+    found = audit(read(tmp_path / "x.csv"), progress=False)
+    texts = {finding.code: finding.text for finding in found.findings}
+    assert texts["LOCALIZER"] == "2 files left out: a localizer (LOCALIZER)."
+    assert "SKIPPED" not in texts
+    assert {"LOCALIZER": 2, "NOT_DICOM": 2}.items() <= found.summary()["events"].items()
+
+
+def test_what_is_left_out_of_class_folders_is_counted_once(tmp_path: Path) -> None:
+    for name in ("sick/p1", "well/p2"):
+        series(tmp_path / name)
+        scout(tmp_path / "more")
+        (tmp_path / "more" / "000.dcm").rename(tmp_path / name / "scout")
+    (tmp_path / "more").rmdir()
+    found = audit(read(tmp_path), progress=False)
+    assert [f.count for f in found.findings if f.code == "LOCALIZER"] == [2]
+    assert found.summary()["events"]["LOCALIZER"] == 2
+
+
 def test_one_patient_in_all_files_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "medfuse"):
         cohort = read(six(tmp_path, lambda number: "MRN-1"))
