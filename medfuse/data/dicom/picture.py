@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from .color import read_color
-from .dataset import load, modality_of, text, value
+from .dataset import modality_of, text, value
 from .decode import PixelFormat, stored_pixels
 from .facts import DicomImage
 from .frames import frames_of, require_spacing
 from .kinds import has_frame_items
 from .padding import padded
 from .refusal import refusal
-from .series import HEADER_TAGS, Instance
+from .series import HEADER_TAGS, Instance, load_pixels
 from .values import Rescale, Values, rescale_of, voi, with_sign
 from .volume import (
     require_measurements,
@@ -76,7 +76,7 @@ def read_slice(instance: Instance) -> DicomImage:
 
 
 def _loaded(instance: Instance) -> tuple[Dataset, NDArray[np.integer], PixelFormat]:
-    dataset = load(instance.file, _TAGS, pixels=True)
+    dataset = load_pixels(instance, _TAGS)
     stored, form = stored_pixels(dataset)
     if len(stored) != 1:
         raise refusal("MULTI_FRAME", f"{len(stored)} frames")

@@ -18,6 +18,7 @@ REFUSALS = MappingProxyType(
         "NO_PREAMBLE": "It is named like DICOM but lacks DICM at byte 128. Export it again.",
         "DAMAGED": "The DICOM header cannot be parsed. Copy or export the file again.",
         "TRUNCATED": "The file ends before its last pixel. Copy it again.",
+        "CHANGED": "A file changed or vanished while it was read. Read it when it is complete.",
         "DEFLATE_BOMB": "The deflated file unpacks to more than is read here.",
         "TOO_LARGE": "It is larger than what is read here.",
         "TIMEOUT": "Reading took longer than the limit of the sandbox.",
