@@ -228,6 +228,12 @@ def test_digest_ignores_where_the_bank_lies_and_nothing_else() -> None:
     )
 
 
+def test_naming_authors_is_another_configuration_and_naming_none_is_not() -> None:
+    plain = parse_experiment(MINIMAL).digest()
+    assert parse_experiment(with_changes(bundle={"authors": "Not named."})).digest() == plain
+    assert parse_experiment(with_changes(bundle={"authors": "Ward 7"})).digest() != plain
+
+
 def test_fusion_options_are_kept_apart_from_its_name() -> None:
     fusion = parse_experiment(with_changes(fusion={"use": "attention", "heads": 2})).fusion
     assert fusion.use == "attention"

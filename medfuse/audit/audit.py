@@ -61,7 +61,11 @@ class Audit:
                 "codes": self.scan.codes(),
                 "files": [asdict(refusal) for refusal in self.scan.refused],
             },
-            "events": {**tally(self.cohort.events), **self.scan.events()},
+            "events": {
+                **self.scan.left_out(),
+                **tally(self.cohort.events),
+                **self.scan.events(),
+            },
             "duplicates": [_group(group, self.cohort) for group in self.duplicates],
             "patients": {
                 "count": self.conflicts.patients,

@@ -11,11 +11,14 @@ from medfuse.audit.duplicates import DuplicateGroup
 from medfuse.audit.scan import Scan
 from medfuse.audit.shortcuts import Shortcut, ShortcutReport
 from medfuse.data import Cohort, tally
+from medfuse.data.dicom.refusal import SKIPS
+from medfuse.data.dicom_tree import LEFT_OUT
 
 Level = Literal["fatal", "warning", "note"]
 
 _FEW_CASES = 30
 _IMBALANCE = 5
+_REASONS = {**SKIPS, **LEFT_OUT}
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ def judge(
         *_duplicates(duplicates),
         *_patients(conflicts),
         *_shortcuts(shortcuts),
-        *_listing(cohort),
+        *_listing(cohort, scan),
     ]
     order = {"fatal": 0, "warning": 1, "note": 2}
     return sorted(found, key=lambda finding: order[finding.level])
@@ -203,7 +206,13 @@ def _shortcut_text(shortcut: Shortcut) -> str:
     )
 
 
-def _listing(cohort: Cohort) -> Iterator[Finding]:
-    for code, count in tally(cohort.events).items():
-        if code != "NO_PATIENT":
-            yield Finding("note", code, count, f"{count} x {code} while listing the files.")
+def _listing(cohort: Cohort, scan: Scan) -> Iterator[Finding]:
+    listed = tally(cohort.events)
+    for code, count in {**scan.left_out(), **listed}.items():
+        if code == "NO_PATIENT":
+            continue
+        text = f"{count} x {code} while listing the files."
+        reason = _REASONS.get(code)
+        if reason is not None:
+            text = f"{counted(count, 'file')} left out: {reason} ({code})."
+        yield Finding("note", code, count, text)

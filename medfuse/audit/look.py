@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +23,7 @@ _PERCENTILES = (1, 50, 99)
 _EDGE = 0.02
 _CORNER = 0.12
 _DARK = 0.03
+_SKIPPED = "SKIPPED"
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +48,7 @@ class Look:
         margins: dark share of the rows and columns from top, bottom, left and right.
         corners: mean and edge energy in each of the four corners.
         events: codes of the conversions that reading took.
+        left_out: ``(code, files)`` of what lay beside the image and is none.
     """
 
     digest: str
@@ -65,6 +68,7 @@ class Look:
     margins: tuple[float, ...]
     corners: tuple[float, ...]
     events: tuple[str, ...] = ()
+    left_out: tuple[tuple[str, int], ...] = ()
 
 
 def look(reference: str) -> Look:
@@ -93,7 +97,8 @@ def look(reference: str) -> Look:
         border=_border(shown),
         margins=_margins(shown),
         corners=_corners(shown),
-        events=tuple(code for code, _ in picture.events),
+        events=tuple(code for code, _ in picture.events if code != _SKIPPED),
+        left_out=tuple(_left_out(picture)),
     )
 
 
@@ -103,6 +108,13 @@ def thumbnail(shown: NDArray[np.float32], side: int = THUMBNAIL) -> NDArray[np.u
     smooth = min(image.size) >= side
     method = Image.Resampling.BOX if smooth else Image.Resampling.BICUBIC
     return np.asarray(image.resize((side, side), method))
+
+
+def _left_out(picture: Picture) -> Iterator[tuple[str, int]]:
+    """Yield what the DICOM reader says it left out of a folder: ``LOCALIZER 1``."""
+    for detail in (detail for code, detail in picture.events if code == _SKIPPED):
+        code, _, count = detail.partition(" ")
+        yield code, int(count)
 
 
 def _channels(picture: Picture) -> int:

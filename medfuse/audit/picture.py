@@ -88,7 +88,7 @@ def _image_picture(reference: str) -> Picture:
         samples=pixels,
         gray=gray.mean(-1) if gray.ndim == 3 else gray,
         shape=(pixels.shape[0], pixels.shape[1]),
-        spacing=None,
+        spacing=facts.spacing,
         modality=facts.modality,
         bits=facts.bits,
         kind=facts.format,

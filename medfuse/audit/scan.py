@@ -67,6 +67,13 @@ class Scan:
             sorted(Counter(code for seen in self.seen for code in seen.look.events).items())
         )
 
+    def left_out(self) -> dict[str, int]:
+        """Return how many files lay beside images in folders and are none, by code."""
+        counts: Counter[str] = Counter()
+        for code, count in (item for seen in self.seen for item in seen.look.left_out):
+            counts[code] += count
+        return dict(sorted(counts.items()))
+
 
 def scan(cohort: Cohort, *, workers: int = _WORKERS, progress: bool = True) -> Scan:
     """Return what every file of the cohort shows.

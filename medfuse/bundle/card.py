@@ -7,9 +7,11 @@ from importlib.resources import files
 from typing import Any
 
 from medfuse.bundle.licenses import strictest
-from medfuse.bundle.metadata import description, in_words, intended_use, license_of
+from medfuse.bundle.metadata import copyright_of, description, in_words, intended_use, license_of
 from medfuse.bundle.names import bundle_folder_name
+from medfuse.bundle.nodes import reads_dicom
 from medfuse.bundle.request import BundleRequest, InputSpec, SourceRecord
+from medfuse.bundle.requirements import optional_decoders
 
 
 def model_card(
@@ -30,6 +32,7 @@ def model_card(
         "Training data": request.data,
         "Performance": _metrics(request.metrics),
         "Limits": _limits(request),
+        "Authors": f"{request.authors}\n\n{copyright_of(request)}",
         "License": _license(request),
         "How to run": _how_to_run(request, packages),
         "Fine-tuning": _fine_tuning(request, left_out),
@@ -58,9 +61,8 @@ def _input(request: BundleRequest) -> str:
         rows = [f"- `{key}`: {_row(spec)}" for key, spec in request.keyed.items()]
         return "\n".join(["A case has these inputs; one that it lacks is left blank.", "", *rows])
     spec, kinds = request.inputs[0], ", ".join(request.endings)
-    files = (
-        f"file ({kinds})" if spec.kind == "image" else f"file ({kinds}) or folder of DICOM files"
-    )
+    dicom = "DICOM file" if spec.kind == "image" else "series of DICOM files"
+    files = f"file ({kinds}) or {dicom}"
     return (
         f"One {in_words(spec)} per {files}. The bundle's own preprocessing makes "
         f"it {_size(spec)}, float32 in [0, 1]."
@@ -82,12 +84,21 @@ def _size(spec: InputSpec) -> str:
 def _sources(sources: Sequence[SourceRecord]) -> str:
     rows = [
         f"| {s.label} | {s.domain or 'not stated'} | {s.license} | "
-        f"{f'{s.package} {s.version}'.strip() or 'not stated'} | `{s.digest[:16]}` |"
+        f"{_provider(s)} | `{s.digest[:16]}` |"
         for s in sources
     ]
     head = "| source | trained on | license | provider | weights (SHA-256) |\n|---|---|---|---|---|"
     cited = "\n".join(f"- {s.label}: {s.citation}" for s in sources if s.citation)
     return "\n".join([head, *rows]) + (f"\n\n{cited}" if cited else "")
+
+
+def _provider(source: SourceRecord) -> str:
+    """``medfuse-mini 0.1.0 (timm 1.0.31)``."""
+    built_from = ", ".join(f"{name} {version}" for name, version in source.libraries.items())
+    known = f"{source.package} {source.version}".strip()
+    return (
+        f"{known} ({built_from})" if known and built_from else known or built_from or "not stated"
+    )
 
 
 def _metrics(metrics: Mapping[str, Any]) -> str:
@@ -153,11 +164,23 @@ def _how_to_run(request: BundleRequest, packages: dict[str, str]) -> str:
     return (
         f"`B` is the absolute path of this folder (`{folder}`), `IN` {_given(request)}, `OUT` "
         "the folder for `predictions.csv`. medfuse is not needed.\n\n"
-        f"```\npip install torch monai {needed}\n```\n\n"
+        f"```\npip install torch monai {needed}\n```\n\n{_decoders(request)}"
         "```sh\npython -m monai.bundle run --config_file $B/configs/inference.json "
         "--bundle_root $B --dataset_dir $IN --output_dir $OUT\n```\n\n"
         f"With medfuse: `medfuse predict $B {table} --out predictions.csv`, and "
         f"`medfuse bundle verify $B`. {_hosts(request)}"
+    )
+
+
+def _decoders(request: BundleRequest) -> str:
+    """Return what to install for compressed DICOM, as a paragraph; empty where none is read."""
+    decoders = " ".join(optional_decoders(reads_dicom(request)))
+    if not decoders:
+        return ""
+    return (
+        f"Optional, for compressed DICOM files: `pip install {decoders}`. Without them JPEG, "
+        "JPEG-LS and JPEG 2000 files are refused with the code `NO_DECODER`; uncompressed, "
+        "deflated and RLE files need none.\n\n"
     )
 
 

@@ -1,4 +1,4 @@
-"""Lists the images of a folder. Copied into every bundle: the standard library only."""
+"""Lists the images of a folder. Copied into bundles of images: its neighbors only."""
 
 from __future__ import annotations
 
@@ -8,36 +8,52 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from medfuse.bundle.required_images import require_images
+from medfuse.data.dicom_tree import is_dicom_file, list_tree, reason_to_leave_out
+
 logger = logging.getLogger(__name__)
 
 
-def list_images(folder: str | os.PathLike[str], suffixes: Sequence[str]) -> list[str]:
+def list_images(
+    folder: str | os.PathLike[str], suffixes: Sequence[str], modality: str = "other"
+) -> list[str]:
     """Return every image file below ``folder``, sorted; what is skipped is counted in the log.
+
+    DICOM is told by its content, not by its name; localizers, summary pages and series of another
+    modality are skipped. One that cannot be read is listed, to be refused by name.
 
     Args:
         folder: searched recursively; hidden files and folders are skipped.
-        suffixes: endings of image files in lower case, with the dot.
+        suffixes: endings of other image files in lower case, with the dot.
+        modality: ``XR``, ``CT``, ``MR`` or ``other``, which takes any.
     """
-    found, skipped = [], Counter[str]()
+    found: list[str] = []
+    dicom: list[str] = []
+    skipped: Counter[str] = Counter()
     for path in _files(Path(folder)):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if not hidden and path.name.lower().endswith(tuple(suffixes)):
+        if any(part.startswith(".") for part in path.relative_to(folder).parts):
+            skipped["hidden"] += 1
+        elif path.name.lower().endswith(tuple(suffixes)):
             found.append(str(path))
+        elif is_dicom_file(path):
+            dicom.append(str(path))
         else:
-            skipped["hidden" if hidden else path.suffix.lower() or "no suffix"] += 1
+            skipped[path.suffix.lower() or "no suffix"] += 1
+    found += _dicom_images(dicom, modality, skipped)
     if skipped:
         kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(skipped.items()))
         logger.warning(
             "%s: %d files skipped, not images (%s).", folder, sum(skipped.values()), kinds
         )
-    return found
+    return sorted(found, key=Path)
 
 
 def list_labelled_images(
     folder: str | os.PathLike[str],
     class_names: Sequence[str],
     suffixes: Sequence[str],
-    find: Callable[[Path, Sequence[str]], list[str]] = list_images,
+    modality: str = "other",
+    find: Callable[[Path, Sequence[str], str], list[str]] = list_images,
 ) -> list[dict[str, object]]:
     """Return ``{"image": file, "label": index}`` for the class folders in ``folder``.
 
@@ -54,20 +70,25 @@ def list_labelled_images(
         raise ValueError(f"{root / unknown[0]}: not a class, expected {', '.join(class_names)}")
     items: list[dict[str, object]] = []
     for label, name in enumerate(class_names):
-        images = find(root / name, suffixes)
+        images = find(root / name, suffixes, modality)
         require_images(images, root / name)
         items += [{"image": image, "label": label} for image in images]
     return items
 
 
-def require_images(images: Sequence[str], folder: str | os.PathLike[str]) -> None:
-    """Pass if there is an image.
-
-    Raises:
-        FileNotFoundError: there is none; MONAI would end without a word.
-    """
-    if not images:
-        raise FileNotFoundError(f"no input images in {folder}; give --dataset_dir")
+def _dicom_images(files: Sequence[str], modality: str, skipped: Counter[str]) -> list[str]:
+    if not files:
+        return []
+    tree = list_tree(files)
+    skipped.update(code for _, code in tree.others if code != "DUPLICATE")
+    found = [file for file, _ in tree.faults]
+    for series in tree.series:
+        reason = reason_to_leave_out(series, "image", modality)
+        if reason:
+            skipped[reason] += len(series.files)
+        else:
+            found += series.files
+    return found
 
 
 def _files(folder: Path) -> list[Path]:

@@ -13,9 +13,11 @@ from medfuse.bundle.nodes import (
     DROP_SPATIAL_SHAPE,
     IMAGE_LIST,
     PREDICTION_WRITER,
+    REQUIRE_IMAGES,
     VOLUME_LIST,
     compose,
     loader,
+    network_node,
     with_code,
 )
 from medfuse.bundle.request import BundleRequest, InputSpec
@@ -45,7 +47,7 @@ def inference_config(request: BundleRequest) -> dict[str, Any]:
         "evaluator": _evaluator(request),
         "check_data": with_code(
             {
-                "_target_": f"{IMAGE_LIST}.require_images",
+                "_target_": REQUIRE_IMAGES,
                 "images": "@datalist",
                 "folder": "@dataset_dir",
             }
@@ -63,7 +65,7 @@ def inference_ts_config() -> dict[str, Any]:
 
 def shared(request: BundleRequest) -> dict[str, Any]:
     """Return what inference and training have in common: code, device, weights, network."""
-    node = request.network_node
+    node = network_node(request)
     listing: dict[str, Any] = {"suffixes": list(request.endings)}
     if request.from_table:
         columns = {key: _columns(spec) for key, spec in request.keyed.items()}
@@ -113,7 +115,7 @@ def _datalist(request: BundleRequest) -> Any:
     if request.from_table:
         node |= {"_target_": f"{CASE_TABLE}.list_cases", "inputs": "@case_inputs"}
     else:
-        node |= {"suffixes": "@suffixes"}
+        node |= {"suffixes": "@suffixes", "modality": request.inputs[0].modality}
         if has_volume(request):
             node["_target_"] = f"{VOLUME_LIST}.list_volumes"
     return with_code(node)

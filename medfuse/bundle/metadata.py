@@ -7,7 +7,9 @@ from importlib.metadata import version
 from typing import Any
 
 from medfuse.bundle.licenses import strictest
+from medfuse.bundle.nodes import reads_dicom
 from medfuse.bundle.request import BundleRequest, InputSpec
+from medfuse.bundle.requirements import optional_decoders
 
 FORMAT = 1
 SCHEMA = (
@@ -41,9 +43,9 @@ def metadata(request: BundleRequest, packages: dict[str, str]) -> dict[str, Any]
         "task": f"Classification of {subject(request)}",
         "description": description(request),
         "authors": request.authors,
-        "copyright": f"{request.authors} Licensed under {license_of(request)}.",
+        "copyright": copyright_of(request),
         "data_source": request.data,
-        "data_type": ", ".join(suffix.lstrip(".") for suffix in request.endings),
+        "data_type": ", ".join(file_types(request)),
         "image_classes": "; ".join(map(_seen, request.inputs)),
         "pred_classes": ", ".join(request.classes),
         "eval_metrics": dict(request.metrics),
@@ -55,6 +57,19 @@ def metadata(request: BundleRequest, packages: dict[str, str]) -> dict[str, Any]
         },
         "medfuse": _provenance(request),
     }
+
+
+def copyright_of(request: BundleRequest) -> str:
+    """Return whose the bundle is, and its license."""
+    whose = request.copyright or request.authors
+    end = "" if whose.endswith((".", "!", "?")) else "."
+    return f"{whose}{end} Licensed under {license_of(request)}."
+
+
+def file_types(request: BundleRequest) -> list[str]:
+    """Return the kinds of files that a case can be."""
+    dicom = ["dicom"] if reads_dicom(request) else []
+    return [*(suffix.lstrip(".") for suffix in request.endings), *dicom]
 
 
 def license_of(request: BundleRequest) -> str:
@@ -140,5 +155,7 @@ def _provenance(request: BundleRequest) -> dict[str, Any]:
         "sources": [asdict(source) for source in request.provenance.sources],
         "split_digest": request.provenance.split_digest,
         "graph_only": list(request.graph_only),
+        # at the top level MONAI would take them for required ones
+        "optional_packages": optional_decoders(reads_dicom(request)),
         "details": dict(request.provenance.details),
     }

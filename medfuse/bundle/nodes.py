@@ -12,6 +12,7 @@ BUNDLE_CODE = (
     "$sys.path.insert(0, os.path.abspath(@bundle_root)) "
     "if os.path.abspath(@bundle_root) not in sys.path else None"
 )
+REQUIRE_IMAGES = "scripts.bundle_required_images.require_images"
 IMAGE_LIST = "scripts.bundle_image_list"
 VOLUME_LIST = "scripts.bundle_volume_list"
 CASE_TABLE = "scripts.bundle_case_table"
@@ -19,12 +20,16 @@ CASE_INPUTS = "scripts.bundle_case_inputs"
 CASE_WRITER = "scripts.bundle_case_writer.CasePredictionWriter"
 PREDICTION_WRITER = "scripts.bundle_prediction_writer.PredictionWriter"
 DROP_SPATIAL_SHAPE = "scripts.bundle_spatial_shape.DropSpatialShaped"
+ONE_INPUT = "scripts.bundle_one_input.OneInputNetwork"
+_FUSED = "scripts.model.FusedNetwork"
 
 _OWN_MODULES = (
-    "medfuse.bundle.image_list",
     "medfuse.bundle.prediction_writer",
+    "medfuse.bundle.required_images",
     "medfuse.bundle.spatial_shape",
 )
+_DICOM = "medfuse.data.dicom"
+_LIST_MODULES = ("medfuse.bundle.image_list", _DICOM, "medfuse.data.dicom_tree")
 _TABLE_MODULES = (
     "medfuse.bundle.case_inputs",
     "medfuse.bundle.case_table",
@@ -35,11 +40,29 @@ _TABLE_MODULES = (
 
 def own_modules(request: BundleRequest) -> tuple[str, ...]:
     """Return the modules that the bundle's own nodes name, beside those of its parts."""
+    modules = [*_OWN_MODULES]
     if request.from_table:
-        return (*_OWN_MODULES, *_TABLE_MODULES)
-    if request.inputs[0].kind == "volume":
-        return (*_OWN_MODULES, "medfuse.bundle.volume_list")
-    return _OWN_MODULES
+        modules += _TABLE_MODULES
+    else:
+        volume = request.inputs[0].kind == "volume"
+        modules += [*_LIST_MODULES, *(["medfuse.bundle.volume_list"] if volume else [])]
+    if (network_node(request) or {}).get("_target_") == ONE_INPUT:
+        modules.append("medfuse.bundle.one_input")
+    return tuple(modules)
+
+
+def reads_dicom(request: BundleRequest) -> bool:
+    """Return whether an input of the bundle may be DICOM."""
+    return _DICOM in (*own_modules(request), *request.vendored)
+
+
+def network_node(request: BundleRequest) -> dict[str, Any] | None:
+    """Return the node that rebuilds the network: of one input, one that MONAI can export."""
+    node = request.network_node
+    if node is None or len(request.inputs) > 1 or node.get("_target_") != _FUSED:
+        return None if node is None else dict(node)
+    parts = {key: value for key, value in node.items() if key not in ("_target_", "inputs")}
+    return {"_target_": ONE_INPUT, **parts, "shape": list(request.inputs[0].shape)}
 
 
 def with_code(node: Any) -> Any:

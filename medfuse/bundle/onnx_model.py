@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 _OPSET = 18
 
 
-def write_onnx(network: FusedNetwork, example: Mapping[str, Tensor], path: Path) -> str:
-    """Write the network as ONNX and return an empty text, or why it was left out.
+def write_onnx(network: FusedNetwork, example: Mapping[str, Tensor], path: Path) -> float | str:
+    """Write the network as ONNX; return its largest difference from it, or why it was left out.
 
     The exporter that goes through a trace is tried first (14 times faster, measured, and it traces
     what ``model.ts`` holds), then the one through ``torch.export``. A file that differs from the
@@ -37,11 +37,11 @@ def write_onnx(network: FusedNetwork, example: Mapping[str, Tensor], path: Path)
     missing = [name for name in ("onnx", "onnxruntime") if find_spec(name) is None]
     if missing:
         return f"not installed: {', '.join(missing)} (pip install medfuse[onnx])"
-    reason = _attempt(network, example, path, dynamo=False)
-    if reason:
-        second = _attempt(network, example, path, dynamo=True)
-        reason = f"{reason}; then: {second}" if second else ""
-    return reason
+    first = _attempt(network, example, path, dynamo=False)
+    if not isinstance(first, str):
+        return first
+    second = _attempt(network, example, path, dynamo=True)
+    return f"{first}; then: {second}" if isinstance(second, str) else second
 
 
 class _BothOutputs(nn.Module):
@@ -80,17 +80,16 @@ class _OnnxNetwork:
 
 def _attempt(
     network: FusedNetwork, example: Mapping[str, Tensor], path: Path, *, dynamo: bool
-) -> str:
+) -> float | str:
     try:
         _export(_BothOutputs(network).eval(), example, path, dynamo)
         _strip(path)
-        largest_difference(
+        return largest_difference(
             network, _OnnxNetwork(path, tuple(example)), tuple(example.values()), path.name
         )
     except Exception as error:  # noqa: BLE001 - exporters raise anything; the reason is recorded
         path.unlink(missing_ok=True)
         return " ".join(str(error).split())[:200] or type(error).__name__
-    return ""
 
 
 def _export(network: nn.Module, example: Mapping[str, Tensor], path: Path, dynamo: bool) -> None:

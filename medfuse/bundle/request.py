@@ -53,8 +53,14 @@ class SourceRecord:
         label: unique display name.
         license: SPDX expression, or ``LicenseRef-...``.
         digest: SHA-256 of the weights.
-        package: distribution that provides the architecture.
+        package: distribution of the plugin that offers the source.
         version: of that distribution.
+        libraries: versions of the distributions that its network is built from.
+        plugin: name of the plugin.
+        backbone: name of the network in it.
+        weights: name of the weights; empty of a file of one's own.
+        options: of the network, as it was built.
+        cut: module at which it ends; empty of a whole network.
         domain: what the weights were trained on.
         training_data: identifiers of their data sets.
         citation: how to cite the weights.
@@ -65,6 +71,12 @@ class SourceRecord:
     digest: str
     package: str = ""
     version: str = ""
+    libraries: Mapping[str, str] = field(default_factory=dict)
+    plugin: str = ""
+    backbone: str = ""
+    weights: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    cut: str = ""
     domain: str = ""
     training_data: tuple[str, ...] = ()
     citation: str = ""
@@ -112,6 +124,7 @@ class BundleRequest:
             by input name where there are several inputs.
         data: what the training data are, in a sentence or two.
         authors: who made it.
+        copyright: whose it is; made from the authors if empty.
         version: of the bundle.
         description: one paragraph.
         suffixes: endings of the files that the bundle lists as images; if empty, all that the
@@ -135,6 +148,7 @@ class BundleRequest:
     examples: tuple[str | Mapping[str, str], ...] = ()
     data: str = "Not described."
     authors: str = "Not named."
+    copyright: str = ""
     version: str = "0.1.0"
     description: str = ""
     suffixes: tuple[str, ...] = ()

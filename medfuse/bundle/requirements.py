@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import requires as distribution_requires
 from pathlib import Path
 
 from medfuse.contract import VendoredSource
@@ -16,6 +17,7 @@ from medfuse.registry.vendoring import check_imports, copy_vendored
 _ALWAYS = ("torch", "torchvision", "numpy", "monai", "ignite", "PIL", "tifffile", "pydicom")
 # The program `python -m monai.bundle` needs fire, which MONAI does not install by itself.
 _RUN_BY = ("pytorch-ignite", "fire")
+_IN_EXTRA = re.compile(r";.*extra == ['\"]dicom['\"]")
 _HAVE_OWN_KEYS = ("torch", "numpy", "monai")
 
 
@@ -46,6 +48,26 @@ def required_packages(folder: Path, requires: Iterable[str]) -> dict[str, str]:
     names = {owners[name][0] for name in imported if name in owners and name not in _HAVE_OWN_KEYS}
     named = {_name(requirement) for requirement in requires} - {"monai", "numpy", "torch"}
     return {name: _version(name) for name in sorted({*names, *named, *_RUN_BY})}
+
+
+def optional_decoders(dicom: bool) -> dict[str, str]:
+    """Return distribution -> version of the decoders for compressed DICOM files.
+
+    They are those of ``medfuse[dicom]``; of one that is not installed here, the least version.
+
+    Args:
+        dicom: whether the bundle reads DICOM; nothing is needed otherwise.
+    """
+    listed = [text for text in distribution_requires("medfuse") or () if _IN_EXTRA.search(text)]
+    wanted = [text.partition(";")[0].strip() for text in listed] if dicom else []
+    return {_name(text): _installed(text) for text in sorted(wanted, key=_name)}
+
+
+def _installed(requirement: str) -> str:
+    try:
+        return version(_name(requirement))
+    except PackageNotFoundError:
+        return requirement.removeprefix(re.split(r"[<>=!~]", requirement)[0])
 
 
 def _import_names(distributions: Iterable[str]) -> tuple[str, ...]:

@@ -130,6 +130,7 @@ def _labelled(request: BundleRequest, part: str) -> Any:
             "folder": f"$os.path.join(@dataset_dir, '{part}')",
             "class_names": "@class_names",
             "suffixes": "@suffixes",
+            "modality": request.inputs[0].modality,
         }
     )
 

@@ -122,10 +122,11 @@ def _write_models(
     extra = {name: _read(root, name) for name in ("metadata.json", "inference.json")}
     difference = write_torchscript(network, example, folder / "model.ts", extra)
     named = dict(zip(request.keyed, example, strict=True))
-    reason = write_onnx(network, named, folder / "model.onnx")
-    if reason:
-        left_out["models/model.onnx"] = reason
-    return {"torchscript": difference}
+    outcome = write_onnx(network, named, folder / "model.onnx")
+    if isinstance(outcome, str):
+        left_out["models/model.onnx"] = outcome
+        return {"torchscript": difference}
+    return {"torchscript": difference, "onnx": outcome}
 
 
 def _read(root: Path, name: str) -> Any:

@@ -49,7 +49,9 @@ def run(arguments: argparse.Namespace) -> int:
         cases = table_cases(arguments.inputs, predictor.table)
         found = predictor.predict(cases, arguments.batch_size)
     else:
-        inputs = expand_inputs(arguments.inputs, predictor.suffixes, predictor.volumes)
+        inputs = expand_inputs(
+            arguments.inputs, predictor.suffixes, predictor.volumes, predictor.modality
+        )
         answers = predictor.predict([reference for _, reference in inputs], arguments.batch_size)
         found = [replace(p, case=name) for p, (name, _) in zip(answers, inputs, strict=True)]
     if arguments.json:

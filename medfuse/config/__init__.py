@@ -11,6 +11,7 @@ from medfuse.config.section import Section
 from medfuse.config.sections import (
     AugmentationConfig,
     BankConfig,
+    BundleConfig,
     CohortConfig,
     ComponentConfig,
     EarlyStoppingConfig,
@@ -28,6 +29,7 @@ __all__ = [
     "WINDOWS",
     "AugmentationConfig",
     "BankConfig",
+    "BundleConfig",
     "CohortConfig",
     "ComponentConfig",
     "EarlyStoppingConfig",

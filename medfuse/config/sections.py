@@ -184,6 +184,17 @@ class BankConfig(Section):
     budget_gb: float = Field(8.0, gt=0)
 
 
+class BundleConfig(Section):
+    """What a bundle says of itself.
+
+    ``license`` (SPDX) may be stricter than that of the sources, never freer.
+    """
+
+    authors: str = Field("Not named.", min_length=1)
+    copyright: str | None = Field(None, min_length=1)
+    license: str | None = Field(None, pattern=r"^[A-Za-z0-9.+() -]+$")
+
+
 class Experiment(Section):
     """Everything that decides the result of one run."""
 
@@ -198,6 +209,7 @@ class Experiment(Section):
     head: ComponentConfig = ComponentConfig(use="mlp")
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    bundle: BundleConfig = BundleConfig()
     bank: BankConfig = BankConfig()
 
     @model_validator(mode="after")
@@ -215,4 +227,5 @@ class Experiment(Section):
 
     def digest(self) -> str:
         """Return a digest of all that decides the result (not of where the bank lies)."""
-        return digest_of(self.model_dump(mode="json", exclude={"bank"}))
+        unnamed = {"bundle"} if self.bundle == BundleConfig() else set()
+        return digest_of(self.model_dump(mode="json", exclude={"bank", *unnamed}))

@@ -93,7 +93,7 @@ def _label(record: Record, classes: Sequence[str]) -> int | None:
 
 def _patients(records: Sequence[Record], config: CohortConfig) -> list[str]:
     if config.group_pattern is None:
-        return [record.patient for record in records]
+        return [record.patient or record.dicom_patient for record in records]
     named = next((record for record in records if record.patient), None)
     if named is not None:
         raise CohortError(
@@ -115,7 +115,7 @@ def _patients(records: Sequence[Record], config: CohortConfig) -> list[str]:
 
 
 def _matched(pattern: re.Pattern[str], record: Record) -> str:
-    match = pattern.search(PurePosixPath(record.relative).name)
+    match = pattern.search(PurePosixPath(record.relative.partition("::")[0]).name)
     if match is None or not match.group(1):
         raise CohortError(
             f"{record.where}: the file name does not match cohort.group_pattern "

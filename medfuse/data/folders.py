@@ -1,6 +1,6 @@
 """Class folders: ``CLASS/image.png``, or ``train/CLASS/image.png`` beside ``test/``.
 
-A case may also be a volume file, a DICOM file, or a folder ``CLASS/CASE/`` of one DICOM series.
+A case may also be a volume file, a DICOM file, or a DICOM series in a tree below the class folder.
 """
 
 from __future__ import annotations
@@ -11,21 +11,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from medfuse.data.cohort import Role
-from medfuse.data.dicom_cases import dicom_cases
-from medfuse.data.events import Event
+from medfuse.data.dicom_cases import DicomCase, dicom_cases
+from medfuse.data.dicom_tree import is_dicom_file
+from medfuse.data.events import Event, tally
 from medfuse.data.records import IMAGE_ENDINGS, Listing, Record, printable, role_named
-from medfuse.data.volume_dicom import is_dicom
 from medfuse.errors import CohortError
 
 _LOGGER = logging.getLogger("medfuse")
 
 
-def list_folders(root: Path, kind: str = "auto") -> Listing:
+def list_folders(root: Path, kind: str = "auto", modality: str = "auto") -> Listing:
     """Return a record for every case below the class folders of ``root``.
 
     Args:
         root: folder of class folders, or of parts.
         kind: of the input: ``image``, ``volume`` or ``auto``; see `dicom_cases`.
+        modality: of the input; see there.
 
     Raises:
         CohortError: no class folder, no image, a class folder without an image, or split
@@ -38,13 +39,14 @@ def list_folders(root: Path, kind: str = "auto") -> Listing:
         events += _stray_images(folder)
     for role, folder in parts:
         for class_folder in _subfolders(folder):
-            found = _cases(class_folder, kind, events)
+            found, left_out = _cases(class_folder, kind, modality)
             if not found:
                 raise CohortError(
                     f"{class_folder}: holds no image, expected at least one of the class "
-                    f"{class_folder.name!r}. Remove the folder or fill it."
+                    f"{class_folder.name!r}. Remove the folder or fill it.{_reasons(left_out)}"
                 )
-            records += [_record(file, root, class_folder.name, role) for file in found]
+            events += left_out
+            records += [_record(case, root, class_folder.name, role) for case in found]
     if not records:
         raise CohortError(
             f"{root}: found no image in class folders, expected CLASS/image.png or "
@@ -71,10 +73,20 @@ def _parts(root: Path) -> list[tuple[Role | None, Path]]:
     return [(role, folder) for role, folder in named if role]
 
 
-def _record(file: Path, root: Path, label: str, role: Role | None) -> Record:
-    relative = file.relative_to(root).as_posix()
-    inputs = {"image": str(file)}
-    return Record(where=str(file), inputs=inputs, relative=relative, label=label, role=role)
+def _record(case: DicomCase, root: Path, label: str, role: Role | None) -> Record:
+    return Record(
+        where=case.reference,
+        inputs={"image": case.reference},
+        relative=Path(case.reference).relative_to(root).as_posix(),
+        label=label,
+        dicom_patient=case.patient,
+        role=role,
+    )
+
+
+def _reasons(left_out: list[Event]) -> str:
+    counts = ", ".join(f"{code} {count}" for code, count in tally(left_out).items())
+    return f" Left out: {counts}." if counts else ""
 
 
 def _subfolders(folder: Path) -> list[Path]:
@@ -96,21 +108,21 @@ def _stray_images(folder: Path) -> list[Event]:
     return [Event("IMAGE_WITHOUT_CLASS_SKIPPED", path, "in no class folder") for path in found]
 
 
-def _cases(folder: Path, kind: str, events: list[Event]) -> list[Path]:
-    images, dicom = [], []
+def _cases(folder: Path, kind: str, modality: str) -> tuple[list[DicomCase], list[Event]]:
+    images: list[DicomCase] = []
+    dicom: list[Path] = []
+    events: list[Event] = []
     for path in _files(folder, events):
         if path.name.lower().endswith(IMAGE_ENDINGS):
-            images.append(path)
-        elif path.name.upper() != "DICOMDIR" and is_dicom(str(path)):
+            images.append(DicomCase(str(path)))
+        elif is_dicom_file(path):
             dicom.append(path)
         else:
             name = printable(str(path))
             events.append(Event("OTHER_FILE_SKIPPED", name, "not an image by name or content"))
-    cases, left_out = dicom_cases(folder, dicom, kind) if dicom else ([], [])
-    for path in left_out:
-        name = printable(str(path))
-        events.append(Event("DICOM_ABOVE_A_SERIES_SKIPPED", name, "beside folders of series"))
-    return sorted([*images, *cases])
+    cases, left_out = dicom_cases(folder, dicom, kind, modality) if dicom else ([], [])
+    found = sorted([*images, *cases], key=lambda case: Path(case.reference))
+    return found, [*events, *left_out]
 
 
 def _files(folder: Path, events: list[Event]) -> Iterator[Path]:
@@ -128,4 +140,6 @@ def _files(folder: Path, events: list[Event]) -> Iterator[Path]:
 
 
 def _looks_like_an_image(path: Path) -> bool:
-    return path.name.lower().endswith((*IMAGE_ENDINGS, ".dcm"))
+    if path.name.upper() == "DICOMDIR":
+        return False
+    return path.name.lower().endswith(IMAGE_ENDINGS) or is_dicom_file(path)

@@ -45,6 +45,7 @@ class ImageFacts:
         format: ``PNG``, ``JPEG``, ``BMP``, ``TIFF``, ``NPY`` or ``DICOM``.
         events: ``(code, detail)`` of each conversion that reading took.
         modality: as DICOM writes it (``CR``, ``DX``, ``MG``, ``CT``); empty of other formats.
+        spacing: mm between rows and between columns, as DICOM has it; ``None`` where unknown.
     """
 
     bits: int
@@ -52,6 +53,7 @@ class ImageFacts:
     format: str
     events: tuple[tuple[str, str], ...] = ()
     modality: str = ""
+    spacing: tuple[float, float] | None = None
 
 
 def facts_of_array(

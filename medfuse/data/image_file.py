@@ -40,13 +40,15 @@ def read_pixels(reference: str) -> tuple[NDArray[Any], ImageFacts]:
     else is float32, finite. The image stands upright (EXIF), and black is low.
 
     Args:
-        reference: a path, or ``FILE.npz::KEY::INDEX``.
+        reference: a path, ``FILE.npz::KEY::INDEX``, or the folder of one DICOM projection.
 
     Raises:
         ImageFileError: the file is absent, damaged, or nothing that is read here.
     """
     path, _, inside = str(reference).partition("::")
-    require_regular_file(path)
+    folder = Path(path).is_dir()
+    if not folder:
+        require_regular_file(path)
     try:
         if is_dicom(path):
             pixels, facts = read_dicom_picture(str(reference))
@@ -55,7 +57,9 @@ def read_pixels(reference: str) -> tuple[NDArray[Any], ImageFacts]:
         else:
             with Path(path).open("rb") as file:
                 pixels, facts = _reader_of(file, path)(file, path)
-    except ImageFileError:
+    except ImageFileError as error:
+        if folder and error.code == "NO_IMAGES":
+            require_regular_file(path)
         raise
     except MemoryError as error:
         raise ImageFileError("TOO_LARGE", path, "does not fit into memory.") from error

@@ -41,6 +41,17 @@ def user_key() -> bytes:
     return key
 
 
+def dicom_key() -> bytes:
+    """Return the key by which the DICOM reader hashes a PatientID: made from the user's own.
+
+    The reader's process handles untrusted files, so it does not get the key itself.
+
+    Raises:
+        OutputError: as `user_key`.
+    """
+    return hmac.new(user_key(), b"PatientID of DICOM", hashlib.sha256).digest()
+
+
 def _create(path: Path) -> None:
     """Write the key whole or not at all; of two processes, the first wins."""
     path.parent.mkdir(parents=True, exist_ok=True)

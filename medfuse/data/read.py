@@ -13,6 +13,7 @@ from medfuse.data.assemble import assemble
 from medfuse.data.cells import cells_reference, holds_cells, read_cells
 from medfuse.data.cohort import Case, Cohort
 from medfuse.data.datalist import list_datalist
+from medfuse.data.dicom_patients import with_dicom_patients
 from medfuse.data.divisions import chosen_division
 from medfuse.data.folders import list_folders
 from medfuse.data.inputs import Inputs, is_table, require_free_names, usable
@@ -33,7 +34,8 @@ def read_cohort(config: CohortConfig, inputs: str | Mapping[str, InputConfig] = 
     """Return the cohort at ``config.path``: class folders, CSV/TSV, JSON, ``.npz``, or the
     ``cohort.csv`` of a run.
 
-    No file of a case is opened. A case has at least one input; which are missing, is seen by their
+    Of DICOM files the headers are read: what is one series, and which have one PatientID. No other
+    file of a case is opened. A case has at least one input; which are missing, is seen by their
     absence from `Case.inputs`. Roles are those the source gives; `medfuse.data.split.assign_roles`
     fills the rest.
 
@@ -58,7 +60,8 @@ def read_cohort(config: CohortConfig, inputs: str | Mapping[str, InputConfig] = 
     try:
         if path.is_file() and is_split_file(path):
             return _read_split(path, config, None if isinstance(inputs, str) else wanted)
-        return assemble(_usable(_listing(path, config, wanted), config, wanted), config)
+        listing = _usable(_listing(path, config, wanted), config, wanted)
+        return assemble(with_dicom_patients(listing, config), config)
     except OSError as error:
         raise CohortError(f"{path}: cannot be read ({error.strerror}).") from error
 
@@ -140,8 +143,8 @@ def _refuse_given(path: Path, config: CohortConfig, keys: tuple[str, ...], why: 
 def _listing(path: Path, config: CohortConfig, inputs: Inputs) -> Listing:
     if path.is_dir():
         _refuse_given(path, config, ("label", "group"), _FOLDERS)
-        kinds = [config.kind for config in inputs.values()]
-        return _with_one_image(path, list_folders(path, kinds[0] if kinds else "auto"), inputs)
+        only = next(iter(inputs.values()), InputConfig())
+        return _with_one_image(path, list_folders(path, _kind(only), only.modality), inputs)
     suffix = path.suffix.lower()
     if suffix in (".csv", ".tsv"):
         return list_table(path, config, inputs)
@@ -154,6 +157,13 @@ def _listing(path: Path, config: CohortConfig, inputs: Inputs) -> Listing:
         f"{path}: found a {suffix or 'nameless'} file, expected a folder of class folders, "
         "a .csv, .tsv, .json or .npz file."
     )
+
+
+def _kind(config: InputConfig) -> str:
+    """Return the kind of an input; a size tells it too."""
+    if config.kind == "auto" and config.size != "auto":
+        return "volume" if len(config.size) == 3 else "image"
+    return config.kind
 
 
 def _with_one_image(path: Path, listing: Listing, inputs: Inputs) -> Listing:

@@ -40,6 +40,8 @@ class Record:
             without a file.
         label: class name or index as written; empty if unknown.
         patient: as written; empty if unknown.
+        dicom_patient: keyed hash of the PatientID in its DICOM files; counts where nothing else
+            names the patient.
         case_id: as written; empty if there is none.
         site: as written.
         role: the part that the source gives.
@@ -57,6 +59,7 @@ class Record:
     role: Role | None = None
     repeat: int = 0
     fold: int | None = None
+    dicom_patient: str = ""
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ def read_dicom_picture(reference: str) -> tuple[NDArray[np.float32], ImageFacts]
         ImageFileError: with the code of the DICOM reader; ``UNSUPPORTED_SHAPE`` for a volume.
     """
     image = _read(reference)
-    pixels = np.asarray(image.pixels, np.float32)
+    pixels, spacing = np.asarray(image.pixels, np.float32), image.spacing
     if image.affine is not None:
         if pixels.shape[-1] != 1:
             raise ImageFileError(
@@ -63,8 +63,8 @@ def read_dicom_picture(reference: str) -> tuple[NDArray[np.float32], ImageFacts]
                 reference,
                 f"holds {pixels.shape[-1]} slices, expected one picture. Set kind: volume.",
             )
-        pixels = np.ascontiguousarray(pixels[..., 0].T)
-    return pixels, ImageFacts(32, True, "DICOM", tuple(image.events), image.modality)
+        pixels, spacing = np.ascontiguousarray(pixels[..., 0].T), spacing[1::-1]
+    return pixels, ImageFacts(32, True, "DICOM", tuple(image.events), image.modality, spacing)
 
 
 def _read(reference: str) -> Any:

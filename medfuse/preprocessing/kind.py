@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
+from medfuse.data.dicom.refusal import DicomError
+from medfuse.data.dicom.sandbox import shared_reader
 from medfuse.data.image_array import archive_array
 from medfuse.data.image_facts import ImageFileError
 from medfuse.data.image_file import read_pixels
@@ -18,12 +20,15 @@ _VOLUME_SUFFIXES = (".nii", ".nii.gz", ".nrrd")
 def kind_of(reference: str) -> str:
     """Return ``image`` or ``volume``; what cannot be read is an image, whose reader says why.
 
-    A folder is the series of a volume. A DICOM file is a volume if it holds several slices, a
-    TIFF file if it has several pages, an array if it has three axes none of which is color.
+    A folder is the series of a volume, unless it holds projections or photographs alone. A DICOM
+    file is a volume if it holds several slices, a TIFF file if it has several pages, an array if
+    it has three axes none of which is color.
     """
     path, _, inside = reference.partition("::")
-    if Path(path).is_dir() or path.lower().endswith(_VOLUME_SUFFIXES):
+    if path.lower().endswith(_VOLUME_SUFFIXES):
         return "volume"
+    if Path(path).is_dir():
+        return _kind_of_series(path, inside)
     try:
         shape = _array_shape(path, inside)
         if shape is not None:
@@ -34,6 +39,15 @@ def kind_of(reference: str) -> str:
         return "volume" if _pages(path) > 1 else "image"
     except (ImageFileError, OSError, ValueError, KeyError, EOFError):
         return "image"
+
+
+def _kind_of_series(folder: str, key: str) -> str:
+    try:
+        listed = shared_reader().list(folder).series
+    except DicomError:
+        return "volume"
+    chosen = [series for series in listed if key in ("", series.key)]
+    return "image" if chosen and not any(series.volume for series in chosen) else "volume"
 
 
 def _array_shape(path: str, inside: str) -> tuple[int, ...] | None:

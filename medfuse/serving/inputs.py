@@ -35,17 +35,22 @@ def require_inputs(inputs: Sequence[str]) -> None:
 
 
 def expand_inputs(
-    inputs: Sequence[str], suffixes: Sequence[str], volumes: bool = False
+    inputs: Sequence[str],
+    suffixes: Sequence[str],
+    volumes: bool = False,
+    modality: str = "other",
 ) -> list[tuple[str, str]]:
     """Return ``(name, reference)`` of every image or volume in files and folders.
 
     A file in a folder is named relative to the folder, a file by its own name; where two names
-    are the same, by what was given.
+    are the same, by what was given. Of several DICOM series in a folder each is a volume,
+    ``FOLDER::KEY``; what lies in a folder and is no image is counted in the log.
 
     Args:
         inputs: files, folders (searched recursively), or ``FILE.npz::KEY::INDEX``.
         suffixes: endings of image files, for folders.
-        volumes: cases are volumes, so that a folder of DICOM files is one of them.
+        volumes: cases are volumes, so that a series of DICOM files is one of them.
+        modality: of the bundle's input; DICOM series of others are left out of folders.
 
     Raises:
         CohortError: something does not exist, or a folder holds no image.
@@ -55,12 +60,12 @@ def expand_inputs(
     for given in inputs:
         path = Path(given)
         if path.is_dir():
-            images = list_volumes(path, suffixes) if volumes else list_images(path, suffixes)
+            find = list_volumes if volumes else list_images
+            images = find(path, suffixes, modality)
             if not images:
-                kind, dicom = ("volume", " or DICOM files") if volumes else ("image", "")
                 raise CohortError(
-                    f"{given}: no {kind} in this folder, expected files with "
-                    f"{', '.join(suffixes)}{dicom}."
+                    f"{given}: no {'volume' if volumes else 'image'} in this folder, expected "
+                    f"files with {', '.join(suffixes)} or DICOM files."
                 )
             found += [(_name(Path(image), path), image) for image in images]
         else:

@@ -57,6 +57,7 @@ class Predictor:
         table: by input, its columns in a table of cases or ``None`` for a file; ``None`` where a
             case is one file.
         volumes: whether a case is one volume, so that a folder of DICOM files is a case.
+        modality: of the images, ``XR``, ``CT``, ``MR`` or ``other``; empty where it takes a table.
     """
 
     def __init__(self, parts: _Parts, metadata: dict[str, Any], listing: _Listing) -> None:
@@ -69,6 +70,7 @@ class Predictor:
         self.suffixes = listing.suffixes
         self.table = listing.table
         self.volumes = self.table is None and len(self._shapes["image"]) == 4
+        self.modality: str = "" if self.table is not None else inputs["image"]["modality"]
         self._batch_size = listing.batch_size
         self._exclusive = metadata["medfuse"]["link"] == "softmax"
 

@@ -196,6 +196,6 @@ def _shortcuts(found: Audit) -> list[Table]:
 
 
 def _events(found: Audit) -> list[Table]:
-    events = {**tally(found.cohort.events), **found.scan.events()}
+    events = {**found.scan.left_out(), **tally(found.cohort.events), **found.scan.events()}
     rows = [[code, str(count)] for code, count in events.items()]
     return [Table(header=["code", "times"], rows=rows)] if rows else []

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from medfuse.backbones.build import BuiltSource
 from medfuse.bundle import IMAGE, BundleRequest, InputSpec, Provenance, SourceRecord
 from medfuse.bundle.seen import OWN_TRAINING
 from medfuse.bundle.write import write_bundle
@@ -16,6 +17,7 @@ from medfuse.data import Case, split_digest
 from medfuse.errors import BundleError
 from medfuse.preprocessing import VIEW_MODULES, augmentation_config
 from medfuse.preprocessing.tabular import tabular_width
+from medfuse.registry import Registry
 from medfuse.serving.predict import load_bundle
 from medfuse.workflows.extract import ViewMaker
 from medfuse.workflows.learn import LearnedModel, LearningTask
@@ -67,13 +69,16 @@ def _request(task: LearningTask, model: LearnedModel, metrics: Mapping[str, Any]
         inputs=tuple(_input(key, read) for key, read in _keys(prepared).items()),
         classes=prepared.cohort.classes,
         provenance=Provenance(
-            sources=tuple(_record(source.label, source.card) for source in sources),
+            sources=tuple(_record(source, task.registry) for source in sources),
             split_digest=split_digest(prepared.cohort),
             seen=_seen(task),
             details=_details(task, model),
         ),
         metrics=metrics,
         data=_data(task),
+        authors=task.experiment.bundle.authors,
+        copyright=task.experiment.bundle.copyright or "",
+        license=task.experiment.bundle.license,
     )
 
 
@@ -141,15 +146,22 @@ def _graph_only(task: LearningTask, model: LearnedModel) -> list[str]:
     return [f"{part} has no export recipe" for part in reasons]
 
 
-def _record(label: str, card: Mapping[str, Any]) -> SourceRecord:
-    packages = card.get("providers") or {}
-    package, version = next(iter(packages.items()), ("", ""))
+def _record(source: BuiltSource, registry: Registry) -> SourceRecord:
+    card, identity = source.card, source.identity
+    plugin = str(identity.get("plugin", ""))
+    owner = next((found for found in registry.plugins if found.name == plugin), None)
     return SourceRecord(
-        label=label,
+        label=source.label,
         license=card["license"],
         digest=card["sha256"] or card["state_digest"],
-        package=package,
-        version=version,
+        package=owner.distribution if owner else "",
+        version=owner.version if owner else "",
+        libraries=dict(card.get("providers") or {}),
+        plugin=plugin,
+        backbone=str(identity.get("backbone", "")),
+        weights="" if card["weights"] == "file" else card["weights"],
+        options=dict(identity.get("options") or {}),
+        cut=str((identity.get("cut") or {}).get("module_path", "")),
         domain=card["domain"],
         training_data=tuple(card["training_data"]),
         citation=card["citation"],

@@ -35,7 +35,7 @@ def test_inputs_and_outputs_are_what_label_and_deploy_read(document: dict) -> No
 
 
 def test_required_packages_are_what_scripts_and_nodes_import(document: dict) -> None:
-    assert {"timm", "pillow", "tifffile", "pytorch-ignite"} <= set(
+    assert {"timm", "pillow", "tifffile", "pytorch-ignite", "pydicom"} <= set(
         document["required_packages_version"]
     )
     assert "medfuse" not in document["required_packages_version"]
@@ -48,6 +48,11 @@ def test_provenance_is_kept(document: dict) -> None:
     assert [s["label"] for s in block["sources"]] == ["test_resnet", "test_efficientnet"]
     assert block["parity"]["rebuilt"]["cases"] == 3
     assert block["parity"]["rebuilt"]["largest_difference"] <= 1e-5
+    assert 0 <= block["parity"]["torchscript"] <= 1e-4
+    assert 0 <= block["parity"]["onnx"] <= 1e-4
+    assert {"plugin", "backbone", "weights", "options", "cut", "libraries"} <= set(
+        block["sources"][0]
+    )
 
 
 def test_the_strictest_license_of_the_sources_is_the_bundle_s(request_) -> None:
@@ -63,3 +68,18 @@ def test_unknown_licenses_are_named(request_) -> None:
     request = replace(request_, provenance=replace(request_.provenance, sources=sources))
     block = metadata(request, {})["medfuse"]
     assert (block["unknown_licenses"], block["commercial_use"]) == (["LicenseRef-x"], None)
+
+
+def test_decoders_for_compressed_dicom_are_listed_as_optional(document: dict) -> None:
+    optional = document["medfuse"]["optional_packages"]
+    assert set(optional) == {
+        *("pyjpegls", "pylibjpeg", "pylibjpeg-openjpeg", "pylibjpeg-rle", "python-gdcm")
+    }
+    assert not set(optional) & set(document["required_packages_version"])
+    assert "dicom" in document["data_type"].split(", ")
+
+
+def test_copyright_is_the_given_one_or_that_of_the_authors(request_) -> None:
+    assert metadata(request_, {})["copyright"].startswith("The medfuse tests. Licensed under")
+    named = metadata(replace(request_, authors="A", copyright="2026 B"), {})
+    assert (named["authors"], named["copyright"]) == ("A", "2026 B. Licensed under Apache-2.0.")

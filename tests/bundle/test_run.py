@@ -161,7 +161,7 @@ def test_train_json_has_the_ids_that_monai_label_overrides(bundle: Path) -> None
 def test_a_network_that_is_only_a_graph_still_runs(
     request_, images: Path, run_rows, tmp_path: Path, monkeypatch
 ) -> None:
-    monkeypatch.setattr(write_module, "write_onnx", lambda *_: "")
+    monkeypatch.setattr(write_module, "write_onnx", lambda *_: 0.0)
     request = replace(
         request_, network_node=None, graph_only=("head x: no recipe",), vendored=request_.vendored
     )
@@ -180,7 +180,7 @@ def test_a_network_that_is_only_a_graph_still_runs(
 def test_independent_classes_get_sigmoids_and_no_class_folders(
     request_, images: Path, run_rows, tmp_path: Path, monkeypatch
 ) -> None:
-    monkeypatch.setattr(write_module, "write_onnx", lambda *_: "")
+    monkeypatch.setattr(write_module, "write_onnx", lambda *_: 0.0)
     root = write_bundle(replace(request_, link="sigmoid"), tmp_path / "multi")
     assert not (root / "configs" / "train.json").exists()
     rows = run_rows(root, images, tmp_path / "out")

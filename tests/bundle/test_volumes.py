@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from medfuse.bundle.torchscript import quiet_torchscript
+from medfuse.data.dicom.scan import series_key
 from medfuse.data.volume_file import read_volume
 from medfuse.preprocessing import Preprocessing
 
@@ -86,20 +87,19 @@ def test_a_dataset_folder_that_is_itself_a_series_has_one_case(
     assert row["image"] == "scan"
 
 
-def test_a_folder_with_two_series_stops_the_run_with_the_reader_s_code(
-    written, synthetic, monai_run, tmp_path: Path
+def test_each_of_two_series_in_a_folder_has_a_row(
+    written, synthetic, run_rows, tmp_path: Path
 ) -> None:
     def other(dataset, number: int) -> None:
         dataset.SeriesInstanceUID += ".7"
         dataset.SOPInstanceUID += ".7"
 
-    synthetic.write_series(tmp_path / "in", 4)
+    synthetic.write_series(tmp_path / "in" / "study", 4)
     for path in synthetic.write_series(tmp_path / "more", 4, other).iterdir():
-        path.rename(tmp_path / "in" / f"other-{path.name}")
-    with pytest.raises(RuntimeError) as caught:
-        monai_run(written["solid"], tmp_path / "in", tmp_path / "out")
-    assert "AMBIGUOUS_SERIES" in str(caught.getrepr(chain=True))
-    assert not (tmp_path / "out" / "predictions.csv").exists()
+        path.rename(tmp_path / "in" / "study" / f"other-{path.name}")
+    rows = run_rows(written["solid"], tmp_path / "in", tmp_path / "out")
+    keys = sorted(series_key(f"{synthetic.ROOT}2{end}") for end in ("", ".7"))
+    assert [row["image"] for row in rows] == [f"study::{key}" for key in keys]
 
 
 def test_an_empty_folder_is_an_error(written, monai_run, tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ def test_an_interrupted_write_leaves_nothing(
         raise stop
 
     monkeypatch.setattr(write_module, "write_digests", fail)
-    monkeypatch.setattr(write_module, "write_onnx", lambda *_: "")
+    monkeypatch.setattr(write_module, "write_onnx", lambda *_: 0.0)
     with pytest.raises(stop):
         write_bundle(request_for(), tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -124,7 +124,7 @@ def test_nodes_that_rebuild_another_network_are_refused(request_, tmp_path: Path
 def test_nodes_that_forget_a_setting_are_refused_by_their_result(
     request_, tmp_path: Path, monkeypatch
 ) -> None:
-    monkeypatch.setattr(write_module, "write_onnx", lambda *_: "")
+    monkeypatch.setattr(write_module, "write_onnx", lambda *_: 0.0)
     sources = [
         {**node, "adapter": {**node["adapter"], "input_range": [-1.0, 1.0]}}
         for node in request_.network_node["sources"]
@@ -137,7 +137,7 @@ def test_nodes_that_forget_a_setting_are_refused_by_their_result(
 def test_targets_that_do_not_exist_are_refused_with_the_first_cause(
     request_, tmp_path: Path, monkeypatch
 ) -> None:
-    monkeypatch.setattr(write_module, "write_onnx", lambda *_: "")
+    monkeypatch.setattr(write_module, "write_onnx", lambda *_: 0.0)
     node = {**request_.network_node, "_target_": "scripts.model.Nothing"}
     with pytest.raises(BundleError, match="cannot be built from its own files .*Nothing"):
         write_bundle(replace(request_, network_node=node), tmp_path)
@@ -155,7 +155,7 @@ def test_distributions_that_are_not_installed_are_refused(request_, tmp_path: Pa
 
 
 def test_preprocessing_of_another_size_is_refused(request_, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(write_module, "write_onnx", lambda *_: "")
+    monkeypatch.setattr(write_module, "write_onnx", lambda *_: 0.0)
     nodes = request_.preprocessing_nodes["image"]
     nodes = {"image": tuple(n for n in nodes if n["_target_"] != "Resized")}
     with pytest.raises(BundleError, match=r"preprocessing gives \(1, 50, 60\)"):

@@ -19,6 +19,7 @@ class FakePredictor:
     suffixes = (".png",)
     table = None
     volumes = False
+    modality = "other"
 
     def predict(self, images: Sequence[str], _: int) -> list[Prediction]:
         return [self._one(str(image)) for image in images]

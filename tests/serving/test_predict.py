@@ -108,7 +108,7 @@ def test_nothing_is_predicted_for_nothing(predictor: Predictor) -> None:
 def test_two_bundles_with_different_scripts_live_in_one_process(
     bundle: Path, request_for, images: Path, tmp_path: Path, monkeypatch
 ) -> None:
-    monkeypatch.setattr(write_module, "write_onnx", lambda *_: "")
+    monkeypatch.setattr(write_module, "write_onnx", lambda *_: 0.0)
     other = write_bundle(request_for(classes=("a", "b")), tmp_path)
     path = other / "scripts" / "heads_linear.py"
     path.write_text(path.read_text().replace("self.linear(self", "0 * self.linear(self"))

@@ -133,3 +133,16 @@ def test_volumes_below_a_folder_are_named_relative_to_it(
     (tmp_path / "in" / "x.nii").write_bytes(b"")
     found = expand_inputs([str(tmp_path / "in"), str(volumes / "ward")], [".nii", ".nii.gz"], True)
     assert [name for name, _ in found] == ["p1/ct", "x.nii", "scan-0.nii.gz", "scan-1.nii.gz"]
+
+
+def test_a_study_of_a_vendor_gets_one_answer_and_no_refusal(
+    written, shared_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The axial series; the localizer, six summary pages and three directories are counted."""
+    study = shared_data / "dicom" / "ct_head_philips"
+    assert run(["predict", str(written["solid"]), str(study)]) == 0
+    captured = capsys.readouterr()
+    _, row, *others = captured.out.splitlines()
+    assert row.startswith("S2010,ok,,")
+    assert others == []
+    assert "DICOMDIR 3, LOCALIZER 1, SECONDARY_CAPTURE 6" in captured.err

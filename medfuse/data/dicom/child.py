@@ -66,12 +66,13 @@ class Child:
         """Return whether it can be asked."""
         return not self._expired and self._process.poll() is None
 
-    def ask(self, task: str, reference: str, seconds: float) -> object:
+    def ask(self, task: str, subject: Mapping[str, Any], seconds: float) -> object:
         """Return the answer to one request.
 
         Args:
-            task: ``read`` or ``list``.
-            reference: what to read or list; a relative path counts from this process's folder.
+            task: ``read``, ``list`` or ``files``.
+            subject: the arguments of what does it; relative paths count from this process's
+                folder.
             seconds: time it may take.
 
         Raises:
@@ -82,7 +83,7 @@ class Child:
         timer.daemon = True
         timer.start()
         try:
-            reply = self._talk(task, reference, seconds)
+            reply = self._talk(task, subject, seconds)
         except (OSError, WireEndedError) as error:
             self._await_end()
             raise self._why(seconds) from error
@@ -123,11 +124,10 @@ class Child:
         self._expired = True
         self._process.kill()
 
-    def _talk(self, task: str, reference: str, seconds: float) -> dict[str, Any]:
+    def _talk(self, task: str, subject: Mapping[str, Any], seconds: float) -> dict[str, Any]:
         if not self.served:
             self._greet()
-        here = None if Path(reference).is_absolute() else str(Path.cwd())
-        request = {"task": task, "reference": reference, "folder": here, "seconds": seconds}
+        request = {"task": task, "subject": subject, "folder": _folder(subject), "seconds": seconds}
         line = json.dumps({**request, "shared": self._shares})
         self._requests.write(line.encode("ascii") + b"\n")
         reply = receive(self._replies, self._types, self._megabytes << 20, self._find)
@@ -172,6 +172,12 @@ class Child:
         if self._expired or code == -getattr(signal, "SIGXCPU", 0):
             return refusal("TIMEOUT", f"not decoded within {seconds:.0f} s")
         return _broken("DECODER_CRASHED", _ending(code))
+
+
+def _folder(subject: Mapping[str, Any]) -> str | None:
+    """Return the folder from which relative paths count; it may be gone if there are none."""
+    paths = subject["files"] if "files" in subject else (subject["reference"],)
+    return None if all(Path(path).is_absolute() for path in paths) else str(Path.cwd())
 
 
 def _started(megabytes: int) -> subprocess.Popen[bytes]:

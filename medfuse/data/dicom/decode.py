@@ -123,8 +123,12 @@ def stored_pixels(dataset: Dataset) -> tuple[NDArray[Any], PixelFormat]:
 
 
 def transfer_syntax(dataset: Dataset) -> str:
-    """Return the UID of the transfer syntax, empty where the file does not say."""
-    return str(dataset.file_meta.get("TransferSyntaxUID", ""))
+    """Return the UID of the transfer syntax, empty where the file does not say.
+
+    Raises:
+        DicomError: ``DAMAGED``: it is no text.
+    """
+    return text(dataset.file_meta, "TransferSyntaxUID")
 
 
 def is_lossy(dataset: Dataset) -> bool:

@@ -17,12 +17,18 @@ class Series:
         modality: DICOM Modality: ``CT``, ``MR``, ``DX``, ...
         files: all its files, sorted, further copies of an instance included.
         count: its instances, copies counted once.
+        volume: it holds slices, not projections or photographs.
+        frames: most frames that one of its files holds.
+        patient: keyed hash of its PatientID; empty where there is none, or no key was given.
     """
 
     key: str
     modality: str
     files: tuple[str, ...]
     count: int
+    volume: bool = True
+    frames: int = 1
+    patient: str = ""
 
 
 @dataclass(frozen=True)
@@ -33,11 +39,13 @@ class Skipped:
         code: one of `refusal.SKIPS`.
         count: of files.
         detail: the reason in words.
+        files: which; a folder that may not be opened is one.
     """
 
     code: str
     count: int
     detail: str
+    files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from .refusal import refusal
@@ -14,9 +14,11 @@ MAX_FOLDERS = 20_000
 MAX_FILE_BYTES = 2 << 30
 _SUFFIXES = (".dcm", ".dicom", ".ima")
 
+LeftOut = dict[str, list[str]]
 
-def find_files(path: str) -> tuple[list[str], Counter[str]]:
-    """Return the sorted DICOM files at ``path``, and how many others there are by skip code.
+
+def find_files(path: str) -> tuple[list[str], LeftOut]:
+    """Return the sorted DICOM files at ``path``, and the others by skip code.
 
     Links inside a folder are not followed; ``path`` itself may be one.
 
@@ -37,32 +39,43 @@ def find_files(path: str) -> tuple[list[str], Counter[str]]:
         raise refusal("NOT_A_FILE")
     if code:
         raise refusal(code)
-    return [path], Counter()
+    return [path], {}
 
 
-def _below(folder: str) -> tuple[list[str], Counter[str]]:
+def sort_files(files: Sequence[str]) -> tuple[list[str], LeftOut]:
+    """Return the DICOM files among ``files``, and the others by skip code; links are followed."""
     found: list[str] = []
-    skipped: Counter[str] = Counter()
+    skipped: LeftOut = {}
+    for file in files:
+        try:
+            code = _reason_to_skip(file, Path(file).stat())
+        except (OSError, ValueError):
+            code = "UNREADABLE"
+        (skipped.setdefault(code, []) if code else found).append(file)
+    return found, skipped
+
+
+def _below(folder: str) -> tuple[list[str], LeftOut]:
+    found: list[str] = []
+    skipped: LeftOut = {}
     folders, seen = [folder], 0
     while folders:
         seen += 1
-        if seen > MAX_FOLDERS or len(found) + skipped.total() > MAX_FILES:
+        if seen > MAX_FOLDERS or len(found) + sum(map(len, skipped.values())) > MAX_FILES:
             raise refusal("TOO_LARGE", f"over {MAX_FILES} files or {MAX_FOLDERS} folders")
+        current = folders.pop()
         try:
-            entries = list(os.scandir(folders.pop()))
+            entries = list(os.scandir(current))
         except OSError:
-            skipped["UNREADABLE"] += 1
+            skipped.setdefault("UNREADABLE", []).append(current)
             continue
         for entry in entries:
             status = _status(entry)
-            if status is None:
-                skipped["UNREADABLE"] += 1
-            elif stat.S_ISDIR(status.st_mode):
+            if status is not None and stat.S_ISDIR(status.st_mode):
                 folders.append(entry.path)
-            elif code := _reason_to_skip(entry.path, status):
-                skipped[code] += 1
-            else:
-                found.append(entry.path)
+                continue
+            code = "UNREADABLE" if status is None else _reason_to_skip(entry.path, status)
+            (skipped.setdefault(code, []) if code else found).append(entry.path)
     return sorted(found), skipped
 
 

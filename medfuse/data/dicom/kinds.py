@@ -27,9 +27,13 @@ _SUMMARIES = {"PATIENT_INFO", "DOSE_INFO", "RESULTS", "SCREEN SAVE", "SCREENSAVE
 
 
 def reason_to_skip(dataset: Dataset) -> str:
-    """Return the skip code of an object that is no diagnostic image, else an empty string."""
+    """Return the skip code of an object that is no diagnostic image, else an empty string.
+
+    Raises:
+        DicomError: ``DAMAGED``: a value is none of its type.
+    """
     kind = text(dataset, "SOPClassUID")
-    meta = str(dataset.file_meta.get("MediaStorageSOPClassUID", ""))
+    meta = text(dataset.file_meta, "MediaStorageSOPClassUID")
     if _DIRECTORY in (kind, meta):
         return "DICOMDIR"
     if not kind.startswith(_STORAGE):

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from .color import read_color
-from .dataset import load, modality_of, text, value
+from .dataset import modality_of, text, value
 from .decode import PixelFormat, stored_pixels
 from .facts import DicomImage
 from .frames import frames_of, require_spacing
 from .kinds import has_frame_items
 from .padding import padded
 from .refusal import refusal
-from .series import HEADER_TAGS, Instance
+from .series import HEADER_TAGS, Instance, load_pixels
 from .values import Rescale, Values, rescale_of, voi, with_sign
 from .volume import (
     require_measurements,
@@ -61,19 +63,20 @@ def read_slice(instance: Instance) -> DicomImage:
     """
     require_measurements(instance.header)
     dataset, stored, form = _loaded(instance)
-    framed = has_frame_items(instance.header)
-    rescale = frames_of(instance.header, 0)[0].rescale if framed else rescale_of(dataset)
+    frame = frames_of(instance.header, 0)[0] if has_frame_items(instance.header) else None
+    rescale = frame.rescale if frame else rescale_of(dataset)
     is_ct = modality_of(dataset) == "CT"
     require_units([rescale], "CT" if is_ct else "")
     padding = padded(dataset, stored, form) if is_ct else None
     events = [*series_events([instance]), rescale_event(rescale), ("SINGLE_SLICE", "")]
     if padding is not None and padding.any():
         events.append(("PIXEL_PADDING", f"{int(padding.sum())} of {padding.size} pixels"))
-    return _image(dataset, slice_values(stored, rescale, padding), form, events)
+    image = _image(dataset, slice_values(stored, rescale, padding), form, events)
+    return replace(image, spacing=tuple(frame.spacing.tolist())) if frame else image
 
 
 def _loaded(instance: Instance) -> tuple[Dataset, NDArray[np.integer], PixelFormat]:
-    dataset = load(instance.file, _TAGS, pixels=True)
+    dataset = load_pixels(instance, _TAGS)
     stored, form = stored_pixels(dataset)
     if len(stored) != 1:
         raise refusal("MULTI_FRAME", f"{len(stored)} frames")

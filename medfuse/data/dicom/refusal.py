@@ -18,6 +18,7 @@ REFUSALS = MappingProxyType(
         "NO_PREAMBLE": "It is named like DICOM but lacks DICM at byte 128. Export it again.",
         "DAMAGED": "The DICOM header cannot be parsed. Copy or export the file again.",
         "TRUNCATED": "The file ends before its last pixel. Copy it again.",
+        "CHANGED": "A file changed or vanished while it was read. Read it when it is complete.",
         "DEFLATE_BOMB": "The deflated file unpacks to more than is read here.",
         "TOO_LARGE": "It is larger than what is read here.",
         "TIMEOUT": "Reading took longer than the limit of the sandbox.",
@@ -57,7 +58,7 @@ REFUSALS = MappingProxyType(
         "BAD_WINDOW": "Window center or width is no possible value.",
         "PIXEL_FORMAT": "The description of the pixels is missing or contradicts itself.",
         "UNSUPPORTED_SYNTAX": "The transfer syntax is not read here. Export it uncompressed.",
-        "NO_DECODER": "A decoder is missing. Install medfuse[dicom].",
+        "NO_DECODER": "A decoder is missing. Install medfuse[dicom]; a bundle's card names them.",
         "DECODE_FAILED": "The compressed pixels cannot be decoded.",
     }
 )

@@ -10,12 +10,13 @@ import os
 import stat
 import threading
 import weakref
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import cast
+from typing import Any, cast
 
 from .child import BrokenChildError, Child
 from .read import DicomImage
@@ -57,7 +58,7 @@ class SandboxedReader:
             DicomError: what `read_dicom` raises, and ``TIMEOUT``, ``TOO_LARGE``,
                 ``DECODER_CRASHED`` or, where no child can be started, ``SANDBOX_FAILED``.
         """
-        return cast(DicomImage, self._ask("read", str(reference)))
+        return cast(DicomImage, self._ask_for("read", str(reference)))
 
     def list(self, path: str) -> Listing:
         """Return what `list_series` returns.
@@ -65,7 +66,16 @@ class SandboxedReader:
         Raises:
             DicomError: as `read`.
         """
-        return cast(Listing, self._ask("list", str(path)))
+        return cast(Listing, self._ask_for("list", str(path)))
+
+    def list_files(self, files: Sequence[str], key: bytes) -> Listing:
+        """Return what `scan.list_files` returns.
+
+        Raises:
+            DicomError: as `read`, for all of them: ask for fewer to find out which it was.
+        """
+        subject = {"files": list(files), "key": key.hex()}
+        return cast(Listing, self._ask("files", subject, len(files) * _SECONDS_PER_FILE))
 
     def close(self) -> None:
         """End the children; a later `read` starts new ones."""
@@ -91,22 +101,25 @@ class SandboxedReader:
         self._idle: list[Child] = []
         self._free = threading.Semaphore(self._children)
 
-    def _ask(self, task: str, reference: str) -> object:
-        seconds = self._seconds + _extra_seconds(reference)
+    def _ask_for(self, task: str, reference: str) -> object:
+        return self._ask(task, {"reference": reference}, _extra_seconds(reference))
+
+    def _ask(self, task: str, subject: Mapping[str, Any], extra_seconds: float) -> object:
+        seconds = self._seconds + extra_seconds
         with self._free:
             child = self._idle_child() or self._new_child()
             used = child.served > 0
             try:
-                return self._asked(child, task, reference, seconds)
+                return self._asked(child, task, subject, seconds)
             except BrokenChildError:
                 if not used:
                     raise
             # An earlier file may have left too little memory or a damaged decoder: once more.
-            return self._asked(self._new_child(), task, reference, seconds)
+            return self._asked(self._new_child(), task, subject, seconds)
 
-    def _asked(self, child: Child, task: str, reference: str, seconds: float) -> object:
+    def _asked(self, child: Child, task: str, subject: Mapping[str, Any], seconds: float) -> object:
         try:
-            return child.ask(task, reference, seconds)
+            return child.ask(task, subject, seconds)
         finally:
             if child.alive():
                 self._idle.append(child)

@@ -14,7 +14,7 @@ from .dataset import integer, load, text, words
 from .decode import PIXEL_TAGS, stored_pixels
 from .frames import GEOMETRY_TAGS
 from .padding import PADDING_TAGS
-from .refusal import refusal
+from .refusal import DicomError, refusal
 from .values import VOI_TAGS
 
 _VALUE_TAGS = (
@@ -35,10 +35,17 @@ _SHARED = {
 
 @dataclass(frozen=True)
 class Instance:
-    """One object: its file, and its header without pixels."""
+    """One object.
+
+    Attributes:
+        file: its file.
+        header: without pixels.
+        stamp: of the file when the header was read: number, size and time of its last change.
+    """
 
     file: str
     header: Dataset
+    stamp: tuple[int, ...] = ()
 
 
 def load_series(files: Sequence[str]) -> list[Instance]:
@@ -47,7 +54,7 @@ def load_series(files: Sequence[str]) -> list[Instance]:
     Raises:
         DicomError: what they must share differs, or what must not be read is among them.
     """
-    loaded = [Instance(file, load(file, HEADER_TAGS)) for file in files]
+    loaded = [Instance(stamp=_stamp(file), file=file, header=_header(file)) for file in files]
     for name, code in _SHARED.items():
         if len({text(found.header, name) for found in loaded}) > 1:
             raise refusal(code)
@@ -55,6 +62,21 @@ def load_series(files: Sequence[str]) -> list[Instance]:
     for found in instances:
         _require_readable(found.header)
     return instances
+
+
+def load_pixels(instance: Instance, tags: Sequence[str]) -> Dataset:
+    """Return attributes of an object with its pixels, from the file that its header is from.
+
+    Raises:
+        DicomError: ``CHANGED``, or as `load`.
+    """
+    try:
+        dataset = load(instance.file, tags, pixels=True)
+    except DicomError:
+        _require_unchanged(instance)
+        raise
+    _require_unchanged(instance)
+    return dataset
 
 
 def require_complete(instances: Sequence[Instance]) -> None:
@@ -66,6 +88,27 @@ def require_complete(instances: Sequence[Instance]) -> None:
     counts = [integer(found.header, "NumberOfSeriesRelatedInstances", 0) for found in instances]
     if max(counts) > len(instances):
         raise refusal("INCOMPLETE_SERIES", f"{len(instances)} of {max(counts)} images")
+
+
+def _header(file: str) -> Dataset:
+    try:
+        return load(file, HEADER_TAGS)
+    except DicomError:
+        _stamp(file)
+        raise
+
+
+def _stamp(file: str) -> tuple[int, ...]:
+    try:
+        status = Path(file).stat()
+    except OSError:
+        raise refusal("CHANGED", "a file vanished") from None
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _require_unchanged(instance: Instance) -> None:
+    if _stamp(instance.file) != instance.stamp:
+        raise refusal("CHANGED")
 
 
 def _require_readable(header: Dataset) -> None:
@@ -91,11 +134,13 @@ def _is_copy(first: Instance, second: Instance) -> bool:
     if any(text(first.header, n) != text(second.header, n) for n in _VALUE_TAGS):
         return False
     one, other = (
-        stored_pixels(load(i.file, ("PixelData", *HEADER_TAGS), pixels=True))[0]
-        for i in (first, second)
+        stored_pixels(load_pixels(i, ("PixelData", *HEADER_TAGS)))[0] for i in (first, second)
     )
     return bool(np.array_equal(one, other))
 
 
 def _digest(file: str) -> bytes:
-    return hashlib.sha256(Path(file).read_bytes()).digest()
+    try:
+        return hashlib.sha256(Path(file).read_bytes()).digest()
+    except OSError:
+        raise refusal("CHANGED", "a file vanished") from None

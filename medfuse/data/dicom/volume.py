@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from .dataset import load, modality_of, text, words
+from .dataset import modality_of, text, words
 from .decode import MAX_SAMPLES, PIXEL_TAGS, is_lossy, pixel_format, stored_pixels
 from .facts import DicomImage
 from .frames import Frame, frames_of
 from .geometry import stack
 from .padding import PADDING_TAGS, padded
 from .refusal import refusal
-from .series import Instance
+from .series import Instance, load_pixels
 from .values import Rescale, with_sign
 
 AIR = -1024.0
@@ -131,10 +131,10 @@ def _filled(
         places.setdefault(frame.instance, []).append(place)
     replaced = 0
     for index, found in enumerate(instances):
-        dataset = load(found.file, _SLICE_TAGS, pixels=True)
+        dataset = load_pixels(found, _SLICE_TAGS)
         stored, form = stored_pixels(dataset)
         if stored.shape[1:] != (rows, columns):
-            raise refusal("MIXED_MATRIX", "a file changed while it was read")
+            raise refusal("MIXED_MATRIX", "pixels of another size than the header")
         for place in places[index]:
             number, rescale = ordered[place].number, ordered[place].rescale
             padding = padded(dataset, stored[number], form) if is_ct else None

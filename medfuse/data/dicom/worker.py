@@ -165,15 +165,23 @@ def _serve(line: bytes, replies: IO[bytes], kept: _Kept) -> bool:
 
 
 def _work(request: dict[str, Any]) -> object:
-    from .read import read_dicom
-    from .scan import list_series
-
+    subject = request["subject"]
     if request["folder"] is not None:
         os.chdir(request["folder"])
     try:
-        return (list_series if request["task"] == "list" else read_dicom)(request["reference"])
+        return _done(request["task"], subject)
     finally:
         os.chdir(os.sep)
+
+
+def _done(task: str, subject: dict[str, Any]) -> object:
+    from . import read, scan
+
+    if task == "files":
+        return scan.list_files(subject["files"], bytes.fromhex(subject["key"]))
+    if task == "list":
+        return scan.list_series(subject["reference"])
+    return read.read_dicom(subject["reference"])
 
 
 def _write_failure(replies: IO[bytes], error: BaseException) -> None:

@@ -352,6 +352,11 @@ def _(folder: Path) -> Path:
     return folder / "one.dcm"
 
 
+@attack("meta header of an unknown type", "DAMAGED")
+def _(folder: Path) -> Path:
+    return patched(folder, b"\x02\0\x02\0UI", b"\x02\0\x02\0U\xb0")
+
+
 @attack("unknown syntax", "UNSUPPORTED_SYNTAX")
 def _(folder: Path) -> Path:
     return patched(folder, EXPLICIT.encode(), b"1.2.840.10008.1.2.7")

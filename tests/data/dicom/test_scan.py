@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from pydicom.dataset import Dataset
 
+from medfuse.audit import open_picture
 from medfuse.data.dicom.read import read_dicom
 from medfuse.data.dicom.refusal import SKIPS, DicomError
 from medfuse.data.dicom.scan import list_series
+from medfuse.data.image_file import read_pixels
 
 from .faults import FAULTS
 from .synthetic import (
@@ -19,6 +21,7 @@ from .synthetic import (
     SECRETS,
     STORAGE,
     ct_slice,
+    enhanced,
     header,
     mr_slice,
     projection,
@@ -219,6 +222,16 @@ def test_a_single_file_of_each_kind_is_an_image(tmp_path: Path) -> None:
     assert ("SINGLE_SLICE", "") in flat.events
     shown = read_dicom(str(write(projection(samples(1)), tmp_path / "dx.dcm", DEFLATED)))
     assert (shown.modality, shown.affine) == ("DX", None)
+
+
+def test_a_picture_keeps_the_spacing_of_its_rows_and_columns(tmp_path: Path) -> None:
+    slice_ = read_pixels(str(write(ct_slice(3), tmp_path / "ct.dcm")))[1]
+    assert slice_.spacing == (0.5, 0.4)
+    chest = read_pixels(str(write(projection(samples(1)), tmp_path / "dx.dcm")))[1]
+    assert chest.spacing == (0.2, 0.1)
+    dataset = enhanced(frames=1)
+    assert read_pixels(str(write(dataset, tmp_path / "mf.dcm")))[1].spacing == (0.5, 0.4)
+    assert open_picture(str(tmp_path / "ct.dcm")).spacing == (0.5, 0.4)
 
 
 def test_a_slice_without_geometry_is_a_picture_but_no_volume(tmp_path: Path) -> None:
