@@ -6,12 +6,12 @@ import argparse
 import json
 import logging
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 
 from medfuse.cli.source_page import source_page, source_record
 from medfuse.cli.table import format_table
-from medfuse.contract import BackboneFamilySpec, BackboneSpec
+from medfuse.contract import BackboneFamilySpec, BackboneSpec, WeightsSpec
 from medfuse.errors import MedfuseError, PluginError
 from medfuse.registry import (
     RANDOM_WEIGHTS,
@@ -139,13 +139,27 @@ def _described(family: BackboneFamilySpec, name: str) -> Iterable[BackboneSpec]:
 
 def _sources(prefix: str, plugin: str, *specs: BackboneSpec) -> Iterator[Row]:
     for spec in specs:
-        for weights in spec.weights:
+        listed = _listed(spec.weights)
+        for weights in listed:
             source = f"{prefix}:{spec.name}.{weights.name}"
             facts = (weights.source_domain, weights.license, spec.summary)
             yield Row(source, plugin, spec.spatial_dims, *facts)
-        if not spec.weights:
+        if not listed:
             source = f"{prefix}:{spec.name}.{RANDOM_WEIGHTS}"
             yield Row(source, plugin, spec.spatial_dims, "untrained", "", spec.summary)
+
+
+def _listed(weights: Iterable[WeightsSpec]) -> list[WeightsSpec]:
+    """Return what can be loaded, once each: further names of the same weights are left out.
+
+    Weights without a place are the input contract of a user's own file.
+    """
+    distinct: list[WeightsSpec] = []
+    for one in weights:
+        known = any(replace(one, name=other.name) == other for other in distinct)
+        if (one.path or one.url or one.hub_id) and not known:
+            distinct.append(one)
+    return distinct
 
 
 def _wanted(row: Row, args: argparse.Namespace) -> bool:
