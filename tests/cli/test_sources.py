@@ -17,8 +17,9 @@ def medfuse_backbones():
         options=(Option(name="width", kind="int", default=6, summary="channels"),),
         stages=(Stage(name="only", module_path="conv", stride=2),),
         weights=(
-            WeightsSpec(name="xray", path="acme:x.pt", source_domain="chest X-rays", license="CC0-1.0",
-                        training_data=("nih",), sha256="a" * 64, citation="Doe 2020",
+            WeightsSpec(name="xray", path="acme:x.pt", source_domain="chest X-rays",
+                        license="CC0-1.0", training_data=("nih",), sha256="a" * 64,
+                        citation="Doe 2020",
                         normalization=Normalization(mean=(0.5,), std=(0.25,))),
             WeightsSpec(name="photo", hub_id="acme/photo", source_domain="natural images",
                         license="Apache-2.0"),

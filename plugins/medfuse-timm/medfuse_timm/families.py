@@ -30,8 +30,8 @@ def describe(name: str) -> BackboneSpec:
         raise KeyError(name)
     backbone = _without_memory(name)
     config = backbone.net.pretrained_cfg
-    stems = config.get("first_conv")
-    stem = stems[0] if isinstance(stems, (tuple, list)) else stems
+    stems = config.get("first_conv") or ""
+    stem = stems if isinstance(stems, str) else stems[0]
     return BackboneSpec(
         name=name,
         summary=f"{config.get('architecture') or name} of timm",
