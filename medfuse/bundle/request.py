@@ -104,6 +104,7 @@ class BundleRequest:
             to what the network sees; the bundle puts its own key there.
         augmentation_nodes: further nodes for training images only, by input name.
         classes: names in the order of the logits.
+        all_inputs_needed: the fusion cannot leave out an input that a case lacks.
         link: how logits become probabilities.
         license: SPDX expression of the bundle; ``None`` takes the strictest of its parts.
         provenance: what it was made from.
@@ -129,6 +130,7 @@ class BundleRequest:
     requires: tuple[str, ...] = ()
     graph_only: tuple[str, ...] = ()
     augmentation_nodes: Mapping[str, tuple[Node, ...]] = field(default_factory=dict)
+    all_inputs_needed: bool = False
     link: Literal["softmax", "sigmoid"] = "softmax"
     license: str | None = None
     metrics: Mapping[str, Any] = field(default_factory=dict)

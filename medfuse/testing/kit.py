@@ -17,11 +17,11 @@ from medfuse.contract import (
     MetricSpec,
     ReaderSpec,
 )
-from medfuse.errors import MedfuseError, PluginError
+from medfuse.errors import ConfigError, MedfuseError, PluginError
 from medfuse.registry import describe_backbone
 from medfuse.registry.kinds import Spec
 from medfuse.testing import descriptions
-from medfuse.testing.findings import Check, Finding, carry_out
+from medfuse.testing.findings import Check, Finding, NotApplicable, carry_out
 from medfuse.testing.light_import import listing_is_light
 from medfuse.testing.subjects import Subject, module_of, open_subject
 
@@ -116,6 +116,7 @@ class _Bench:
             yield "weights", partial(descriptions.weights_are_sound, spec)
         if isinstance(spec, HeadSpec):
             yield "loss and link", partial(descriptions.head_is_consistent, spec)
+            yield "trainable", partial(_trainable, spec)
         if isinstance(spec, ReaderSpec):
             yield "suffixes", partial(descriptions.reader_is_consistent, spec)
         if isinstance(spec, MetricSpec):
@@ -157,7 +158,7 @@ def _shape_checks(spec: ComponentSpec) -> dict[str, Callable[[Probe], None]]:
         return {"shapes": shapes.head_shapes}
     missing = {"missing sources": shapes.masked_sources_count_nothing}
     if isinstance(spec, DecisionFusionSpec):
-        return {"shapes": shapes.decision_shapes, **missing}
+        return {"shapes": shapes.decision_shapes, "fitting": shapes.fitting_is_true, **missing}
     return {"shapes": shapes.fusion_shapes, "one source": shapes.one_source_is_enough, **missing}
 
 
@@ -181,6 +182,15 @@ def _metric(spec: MetricSpec) -> None:
     from medfuse.testing.metrics import metric_measures
 
     metric_measures(spec)
+
+
+def _trainable(spec: HeadSpec) -> None:
+    from medfuse.training.classifier import check_head
+
+    try:
+        check_head(spec, num_classes=2)
+    except ConfigError as error:
+        raise NotApplicable(f"not usable in an experiment yet: {error}") from error
 
 
 def _fail(error: PluginError) -> None:

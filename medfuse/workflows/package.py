@@ -62,6 +62,7 @@ def _request(task: LearningTask, model: LearnedModel, metrics: Mapping[str, Any]
         augmentation_nodes={
             key: tuple(_augmentation(task, read)) for key, read in _keys(prepared).items()
         },
+        all_inputs_needed=not model.classifier.fusion.handles_missing,
         inputs=tuple(_input(key, read) for key, read in _keys(prepared).items()),
         classes=prepared.cohort.classes,
         provenance=Provenance(

@@ -23,6 +23,7 @@ from medfuse.features.bank import FeatureBank
 from medfuse.registry import load_registry
 from medfuse.report import write_report
 from medfuse.storage import write_json
+from medfuse.training.classifier import check_missing_inputs
 from medfuse.workflows import measure
 from medfuse.workflows.extract import ExtractedFeatures, extract, load_sources
 from medfuse.workflows.figures import TestPart, draw_cohort, draw_test, draw_training
@@ -119,6 +120,7 @@ def _run(
     bank = FeatureBank(experiment.bank.path, experiment.bank.budget_gb)
     prepared = prepare_cohort(experiment, bank, progress=progress)
     check_classes(prepared.cohort.classes)
+    check_missing_inputs(experiment.fusion.use, registry, prepared.known())
     prepared.write(folder.path / "cohort.csv", experiment.cohort.split.seed)
     sources = load_sources(experiment, registry, prepared, download=download)
     features = extract(experiment, prepared, sources, bank, progress=progress)

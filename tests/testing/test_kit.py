@@ -172,6 +172,11 @@ FAULTS = [
      ("networks", "s[:, None] * p(x)", "p(x)")),
     ("mask not heeded by shares", "fusion decide", "missing sources", "handles_missing is not kept",
      ("networks", "return (shares[..., None] * logits)", "return logits")),
+    ("parameters that are not declared", "fusion decide", "fitting", "has 1 parameters",
+     ("networks", "num_outputs):\n        super().__init__()",
+      "num_outputs):\n        super().__init__()\n        self.w = nn.Parameter(torch.ones(1))")),
+    ("fitting of nothing", "fusion decide", "fitting", "has 0 parameters",
+     ("plugin", 'kit_networks:Decide"', 'kit_networks:Decide", fitting="out_of_fold"')),
     ("head of a fixed size", "head graph", "shapes", "for 2 classes, expected (3, 2)",
      ("networks", "    pass", "    def __init__(self, i, k):\n        super().__init__(i, 4)")),
     ("unknown loss", "head head", "loss and link", "loss 'hinge'",
@@ -220,6 +225,14 @@ def test_a_fault_is_found_by_its_check(install_plugin, fault) -> None:
     failed = {(f.component, f.check): f.detail for f in found if f.status == "failed"}
     assert (component, check) in failed
     assert detail in failed[component, check]
+
+
+def test_a_head_that_nothing_trains_yet_is_skipped_with_the_reason(install_plugin) -> None:
+    found = findings_of(install_plugin, ("plugin", 'name="head"', 'name="head", link="coral"'))
+    trainable = {f.component: f for f in found if f.check == "trainable"}
+    assert trainable["head head"].status == "skipped"
+    assert "not usable in an experiment yet: head 'head'" in trainable["head head"].detail
+    assert trainable["head graph"].status == "passed"
 
 
 @pytest.mark.slow
