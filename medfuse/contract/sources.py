@@ -133,7 +133,8 @@ class BackboneFamilySpec:
         name: the prefix of its sources: ``timm`` in ``timm:resnet18.a1_in1k``.
         summary: one line.
         describe: ``module:function`` taking an architecture name and returning its
-            `BackboneSpec`; raises ``KeyError`` for an unknown name.
+            `BackboneSpec`; raises ``KeyError`` for an unknown name, and ``ValueError`` with the
+            reason for one that cannot be a source.
         names: ``module:function`` returning every architecture name.
         requires: distributions that must be installed.
         examples: a few small architectures, which the conformance kit builds and checks.
