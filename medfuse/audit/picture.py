@@ -15,6 +15,7 @@ from medfuse.data.image_facts import ImageFileError
 from medfuse.data.image_file import read_pixels
 from medfuse.data.volume_dicom import is_dicom
 from medfuse.data.volume_file import read_volume
+from medfuse.data.volume_metaimage import HEADER_ENDING, metaimage_data_file
 
 _SHOWN_PERCENTILES = (0.5, 99.5)
 _MAY_BE_A_VOLUME = ("UNSUPPORTED", "UNSUPPORTED_SHAPE", "NOT_AN_IMAGE")
@@ -121,7 +122,10 @@ def volume_kind(reference: str) -> str:
     if is_dicom(path):
         return "DICOM"
     suffix = "".join(Path(path).suffixes[-2:]).lower()
-    known = {".nii": "NIFTI", ".gz": "NIFTI", ".nrrd": "NRRD", ".npy": "NPY", ".npz": "NPY"}
+    known = {
+        ".nii": "NIFTI", ".gz": "NIFTI", ".nrrd": "NRRD", ".mha": "METAIMAGE", ".mhd": "METAIMAGE",
+        ".npy": "NPY", ".npz": "NPY",
+    }  # fmt: skip
     return next((kind for end, kind in known.items() if suffix.endswith(end)), "TIFF")
 
 
@@ -153,4 +157,5 @@ def stored_bytes(reference: str) -> int:
         return 0
     if place.is_dir():
         return sum(item.stat().st_size for item in place.rglob("*") if item.is_file())
-    return place.stat().st_size
+    beside = [Path(metaimage_data_file(path))] if place.suffix.lower() == HEADER_ENDING else []
+    return sum(file.stat().st_size for file in {place, *beside})

@@ -14,7 +14,7 @@ IMAGE = "image"
 
 _SUFFIXES: Mapping[str, tuple[str, ...]] = {
     "image": (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".npy"),
-    "volume": (".nii", ".nii.gz", ".nrrd", ".mha", ".tif", ".tiff", ".npy"),
+    "volume": (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd", ".tif", ".tiff", ".npy"),
     "tabular": (".csv",),
 }
 

@@ -17,6 +17,7 @@ from medfuse.data.records import IMAGE_ENDINGS, Listing, Record, printable, role
 from medfuse.data.volume_dicom import is_dicom
 from medfuse.errors import CohortError
 
+_VOXEL_ENDINGS = (".raw", ".zraw")
 _LOGGER = logging.getLogger("medfuse")
 
 
@@ -103,7 +104,7 @@ def _cases(folder: Path, kind: str, events: list[Event]) -> list[Path]:
             images.append(path)
         elif path.name.upper() != "DICOMDIR" and is_dicom(str(path)):
             dicom.append(path)
-        else:
+        elif not _belongs_to_a_header(path):
             name = printable(str(path))
             events.append(Event("OTHER_FILE_SKIPPED", name, "not an image by name or content"))
     cases, left_out = dicom_cases(folder, dicom, kind) if dicom else ([], [])
@@ -111,6 +112,12 @@ def _cases(folder: Path, kind: str, events: list[Event]) -> list[Path]:
         name = printable(str(path))
         events.append(Event("DICOM_ABOVE_A_SERIES_SKIPPED", name, "beside folders of series"))
     return sorted([*images, *cases])
+
+
+def _belongs_to_a_header(path: Path) -> bool:
+    """Return whether a file holds the voxels of a MetaImage header beside it."""
+    ours = path.suffix.lower() in _VOXEL_ENDINGS
+    return ours and any(path.with_suffix(end).exists() for end in (".mhd", ".MHD"))
 
 
 def _files(folder: Path, events: list[Event]) -> Iterator[Path]:

@@ -12,7 +12,8 @@ from medfuse.data.events import Event
 from medfuse.errors import CohortError
 
 IMAGE_ENDINGS = (
-    ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".npy", ".nii", ".nii.gz", ".nrrd",
+    ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".npy", ".nii", ".nii.gz", ".nrrd", ".mha",
+    ".mhd",
 )  # fmt: skip
 
 _MAX_DIGITS = 9

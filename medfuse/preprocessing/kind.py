@@ -12,7 +12,7 @@ from medfuse.data.image_facts import ImageFileError
 from medfuse.data.image_file import read_pixels
 from medfuse.data.volume_dicom import is_dicom
 
-_VOLUME_SUFFIXES = (".nii", ".nii.gz", ".nrrd")
+_VOLUME_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd")
 
 
 def kind_of(reference: str) -> str:

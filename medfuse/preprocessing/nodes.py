@@ -30,6 +30,7 @@ VOLUME_MODULES = (
     "medfuse.data.volume_array",
     "medfuse.data.volume_dicom",
     "medfuse.data.volume_facts",
+    "medfuse.data.volume_metaimage",
     "medfuse.data.volume_nifti",
     "medfuse.data.volume_nrrd",
     "medfuse.data.volume_stream",

@@ -88,7 +88,8 @@ def _require_features(built: BuiltSource, target: SourceTarget) -> None:
     Raises:
         SourceError: they do not.
     """
-    noise = torch.rand(_IMAGES, target.channels, *target.size, generator=torch.Generator().manual_seed(0))
+    seeded = torch.Generator().manual_seed(0)
+    noise = torch.rand(_IMAGES, target.channels, *target.size, generator=seeded)
     with torch.no_grad():
         features = built.module(torch.cat([noise, torch.zeros_like(noise[:1])]))
     if tuple(features.shape) != (_IMAGES + 1, built.feature_dim):
