@@ -117,6 +117,7 @@ class BundleRequest:
         description: one paragraph.
         suffixes: endings of the files that the bundle lists as images; if empty, all that the
             reader of this kind takes.
+        plugin_suffixes: further ones, of the plugins' readers that the bundle holds.
     """
 
     name: str
@@ -140,6 +141,7 @@ class BundleRequest:
     version: str = "0.1.0"
     description: str = ""
     suffixes: tuple[str, ...] = ()
+    plugin_suffixes: tuple[str, ...] = ()
 
     @property
     def keyed(self) -> dict[str, InputSpec]:
@@ -159,4 +161,4 @@ class BundleRequest:
     @property
     def endings(self) -> tuple[str, ...]:
         """The endings of the files that the bundle lists, in lower case."""
-        return self.suffixes or _SUFFIXES[self.inputs[0].kind]
+        return (*(self.suffixes or _SUFFIXES[self.inputs[0].kind]), *self.plugin_suffixes)

@@ -109,10 +109,22 @@ class HeadSpec(ComponentSpec):
 
 @dataclass(frozen=True, kw_only=True)
 class ReaderSpec(ComponentSpec):
-    """Reads files. The factory takes ``(path)`` and returns an image with affine and modality.
+    """Reads files. The factory takes ``(path)`` and returns an image.
+
+    The image has
+
+    - ``pixels``: numbers ``(C, H, W)`` with one or three channels, rows first, or ``(1, X, Y, Z)``;
+    - ``affine``: 4 x 4, index to mm in RAS+, or ``None`` where the format has none;
+    - ``modality``: as DICOM writes it (``CT``, ``MR``, ``CR``...), or ``other``.
+
+    What it raises refuses that file with the code ``PLUGIN_READER``. It may be called from several
+    threads. A bundle holds a copy (``VendoredSource``) or names it (``PublicTarget``); with
+    ``GraphOnly`` the bundle cannot read the format, which a run says when it starts.
 
     Attributes:
-        suffixes: file name endings in lower case, with the dot.
+        suffixes: file name endings in lower case, with the dot. The longest that fits a name
+            decides. One that a built-in format or another plugin has too is an error where a
+            file has it.
     """
 
     suffixes: tuple[str, ...] = ()

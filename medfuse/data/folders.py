@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from medfuse.data.cohort import Role
@@ -21,12 +21,13 @@ _VOXEL_ENDINGS = (".raw", ".zraw")
 _LOGGER = logging.getLogger("medfuse")
 
 
-def list_folders(root: Path, kind: str = "auto") -> Listing:
+def list_folders(root: Path, kind: str = "auto", further: Sequence[str] = ()) -> Listing:
     """Return a record for every case below the class folders of ``root``.
 
     Args:
         root: folder of class folders, or of parts.
         kind: of the input: ``image``, ``volume`` or ``auto``; see `dicom_cases`.
+        further: endings of image files beside the built-in ones.
 
     Raises:
         CohortError: no class folder, no image, a class folder without an image, or split
@@ -35,11 +36,12 @@ def list_folders(root: Path, kind: str = "auto") -> Listing:
     records: list[Record] = []
     events: list[Event] = []
     parts = _parts(root)
+    endings = (*IMAGE_ENDINGS, *further)
     for folder in dict.fromkeys((root, *(folder for _, folder in parts))):
-        events += _stray_images(folder)
+        events += _stray_images(folder, endings)
     for role, folder in parts:
         for class_folder in _subfolders(folder):
-            found = _cases(class_folder, kind, events)
+            found = _cases(class_folder, kind, endings, events)
             if not found:
                 raise CohortError(
                     f"{class_folder}: holds no image, expected at least one of the class "
@@ -83,24 +85,24 @@ def _subfolders(folder: Path) -> list[Path]:
     return sorted(path for path in found if not path.name.startswith("."))
 
 
-def _stray_images(folder: Path) -> list[Event]:
+def _stray_images(folder: Path, endings: tuple[str, ...]) -> list[Event]:
     """Return an event for each image that lies beside the class folders, in none of them."""
     found = sorted(
         printable(entry.path)
         for entry in os.scandir(folder)
         if not entry.is_dir()
         and not entry.name.startswith(".")
-        and _looks_like_an_image(Path(entry.path))
+        and entry.name.lower().endswith((*endings, ".dcm"))
     )
     if found:
         _LOGGER.warning("%s: %d images lie in no class folder; skipped", folder, len(found))
     return [Event("IMAGE_WITHOUT_CLASS_SKIPPED", path, "in no class folder") for path in found]
 
 
-def _cases(folder: Path, kind: str, events: list[Event]) -> list[Path]:
+def _cases(folder: Path, kind: str, endings: tuple[str, ...], events: list[Event]) -> list[Path]:
     images, dicom = [], []
     for path in _files(folder, events):
-        if path.name.lower().endswith(IMAGE_ENDINGS):
+        if path.name.lower().endswith(endings):
             images.append(path)
         elif path.name.upper() != "DICOMDIR" and is_dicom(str(path)):
             dicom.append(path)
@@ -132,7 +134,3 @@ def _files(folder: Path, events: list[Event]) -> Iterator[Path]:
             events.append(Event("OTHER_FILE_SKIPPED", printable(str(path)), "hidden"))
         else:
             yield path
-
-
-def _looks_like_an_image(path: Path) -> bool:
-    return path.name.lower().endswith((*IMAGE_ENDINGS, ".dcm"))

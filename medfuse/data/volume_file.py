@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from medfuse.data.image_facts import ImageFileError, damaged, require_regular_file
+from medfuse.data.plugin_reader import PluginReader, reader_of
 from medfuse.data.volume_array import read_npy_volume, read_npz_volume, read_tiff_volume
 from medfuse.data.volume_dicom import is_dicom, read_dicom_volume
 from medfuse.data.volume_facts import Volume, VolumeHeader
@@ -46,7 +47,7 @@ _HEADERS: Mapping[str, Callable[[str], VolumeHeader]] = {
 _OTHER = {b"\x89PNG": "PNG", b"%PDF": "PDF", b"PK\3\4": "a zip archive"}
 
 
-def read_volume(reference: str) -> Volume:
+def read_volume(reference: str, readers: Sequence[PluginReader] = ()) -> Volume:
     """Return the volume: float32 ``(X, Y, Z)`` in stored units, finite, with its affine.
 
     Decided by content: DICOM (a file, or the folder of a series), NIfTI, NRRD, MetaImage (``.mha``,
@@ -55,20 +56,33 @@ def read_volume(reference: str) -> Volume:
     Args:
         reference: ``PATH``, ``FOLDER::SERIES_KEY``, ``FILE.nii.gz::INDEX`` of a 4D file, or
             ``FILE.npz::KEY::INDEX``.
+        readers: of plugins, for files whose ending is theirs.
 
     Raises:
         ImageFileError: the file is absent, damaged, too large, or nothing that is read here.
     """
-    return _guarded(reference, _volume)
+    own = _plugin_reader(reference, readers)
+    return _guarded(reference, _volume if own is None else lambda path, _: own.volume(path))
 
 
-def volume_header(reference: str) -> VolumeHeader:
+def volume_header(reference: str, readers: Sequence[PluginReader] = ()) -> VolumeHeader:
     """Return what is known of a volume; of NIfTI, NRRD and MetaImage without reading its voxels.
 
     Raises:
         ImageFileError: as `read_volume`.
     """
-    return _guarded(reference, _header)
+    own = _plugin_reader(reference, readers)
+    return _guarded(reference, _header if own is None else lambda path, _: own.volume(path).header)
+
+
+def _plugin_reader(reference: str, readers: Sequence[PluginReader]) -> PluginReader | None:
+    path, _, inside = str(reference).partition("::")
+    own = reader_of(path, readers)
+    if own is not None:
+        require_regular_file(path)
+    if own is not None and inside:
+        raise ImageFileError("FILE_NOT_FOUND", path, f"holds one volume, not {inside}.")
+    return own
 
 
 def _guarded(reference: str, read: Callable[[str, str], _Result]) -> _Result:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,21 +11,26 @@ import tifffile
 from medfuse.data.image_array import archive_array
 from medfuse.data.image_facts import ImageFileError
 from medfuse.data.image_file import read_pixels
+from medfuse.data.plugin_reader import PluginReader, reader_of
 from medfuse.data.volume_dicom import is_dicom
 
 _VOLUME_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd")
 
 
-def kind_of(reference: str) -> str:
+def kind_of(reference: str, readers: Sequence[PluginReader] = ()) -> str:
     """Return ``image`` or ``volume``; what cannot be read is an image, whose reader says why.
 
     A folder is the series of a volume. A DICOM file is a volume if it holds several slices, a
-    TIFF file if it has several pages, an array if it has three axes none of which is color.
+    TIFF file if it has several pages, an array if it has three axes none of which is color. What
+    a plugin reads is what its reader gives.
     """
     path, _, inside = reference.partition("::")
-    if Path(path).is_dir() or path.lower().endswith(_VOLUME_SUFFIXES):
+    own = reader_of(path, readers)
+    if own is None and (Path(path).is_dir() or path.lower().endswith(_VOLUME_SUFFIXES)):
         return "volume"
     try:
+        if own is not None:
+            return own.kind(path)
         shape = _array_shape(path, inside)
         if shape is not None:
             color = shape[-1] in (1, 3) or shape[0] in (1, 3)

@@ -119,6 +119,7 @@ class _Bench:
             yield "trainable", partial(_trainable, spec)
         if isinstance(spec, ReaderSpec):
             yield "suffixes", partial(descriptions.reader_is_consistent, spec)
+            yield "export recipe", lambda: _recipe(spec, self.own)
         if isinstance(spec, MetricSpec):
             yield "measures", partial(_metric, spec)
         if isinstance(spec, _NETWORKS):
@@ -139,10 +140,7 @@ class _Bench:
         yield "batch independence", on_probe(behavior.rows_are_independent)
         yield "gradients", on_probe(behavior.gradients_reach_the_start)
         yield "state dict", on_probe(behavior.state_restores_the_outputs)
-        yield (
-            "export recipe",
-            lambda: exports.recipe_is_sound(self.probe(label), self.own),
-        )
+        yield "export recipe", lambda: exports.recipe_is_sound(spec, self.own)
         if isinstance(spec.export, GraphOnly):
             yield "traced graph", on_probe(exports.traced_graph_agrees)
         else:
@@ -191,6 +189,14 @@ def _trainable(spec: HeadSpec) -> None:
         check_head(spec, num_classes=2)
     except ConfigError as error:
         raise NotApplicable(f"not usable in an experiment yet: {error}") from error
+
+
+def _recipe(spec: ReaderSpec, own: frozenset[str]) -> None:
+    from medfuse.testing.exports import recipe_is_sound
+
+    if isinstance(spec.export, GraphOnly):
+        raise NotApplicable(f"{spec.export.reason}: bundles will not read the format")
+    recipe_is_sound(spec, own)
 
 
 def _fail(error: PluginError) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from medfuse.bundle.seen import read_seen
 from medfuse.config import CohortConfig, EvaluationConfig, InputConfig
 from medfuse.data import Case, Cohort, Event, read_cohort, tally
+from medfuse.data.readers import installed_readers
 from medfuse.errors import CohortError
 from medfuse.evaluation import PredictionRow, write_predictions
 from medfuse.evaluation.plugin_metrics import Metric
@@ -80,7 +81,7 @@ def evaluate(
     plugin_metrics = measure.load_metrics(load_registry(), settings)
     predictor = load_bundle(bundle)
     config = cohort if isinstance(cohort, CohortConfig) else CohortConfig(path=str(cohort))
-    found = read_cohort(config, _inputs_of(predictor))
+    found = read_cohort(config, _inputs_of(predictor), predictor.suffixes)
     cases = _labeled(found, part, predictor.classes)
     write_json(folder / _STATE, {"medfuse": {"kind": "evaluation", "version": 1}})
     several = predictor.table is not None
@@ -169,7 +170,12 @@ def _answered(cases: Sequence[Case], answers: Sequence[Prediction]) -> list[_Ans
 def _seen_by(bundle: Path | str, answered: Sequence[_Answer]) -> SeenCases:
     """Return which cases the bundle or one of its sources learned from."""
     known = read_seen(Path(bundle))
-    digests = [digests_of_files(case.inputs.values()) if known else () for case, _ in answered]
+    files = [reference for case, _ in answered for reference in case.inputs.values()]
+    used = installed_readers(load_registry()).used_by(files) if known else ()
+    readers = [one.reader for one in used]
+    digests = [
+        digests_of_files(case.inputs.values(), readers) if known else () for case, _ in answered
+    ]
     seen = find_seen(digests, known)
     if seen.warning():
         _log.warning("%s", seen.warning())

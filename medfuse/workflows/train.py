@@ -15,6 +15,7 @@ from medfuse.bundle.names import check_classes
 from medfuse.config import ComponentConfig, Experiment, load_experiment, parse_experiment
 from medfuse.contract import FeatureFusionSpec
 from medfuse.data import split_digest, tally
+from medfuse.data.readers import installed_readers
 from medfuse.errors import OutputError
 from medfuse.evaluation import Predictions, write_predictions
 from medfuse.evaluation.plugin_metrics import Metric
@@ -118,7 +119,8 @@ def _run(
     registry = load_registry()
     plugin_metrics = measure.load_metrics(registry, experiment.evaluation)
     bank = FeatureBank(experiment.bank.path, experiment.bank.budget_gb)
-    prepared = prepare_cohort(experiment, bank, progress=progress)
+    readers = installed_readers(registry)
+    prepared = prepare_cohort(experiment, bank, readers=readers, progress=progress)
     check_classes(prepared.cohort.classes)
     check_missing_inputs(experiment.fusion.use, registry, prepared.known())
     prepared.write(folder.path / "cohort.csv", experiment.cohort.split.seed)
