@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from medfuse.audit.scan import Scan, scan
 from medfuse.audit.shortcuts import ShortcutReport, probe_shortcuts
 from medfuse.audit.tables import Breakdown, breakdowns
 from medfuse.data import Cohort, tally
+from medfuse.data.plugin_reader import PluginReader
 
 SCHEMA_VERSION = 1
 
@@ -83,15 +84,22 @@ class Audit:
         }
 
 
-def audit(cohort: Cohort, *, workers: int = 2, progress: bool = True) -> Audit:
+def audit(
+    cohort: Cohort,
+    *,
+    readers: Sequence[PluginReader] = (),
+    workers: int = 2,
+    progress: bool = True,
+) -> Audit:
     """Return the check of a cohort; every file is read once, none is changed.
 
     Args:
         cohort: as `medfuse.data.read_cohort` lists it.
+        readers: of plugins, for files whose ending is theirs.
         workers: threads that decode.
         progress: show a bar on stderr where that is a terminal.
     """
-    found = scan(cohort, workers=workers, progress=progress)
+    found = scan(cohort, readers=readers, workers=workers, progress=progress)
     duplicates = find_duplicates(found.seen)
     conflicts = find_conflicts(cohort.cases)
     shortcuts = probe_shortcuts(found.seen, cohort.classes, duplicates)

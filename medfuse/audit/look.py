@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,7 @@ from medfuse.audit.picture import (
     stored_bytes,
 )
 from medfuse.data.pixel_digest import pixel_digest
+from medfuse.data.plugin_reader import PluginReader
 
 THUMBNAIL = 64
 _PERCENTILES = (1, 50, 99)
@@ -71,13 +72,17 @@ class Look:
     left_out: tuple[tuple[str, int], ...] = ()
 
 
-def look(reference: str) -> Look:
+def look(reference: str, readers: Sequence[PluginReader] = ()) -> Look:
     """Return what a file shows.
+
+    Args:
+        reference: of the file.
+        readers: of plugins, for files whose ending is theirs.
 
     Raises:
         ImageFileError: the file cannot be used; its code is stable.
     """
-    picture = open_picture(reference)
+    picture = open_picture(reference, readers)
     shown = displayed(picture)
     low, middle, high = np.percentile(picture.gray, _PERCENTILES)
     return Look(

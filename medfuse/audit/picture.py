@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ from PIL import Image
 from medfuse.audit.middle_slices import middle_slices
 from medfuse.data.image_facts import ImageFileError
 from medfuse.data.image_file import read_pixels
+from medfuse.data.plugin_reader import PluginReader, reader_of
 from medfuse.data.volume_dicom import is_dicom
 from medfuse.data.volume_file import read_volume
+from medfuse.data.volume_metaimage import HEADER_ENDING, metaimage_data_file
 
 _SHOWN_PERCENTILES = (0.5, 99.5)
 _MAY_BE_A_VOLUME = ("UNSUPPORTED", "UNSUPPORTED_SHAPE", "NOT_AN_IMAGE")
@@ -47,8 +50,12 @@ class Picture:
     events: tuple[tuple[str, str], ...] = ()
 
 
-def open_picture(reference: str) -> Picture:
+def open_picture(reference: str, readers: Sequence[PluginReader] = ()) -> Picture:
     """Return the picture of a file reference.
+
+    Args:
+        reference: of the file.
+        readers: of plugins, for files whose ending is theirs.
 
     Raises:
         ImageFileError: the file is absent, damaged, or nothing that is read here; its code is
@@ -57,11 +64,11 @@ def open_picture(reference: str) -> Picture:
     if Path(reference.partition("::")[0]).is_dir():
         return _folder_picture(reference)
     try:
-        return _image_picture(reference)
+        return _image_picture(reference, readers)
     except ImageFileError as error:
         if error.code not in _MAY_BE_A_VOLUME:
             raise
-        return _volume_instead(reference, error)
+        return _volume_instead(reference, error, readers)
 
 
 def _folder_picture(reference: str) -> Picture:
@@ -73,16 +80,18 @@ def _folder_picture(reference: str) -> Picture:
         return _image_picture(reference)
 
 
-def _volume_instead(reference: str, error: ImageFileError) -> Picture:
+def _volume_instead(
+    reference: str, error: ImageFileError, readers: Sequence[PluginReader]
+) -> Picture:
     """Return the volume; where it is none either, say what was wrong with it as an image."""
     try:
-        return volume_picture(reference)
+        return volume_picture(reference, readers)
     except ImageFileError as second:
         raise (error if second.code in _MAY_BE_A_VOLUME else second) from second
 
 
-def _image_picture(reference: str) -> Picture:
-    pixels, facts = read_pixels(reference)
+def _image_picture(reference: str, readers: Sequence[PluginReader] = ()) -> Picture:
+    pixels, facts = read_pixels(reference, readers)
     gray = pixels.astype(np.float32)
     return Picture(
         samples=pixels,
@@ -96,13 +105,14 @@ def _image_picture(reference: str) -> Picture:
     )
 
 
-def volume_picture(reference: str) -> Picture:
+def volume_picture(reference: str, readers: Sequence[PluginReader] = ()) -> Picture:
     """Return the picture of a volume.
 
     Raises:
         ImageFileError: as `medfuse.data.volume_file.read_volume`.
     """
-    volume = read_volume(reference)
+    volume = read_volume(reference, readers)
+    own = reader_of(reference, readers)
     return Picture(
         samples=volume.pixels,
         gray=middle_slices(volume.pixels, volume.affine),
@@ -110,7 +120,7 @@ def volume_picture(reference: str) -> Picture:
         spacing=volume.header.spacing,
         modality=volume.modality,
         bits=volume.bits,
-        kind=volume_kind(reference),
+        kind=volume_kind(reference) if own is None else own.name,
         events=volume.events,
     )
 
@@ -121,7 +131,10 @@ def volume_kind(reference: str) -> str:
     if is_dicom(path):
         return "DICOM"
     suffix = "".join(Path(path).suffixes[-2:]).lower()
-    known = {".nii": "NIFTI", ".gz": "NIFTI", ".nrrd": "NRRD", ".npy": "NPY", ".npz": "NPY"}
+    known = {
+        ".nii": "NIFTI", ".gz": "NIFTI", ".nrrd": "NRRD", ".mha": "METAIMAGE", ".mhd": "METAIMAGE",
+        ".npy": "NPY", ".npz": "NPY",
+    }  # fmt: skip
     return next((kind for end, kind in known.items() if suffix.endswith(end)), "TIFF")
 
 
@@ -153,4 +166,5 @@ def stored_bytes(reference: str) -> int:
         return 0
     if place.is_dir():
         return sum(item.stat().st_size for item in place.rglob("*") if item.is_file())
-    return place.stat().st_size
+    beside = [Path(metaimage_data_file(path))] if place.suffix.lower() == HEADER_ENDING else []
+    return sum(file.stat().st_size for file in {place, *beside})

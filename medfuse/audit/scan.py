@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from tqdm import tqdm
 
@@ -11,6 +13,7 @@ from medfuse.audit.look import Look, look
 from medfuse.data import Case, Cohort
 from medfuse.data.cells import holds_cells
 from medfuse.data.image_facts import ImageFileError
+from medfuse.data.plugin_reader import PluginReader
 from medfuse.features.ahead import map_ahead
 
 _WORKERS = 2
@@ -52,10 +55,12 @@ class Scan:
     Attributes:
         seen: the readable files, in the order of the cases.
         refused: the others.
+        readers: of plugins, that some files need.
     """
 
     seen: tuple[Seen, ...]
     refused: tuple[Refusal, ...]
+    readers: tuple[PluginReader, ...] = ()
 
     def codes(self) -> dict[str, int]:
         """Return how many files were refused by code."""
@@ -75,11 +80,18 @@ class Scan:
         return dict(sorted(counts.items()))
 
 
-def scan(cohort: Cohort, *, workers: int = _WORKERS, progress: bool = True) -> Scan:
+def scan(
+    cohort: Cohort,
+    *,
+    readers: Sequence[PluginReader] = (),
+    workers: int = _WORKERS,
+    progress: bool = True,
+) -> Scan:
     """Return what every file of the cohort shows.
 
     Args:
         cohort: columns of a table (tabular inputs) are no files, and are left out.
+        readers: of plugins, for files whose ending is theirs.
         workers: threads that decode.
         progress: show a bar on stderr where that is a terminal.
     """
@@ -90,7 +102,7 @@ def scan(cohort: Cohort, *, workers: int = _WORKERS, progress: bool = True) -> S
         if not holds_cells(reference)
     ]
     references = (case.inputs[name] for case, name in files)
-    results = map_ahead(_try_look, references, workers, 4 * workers)
+    results = map_ahead(partial(_try_look, readers), references, workers, 4 * workers)
     shown = None if progress else True
     bar = tqdm(results, total=len(files), desc="checking", unit="file", disable=shown, leave=False)
     seen: list[Seen] = []
@@ -100,11 +112,11 @@ def scan(cohort: Cohort, *, workers: int = _WORKERS, progress: bool = True) -> S
             seen.append(Seen(case, name, result))
         else:
             refused.append(Refusal(case.case_id, name, result))
-    return Scan(tuple(seen), tuple(refused))
+    return Scan(tuple(seen), tuple(refused), tuple(readers))
 
 
-def _try_look(reference: str) -> Look | str:
+def _try_look(readers: Sequence[PluginReader], reference: str) -> Look | str:
     try:
-        return look(reference)
+        return look(reference, readers)
     except ImageFileError as error:
         return error.code

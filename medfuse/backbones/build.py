@@ -23,6 +23,7 @@ from medfuse.config import SourceConfig
 from medfuse.contract import BackboneSpec, WeightsSpec
 from medfuse.errors import SourceError
 from medfuse.registry.factories import load_factory
+from medfuse.registry.provenance import origin_of
 from medfuse.registry.references import (
     RANDOM_WEIGHTS,
     SourceReference,
@@ -33,7 +34,7 @@ from medfuse.storage import sha256_file
 
 __all__ = ["BuiltSource", "SourceTarget", "build_source", "build_sources", "trainable_paths"]
 
-IDENTITY_VERSION = 1
+IDENTITY_VERSION = 2
 _LOG = logging.getLogger("medfuse.backbones")
 _BUILD_ERRORS = (TypeError, ValueError, RuntimeError, KeyError, AssertionError, AttributeError)
 
@@ -281,6 +282,7 @@ def _identity(draft: _Draft, cut: Cut | None, loaded: _Loaded) -> dict[str, Any]
         "version": IDENTITY_VERSION,
         "weights": loaded.digest,
         "plugin": draft.plugin,
+        "origin": origin_of(draft.plugin, draft.spec),
         "backbone": draft.spec.name,
         "target": recipe.export_target(draft.spec),
         "options": dict(draft.contract.options),

@@ -59,7 +59,8 @@ def license_text(request: BundleRequest) -> str:
 def _input(request: BundleRequest) -> str:
     if request.from_table:
         rows = [f"- `{key}`: {_row(spec)}" for key, spec in request.keyed.items()]
-        return "\n".join(["A case has these inputs; one that it lacks is left blank.", "", *rows])
+        lacking = "all needed" if request.all_inputs_needed else "one that it lacks is left blank"
+        return "\n".join([f"A case has these inputs; {lacking}.", "", *rows])
     spec, kinds = request.inputs[0], ", ".join(request.endings)
     dicom = "DICOM file" if spec.kind == "image" else "series of DICOM files"
     files = f"file ({kinds}) or {dicom}"

@@ -49,19 +49,25 @@ class CompleteCased(Transform):
 
     Args:
         shapes: of each input, without the batch axis.
+        all_needed: refuse a case that lacks an input, since the fusion cannot leave it out.
     """
 
-    def __init__(self, shapes: Mapping[str, Sequence[int]]) -> None:
+    def __init__(self, shapes: Mapping[str, Sequence[int]], all_needed: bool = False) -> None:
+        self.all_needed = all_needed
         self.shapes = {name: tuple(shape) for name, shape in shapes.items()}
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return ``case_id``, ``inputs`` (names joined by ``;``), and a tensor per input.
 
         Raises:
-            CaseError: an input has another shape or values that are not finite, or none is there.
+            CaseError: an input has another shape or values that are not finite, or none is there;
+                code ``MISSING_INPUT`` where all are needed.
         """
         found = {name: data[name] for name in self.shapes if name in data}
         require_input(found, "the case")
+        absent = [name for name in self.shapes if name not in found]
+        if absent and self.all_needed:
+            raise CaseError("MISSING_INPUT", f"input {absent[0]}: absent, but all are needed")
         tensors: dict[Hashable, Any] = {
             name: _checked(name, found[name], shape) if name in found else _missing(shape)
             for name, shape in self.shapes.items()

@@ -102,7 +102,8 @@ def preprocessing(request: BundleRequest) -> list[Any]:
         for key, spec in request.keyed.items()
     ]
     shapes = {key: list(spec.shape) for key, spec in request.keyed.items()}
-    return [*each, {"_target_": f"{CASE_INPUTS}.CompleteCased", "shapes": shapes}]
+    needed = {"all_needed": True} if request.all_inputs_needed else {}
+    return [*each, {"_target_": f"{CASE_INPUTS}.CompleteCased", "shapes": shapes, **needed}]
 
 
 def has_volume(request: BundleRequest) -> bool:

@@ -14,7 +14,7 @@ IMAGE = "image"
 
 _SUFFIXES: Mapping[str, tuple[str, ...]] = {
     "image": (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".npy"),
-    "volume": (".nii", ".nii.gz", ".nrrd", ".mha", ".tif", ".tiff", ".npy"),
+    "volume": (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd", ".tif", ".tiff", ".npy"),
     "tabular": (".csv",),
 }
 
@@ -116,6 +116,7 @@ class BundleRequest:
             to what the network sees; the bundle puts its own key there.
         augmentation_nodes: further nodes for training images only, by input name.
         classes: names in the order of the logits.
+        all_inputs_needed: the fusion cannot leave out an input that a case lacks.
         link: how logits become probabilities.
         license: SPDX expression of the bundle; ``None`` takes the strictest of its parts.
         provenance: what it was made from.
@@ -129,6 +130,7 @@ class BundleRequest:
         description: one paragraph.
         suffixes: endings of the files that the bundle lists as images; if empty, all that the
             reader of this kind takes.
+        plugin_suffixes: further ones, of the plugins' readers that the bundle holds.
     """
 
     name: str
@@ -142,6 +144,7 @@ class BundleRequest:
     requires: tuple[str, ...] = ()
     graph_only: tuple[str, ...] = ()
     augmentation_nodes: Mapping[str, tuple[Node, ...]] = field(default_factory=dict)
+    all_inputs_needed: bool = False
     link: Literal["softmax", "sigmoid"] = "softmax"
     license: str | None = None
     metrics: Mapping[str, Any] = field(default_factory=dict)
@@ -152,6 +155,7 @@ class BundleRequest:
     version: str = "0.1.0"
     description: str = ""
     suffixes: tuple[str, ...] = ()
+    plugin_suffixes: tuple[str, ...] = ()
 
     @property
     def keyed(self) -> dict[str, InputSpec]:
@@ -171,4 +175,4 @@ class BundleRequest:
     @property
     def endings(self) -> tuple[str, ...]:
         """The endings of the files that the bundle lists, in lower case."""
-        return self.suffixes or _SUFFIXES[self.inputs[0].kind]
+        return (*(self.suffixes or _SUFFIXES[self.inputs[0].kind]), *self.plugin_suffixes)

@@ -1,4 +1,6 @@
-"""``medfuse sources``: which pretrained networks can be used, and everything known about one."""
+"""``medfuse sources``: which pretrained networks can be used, everything known about one, and
+whether its weights are what they should be.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +8,12 @@ import argparse
 import json
 import logging
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 
 from medfuse.cli.source_page import source_page, source_record
 from medfuse.cli.table import format_table
-from medfuse.contract import BackboneFamilySpec, BackboneSpec
+from medfuse.contract import BackboneFamilySpec, BackboneSpec, WeightsSpec
 from medfuse.errors import MedfuseError, PluginError
 from medfuse.registry import (
     RANDOM_WEIGHTS,
@@ -41,8 +43,8 @@ class Row:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the two subcommands."""
-    actions = parser.add_subparsers(dest="action", metavar="list|show", required=True)
+    """Declare the three subcommands."""
+    actions = parser.add_subparsers(dest="action", metavar="list|show|verify", required=True)
     listing = actions.add_parser("list", help="sources with their domain and license")
     listing.add_argument("--family", metavar="NAME", help="list the members of a family")
     listing.add_argument("--filter", metavar="GLOB", help="name, as in 'mobilenet*'")
@@ -58,11 +60,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     show.add_argument("source", metavar="SOURCE", help="as in timm:resnet18.a1_in1k")
     show.add_argument("--no-build", action="store_true", help="do not build it to measure it")
     show.add_argument("--json", action="store_true", help="as JSON")
+    verify = actions.add_parser("verify", help="load the weights, check digest, keys and features")
+    verify.add_argument("source", metavar="SOURCE", help="as in timm:resnet18@weights.safetensors")
+    verify.add_argument("--download", action="store_true", help="allow the weights to be fetched")
+    verify.add_argument("--json", action="store_true", help="as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     """Carry out one subcommand and return the exit code."""
-    return _list(args) if args.action == "list" else _show(args)
+    return {"list": _list, "show": _show, "verify": _verify}[args.action](args)
 
 
 def _list(args: argparse.Namespace) -> int:
@@ -84,6 +90,26 @@ def _show(args: argparse.Namespace) -> int:
     plugin, spec = load_registry().backbone(reference)
     record = source_record(reference, plugin, spec, build=not args.no_build)
     print(json.dumps(record, indent=2) if args.json else source_page(record))
+    return 0
+
+
+def _verify(args: argparse.Namespace) -> int:
+    from medfuse.workflows.sources import verify_source
+
+    found = verify_source(args.source, download=args.download)
+    if args.json:
+        print(json.dumps(found.to_dict(), indent=2))
+        return 0
+    published = {True: "as published", False: "another than published", None: "none published"}
+    rows = [
+        ("source", found.source),
+        ("file", found.file or "none: untrained"),
+        ("sha256", f"{found.sha256} ({published[found.published]})" if found.sha256 else "-"),
+        ("keys", f"all used, {len(found.left_out)} left out as its description says"),
+        ("features", f"{found.feature_dim}, finite, at {' x '.join(map(str, found.input_size))}"),
+        ("license", found.license),
+    ]
+    print(format_table(["CHECK", "FOUND"], rows))
     return 0
 
 
@@ -139,13 +165,27 @@ def _described(family: BackboneFamilySpec, name: str) -> Iterable[BackboneSpec]:
 
 def _sources(prefix: str, plugin: str, *specs: BackboneSpec) -> Iterator[Row]:
     for spec in specs:
-        for weights in spec.weights:
+        listed = _listed(spec.weights)
+        for weights in listed:
             source = f"{prefix}:{spec.name}.{weights.name}"
             facts = (weights.source_domain, weights.license, spec.summary)
             yield Row(source, plugin, spec.spatial_dims, *facts)
-        if not spec.weights:
+        if not listed:
             source = f"{prefix}:{spec.name}.{RANDOM_WEIGHTS}"
             yield Row(source, plugin, spec.spatial_dims, "untrained", "", spec.summary)
+
+
+def _listed(weights: Iterable[WeightsSpec]) -> list[WeightsSpec]:
+    """Return what can be loaded, once each: further names of the same weights are left out.
+
+    Weights without a place are the input contract of a user's own file.
+    """
+    distinct: list[WeightsSpec] = []
+    for one in weights:
+        known = any(replace(one, name=other.name) == other for other in distinct)
+        if (one.path or one.url or one.hub_id) and not known:
+            distinct.append(one)
+    return distinct
 
 
 def _wanted(row: Row, args: argparse.Namespace) -> bool:

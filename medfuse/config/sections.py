@@ -169,12 +169,16 @@ class TrainingConfig(Section):
 
 
 class EvaluationConfig(Section):
-    """What is measured on the test cases."""
+    """What is measured on the test cases.
+
+    ``metrics`` gives options to metrics of plugins, by the name they report.
+    """
 
     bootstrap: int = Field(1000, ge=0)
     confidence: float = Field(0.95, gt=0, lt=1)
     calibrate: Literal["temperature", "none"] = "temperature"
     baselines: bool = True
+    metrics: dict[str, dict[str, Any]] = {}
 
 
 class BankConfig(Section):

@@ -50,7 +50,9 @@ class FeatureFusionSpec(ComponentSpec):
 
     Attributes:
         accepts: ``vectors`` (pooled) or ``maps`` (grid tokens).
-        handles_missing: whether masked sources are left out rather than refused.
+        handles_missing: masked sources are left out of what is fused. Without it no source is
+            ever masked: a cohort with cases that lack an input is refused when training starts,
+            and its bundles refuse such a case with the code ``MISSING_INPUT``.
     """
 
     accepts: Literal["vectors", "maps"] = "vectors"
@@ -65,9 +67,10 @@ class DecisionFusionSpec(ComponentSpec):
     The logits given and returned are log-probabilities.
 
     Attributes:
-        handles_missing: whether masked sources are left out rather than refused.
-        fitting: ``none`` (no parameters), or ``out_of_fold`` (fitted on predictions for cases
-            that the heads were not trained on).
+        handles_missing: as of `FeatureFusionSpec`.
+        fitting: ``none`` (the product has no parameters; one that has is refused), or
+            ``out_of_fold`` (they are fitted on predictions for cases that the heads were not
+            trained on).
     """
 
     handles_missing: bool = False
@@ -78,6 +81,9 @@ class DecisionFusionSpec(ComponentSpec):
 class HeadSpec(ComponentSpec):
     """Classifies. The factory takes ``(in_dim, num_classes, **options)`` and returns a module
     ``(N, in_dim) -> (N, output_dim)`` of logits.
+
+    Training takes heads for ``multiclass`` labels whose link is ``softmax`` or ``sigmoid_pair``.
+    Others can be described and checked; an experiment that uses one is refused.
 
     Attributes:
         task: the kind of label.
@@ -103,10 +109,22 @@ class HeadSpec(ComponentSpec):
 
 @dataclass(frozen=True, kw_only=True)
 class ReaderSpec(ComponentSpec):
-    """Reads files. The factory takes ``(path)`` and returns an image with affine and modality.
+    """Reads files. The factory takes ``(path)`` and returns an image.
+
+    The image has
+
+    - ``pixels``: numbers ``(C, H, W)`` with one or three channels, rows first, or ``(1, X, Y, Z)``;
+    - ``affine``: 4 x 4, index to mm in RAS+, or ``None`` where the format has none;
+    - ``modality``: as DICOM writes it (``CT``, ``MR``, ``CR``...), or ``other``.
+
+    What it raises refuses that file with the code ``PLUGIN_READER``. It may be called from several
+    threads. A bundle holds a copy (``VendoredSource``) or names it (``PublicTarget``); with
+    ``GraphOnly`` the bundle cannot read the format, which a run says when it starts.
 
     Attributes:
-        suffixes: file name endings in lower case, with the dot.
+        suffixes: file name endings in lower case, with the dot. The longest that fits a name
+            decides. One that a built-in format or another plugin has too is an error where a
+            file has it.
     """
 
     suffixes: tuple[str, ...] = ()

@@ -38,14 +38,15 @@ class WeightsSpec:
     Attributes:
         name: the part behind the dot of a source name, for example ``imagenet1k_v1``.
         source_domain: what it was trained on, for example ``natural images``.
-        training_data: identifiers of the data sets, for the overlap check.
+        training_data: identifiers of the data sets, for cards, reports and bundles. No cohort is
+            compared with them; images that were seen are recognized by ``seen``.
         normalization: the input contract.
         input_size: ``(H, W)`` or ``(H, W, D)`` the weights were trained at.
         size_policy: ``fixed``, ``any``, or ``multiple_of:n``.
         interpolation: ``bilinear`` or ``bicubic`` (2D), ``trilinear`` (3D).
         crop_pct: center crop used in the original evaluation; informative.
         color_order: order of the three channels.
-        expected_intensity: ``any``, or a modality such as ``HU``.
+        expected_intensity: ``any``, or a unit such as ``HU``; informative, nothing is checked.
         license: SPDX identifier or ``LicenseRef-...``.
         sha256: digest of the file; checked before loading.
         url: where ``--download`` finds the file.
@@ -132,7 +133,8 @@ class BackboneFamilySpec:
         name: the prefix of its sources: ``timm`` in ``timm:resnet18.a1_in1k``.
         summary: one line.
         describe: ``module:function`` taking an architecture name and returning its
-            `BackboneSpec`; raises ``KeyError`` for an unknown name.
+            `BackboneSpec`; raises ``KeyError`` for an unknown name, and ``ValueError`` with the
+            reason for one that cannot be a source.
         names: ``module:function`` returning every architecture name.
         requires: distributions that must be installed.
         examples: a few small architectures, which the conformance kit builds and checks.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from medfuse.data.cohort import Role
@@ -17,16 +17,20 @@ from medfuse.data.events import Event, tally
 from medfuse.data.records import IMAGE_ENDINGS, Listing, Record, printable, role_named
 from medfuse.errors import CohortError
 
+_VOXEL_ENDINGS = (".raw", ".zraw")
 _LOGGER = logging.getLogger("medfuse")
 
 
-def list_folders(root: Path, kind: str = "auto", modality: str = "auto") -> Listing:
+def list_folders(
+    root: Path, kind: str = "auto", modality: str = "auto", further: Sequence[str] = ()
+) -> Listing:
     """Return a record for every case below the class folders of ``root``.
 
     Args:
         root: folder of class folders, or of parts.
         kind: of the input: ``image``, ``volume`` or ``auto``; see `dicom_cases`.
         modality: of the input; see there.
+        further: endings of image files beside the built-in ones.
 
     Raises:
         CohortError: no class folder, no image, a class folder without an image, or split
@@ -35,11 +39,12 @@ def list_folders(root: Path, kind: str = "auto", modality: str = "auto") -> List
     records: list[Record] = []
     events: list[Event] = []
     parts = _parts(root)
+    endings = (*IMAGE_ENDINGS, *further)
     for folder in dict.fromkeys((root, *(folder for _, folder in parts))):
-        events += _stray_images(folder)
+        events += _stray_images(folder, endings)
     for role, folder in parts:
         for class_folder in _subfolders(folder):
-            found, left_out = _cases(class_folder, kind, modality)
+            found, left_out = _cases(class_folder, kind, modality, endings)
             if not found:
                 raise CohortError(
                     f"{class_folder}: holds no image, expected at least one of the class "
@@ -94,35 +99,43 @@ def _subfolders(folder: Path) -> list[Path]:
     return sorted(path for path in found if not path.name.startswith("."))
 
 
-def _stray_images(folder: Path) -> list[Event]:
+def _stray_images(folder: Path, endings: tuple[str, ...]) -> list[Event]:
     """Return an event for each image that lies beside the class folders, in none of them."""
     found = sorted(
         printable(entry.path)
         for entry in os.scandir(folder)
         if not entry.is_dir()
         and not entry.name.startswith(".")
-        and _looks_like_an_image(Path(entry.path))
+        and entry.name.lower().endswith((*endings, ".dcm"))
     )
     if found:
         _LOGGER.warning("%s: %d images lie in no class folder; skipped", folder, len(found))
     return [Event("IMAGE_WITHOUT_CLASS_SKIPPED", path, "in no class folder") for path in found]
 
 
-def _cases(folder: Path, kind: str, modality: str) -> tuple[list[DicomCase], list[Event]]:
+def _cases(
+    folder: Path, kind: str, modality: str, endings: tuple[str, ...]
+) -> tuple[list[DicomCase], list[Event]]:
     images: list[DicomCase] = []
     dicom: list[Path] = []
     events: list[Event] = []
     for path in _files(folder, events):
-        if path.name.lower().endswith(IMAGE_ENDINGS):
+        if path.name.lower().endswith(endings):
             images.append(DicomCase(str(path)))
         elif is_dicom_file(path):
             dicom.append(path)
-        else:
+        elif not _belongs_to_a_header(path):
             name = printable(str(path))
             events.append(Event("OTHER_FILE_SKIPPED", name, "not an image by name or content"))
     cases, left_out = dicom_cases(folder, dicom, kind, modality) if dicom else ([], [])
     found = sorted([*images, *cases], key=lambda case: Path(case.reference))
     return found, [*events, *left_out]
+
+
+def _belongs_to_a_header(path: Path) -> bool:
+    """Return whether a file holds the voxels of a MetaImage header beside it."""
+    ours = path.suffix.lower() in _VOXEL_ENDINGS
+    return ours and any(path.with_suffix(end).exists() for end in (".mhd", ".MHD"))
 
 
 def _files(folder: Path, events: list[Event]) -> Iterator[Path]:
@@ -137,9 +150,3 @@ def _files(folder: Path, events: list[Event]) -> Iterator[Path]:
             events.append(Event("OTHER_FILE_SKIPPED", printable(str(path)), "hidden"))
         else:
             yield path
-
-
-def _looks_like_an_image(path: Path) -> bool:
-    if path.name.upper() == "DICOMDIR":
-        return False
-    return path.name.lower().endswith(IMAGE_ENDINGS) or is_dicom_file(path)

@@ -1,14 +1,15 @@
 """Read one 2D image file as it was stored, or say with a code why not.
 
-Formats: PNG, JPEG, BMP, TIFF, ``.npy``, one image of an array in a ``.npz``, and DICOM of one
-picture. This file is copied into every bundle, so it imports numpy, Pillow and its neighbors.
+Formats: PNG, JPEG, BMP, TIFF, ``.npy``, one image of an array in a ``.npz``, DICOM of one picture,
+and what plugins read. This file is copied into every bundle, so it imports numpy, Pillow and its
+neighbors.
 """
 
 from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -27,13 +28,16 @@ from medfuse.data.image_facts import (
     require_size,
 )
 from medfuse.data.image_tiff import read_tiff
+from medfuse.data.plugin_reader import PluginReader, reader_of
 from medfuse.data.volume_dicom import is_dicom, read_dicom_picture
 
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _DECODE_ERRORS = (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error, IndexError)
 
 
-def read_pixels(reference: str) -> tuple[NDArray[Any], ImageFacts]:
+def read_pixels(
+    reference: str, readers: Sequence[PluginReader] = ()
+) -> tuple[NDArray[Any], ImageFacts]:
     """Return the stored samples, ``(H, W)`` gray or ``(H, W, 3)`` RGB, and what is known of them.
 
     Gray stored as RGB comes back as gray. Integers keep their type (uint8, uint16, int16); all
@@ -41,6 +45,7 @@ def read_pixels(reference: str) -> tuple[NDArray[Any], ImageFacts]:
 
     Args:
         reference: a path, ``FILE.npz::KEY::INDEX``, or the folder of one DICOM projection.
+        readers: of plugins, for files whose ending is theirs.
 
     Raises:
         ImageFileError: the file is absent, damaged, or nothing that is read here.
@@ -49,8 +54,11 @@ def read_pixels(reference: str) -> tuple[NDArray[Any], ImageFacts]:
     folder = Path(path).is_dir()
     if not folder:
         require_regular_file(path)
+    own = reader_of(path, readers)
     try:
-        if is_dicom(path):
+        if own is not None and not inside:
+            pixels, facts = own.picture(path)
+        elif is_dicom(path):
             pixels, facts = read_dicom_picture(str(reference))
         elif inside:
             pixels, facts = read_archive(path, inside)

@@ -6,6 +6,7 @@ This file is copied into every bundle, so it imports numpy, monai and its neighb
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from medfuse.data.image_facts import ImageFacts, ImageFileError
 from medfuse.data.image_file import read_pixels
+from medfuse.data.plugin_reader import PluginReader
 
 
 class ImageFileReader(ImageReader):
@@ -26,12 +28,16 @@ class ImageFileReader(ImageReader):
         scale: ``dtype`` maps the range of the stored type to [0, 1] (float must lie in it
             already); ``none`` gives the stored values.
         bits: refuse files of another bit depth.
+        readers: of plugins, for files whose ending is theirs.
     """
 
-    def __init__(self, scale: str = "dtype", bits: int | None = None) -> None:
+    def __init__(
+        self, scale: str = "dtype", bits: int | None = None, readers: Sequence[PluginReader] = ()
+    ) -> None:
         super().__init__()
         self.scale = scale
         self.bits = bits
+        self.readers = tuple(readers)
 
     def verify_suffix(self, filename: Any) -> bool:  # noqa: ARG002
         """Return that any file may be tried: the first bytes decide, not the name."""
@@ -46,7 +52,7 @@ class ImageFileReader(ImageReader):
 
     def get_data(self, img: Any) -> tuple[NDArray[np.float32], dict[str, Any]]:
         """Return float32 ``(H, W)`` or ``(H, W, 3)``, and the metadata that MONAI expects."""
-        pixels, facts = read_pixels(img)
+        pixels, facts = read_pixels(img, self.readers)
         meta = {
             "original_channel_dim": float("nan") if pixels.ndim == 2 else -1,
             "spatial_shape": np.asarray(pixels.shape[:2]),

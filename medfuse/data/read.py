@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,7 +30,11 @@ _FOLDERS = (
 _ARCHIVE = "a .npz archive names neither patients nor files; list the images in a CSV file for that"
 
 
-def read_cohort(config: CohortConfig, inputs: str | Mapping[str, InputConfig] = "image") -> Cohort:
+def read_cohort(
+    config: CohortConfig,
+    inputs: str | Mapping[str, InputConfig] = "image",
+    further: Sequence[str] = (),
+) -> Cohort:
     """Return the cohort at ``config.path``: class folders, CSV/TSV, JSON, ``.npz``, or the
     ``cohort.csv`` of a run.
 
@@ -43,6 +47,7 @@ def read_cohort(config: CohortConfig, inputs: str | Mapping[str, InputConfig] = 
         config: path, label and group columns, class order.
         inputs: what a case may have, by the name of the column and the key of `Case.inputs`. A
             bare name is that of one image.
+        further: endings of image files in class folders, beside the built-in ones.
 
     Raises:
         CohortError: nothing there, a row, label or file name that cannot be used, a case without
@@ -60,7 +65,7 @@ def read_cohort(config: CohortConfig, inputs: str | Mapping[str, InputConfig] = 
     try:
         if path.is_file() and is_split_file(path):
             return _read_split(path, config, None if isinstance(inputs, str) else wanted)
-        listing = _usable(_listing(path, config, wanted), config, wanted)
+        listing = _usable(_listing(path, config, wanted, further), config, wanted)
         return assemble(with_dicom_patients(listing, config), config)
     except OSError as error:
         raise CohortError(f"{path}: cannot be read ({error.strerror}).") from error
@@ -140,11 +145,12 @@ def _refuse_given(path: Path, config: CohortConfig, keys: tuple[str, ...], why: 
         raise CohortError(f"{path}: found {names}, but {why}. Remove {names}.")
 
 
-def _listing(path: Path, config: CohortConfig, inputs: Inputs) -> Listing:
+def _listing(path: Path, config: CohortConfig, inputs: Inputs, further: Sequence[str]) -> Listing:
     if path.is_dir():
         _refuse_given(path, config, ("label", "group"), _FOLDERS)
         only = next(iter(inputs.values()), InputConfig())
-        return _with_one_image(path, list_folders(path, _kind(only), only.modality), inputs)
+        found = list_folders(path, _kind(only), only.modality, further)
+        return _with_one_image(path, found, inputs)
     suffix = path.suffix.lower()
     if suffix in (".csv", ".tsv"):
         return list_table(path, config, inputs)

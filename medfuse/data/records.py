@@ -9,11 +9,11 @@ from pathlib import Path
 
 from medfuse.data.cohort import Role
 from medfuse.data.events import Event
+from medfuse.data.plugin_reader import BUILT_IN_ENDINGS
 from medfuse.errors import CohortError
 
-IMAGE_ENDINGS = (
-    ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".npy", ".nii", ".nii.gz", ".nrrd",
-)  # fmt: skip
+# DICOM is known by content; an archive is a cohort of its own.
+IMAGE_ENDINGS = tuple(e for e in BUILT_IN_ENDINGS if e not in (".dcm", ".dicom", ".npz"))
 
 _MAX_DIGITS = 9
 _ROLE_NAMES: dict[str, Role] = {

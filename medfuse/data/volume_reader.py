@@ -6,6 +6,7 @@ This file is copied into every bundle, so it imports numpy, monai and its neighb
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from monai.data.image_reader import ImageReader  # noqa: TID253
 from numpy.typing import NDArray
 
 from medfuse.data.image_facts import ImageFileError
+from medfuse.data.plugin_reader import PluginReader
 from medfuse.data.volume_facts import Affine, Volume, VolumeHeader
 from medfuse.data.volume_file import read_volume
 
@@ -29,12 +31,18 @@ class VolumeReader(ImageReader):
             already); ``none`` gives the stored values.
         orientation: axis codes that the axes of a volume without geometry are taken to have.
         geometry: refuse volumes without geometry.
+        readers: of plugins, for files whose ending is theirs.
     """
 
     def __init__(
-        self, scale: str = "none", orientation: str = "PLS", geometry: bool = False
+        self,
+        scale: str = "none",
+        orientation: str = "PLS",
+        geometry: bool = False,
+        readers: Sequence[PluginReader] = (),
     ) -> None:
         super().__init__()
+        self.readers = tuple(readers)
         self.scale = scale
         self.orientation = orientation
         self.geometry = geometry
@@ -52,7 +60,7 @@ class VolumeReader(ImageReader):
 
     def get_data(self, img: Any) -> tuple[NDArray[np.float32], dict[str, Any]]:
         """Return float32 ``(X, Y, Z)``, and the metadata that MONAI expects."""
-        volume = read_volume(img)
+        volume = read_volume(img, self.readers)
         meta = {
             "original_channel_dim": float("nan"),
             "spatial_shape": np.asarray(volume.pixels.shape),

@@ -21,6 +21,7 @@ from medfuse.data.volume_facts import Floats
 
 _CHUNK = 2**20
 _GZIP = b"\x1f\x8b"
+_ZLIB_OR_GZIP = 47
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,40 @@ def inflated(file: IO[bytes], path: str) -> Iterator[IO[bytes]]:
         raise truncated(path) from error
     except (zlib.error, gzip.BadGzipFile) as error:
         raise ImageFileError("CORRUPT", path, "is damaged gzip data. Copy it again.") from error
+
+
+@contextmanager
+def deflated(file: IO[bytes], path: str) -> Iterator[IO[bytes]]:
+    """Give the bytes inside the zlib (or gzip) stream at which ``file`` stands.
+
+    Raises:
+        ImageFileError: the stream ends early or is damaged.
+    """
+    try:
+        yield cast(IO[bytes], _Deflated(file))
+    except EOFError as error:
+        raise truncated(path) from error
+    except zlib.error as error:
+        raise ImageFileError("CORRUPT", path, "is damaged zlib data. Copy it again.") from error
+
+
+class _Deflated:
+    """Unpacks no more than it is asked for; the end of the stream checks its sum."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._inflate = zlib.decompressobj(_ZLIB_OR_GZIP)
+
+    def read(self, count: int) -> bytes:
+        """Return ``count`` bytes, or fewer at the end; raises ``EOFError`` where it is cut off."""
+        found = bytearray()
+        while len(found) < count and not self._inflate.eof:
+            packed = self._inflate.unconsumed_tail or self._file.read(_CHUNK)
+            more = self._inflate.decompress(packed, count - len(found))
+            if not packed and not more:
+                raise EOFError
+            found += more
+        return bytes(found)
 
 
 def read_samples(stream: IO[bytes], samples: Samples, path: str) -> Floats:

@@ -5,7 +5,7 @@ Arrays in (`Predictions`), plain JSON data out (`evaluate`, `compare`). No torch
 
 from medfuse.evaluation.comparison import compare, verdict
 from medfuse.evaluation.curves import precision_recall_curves, roc_curves
-from medfuse.evaluation.metrics import evaluate
+from medfuse.evaluation.metrics import built_in_metrics, evaluate
 from medfuse.evaluation.paired import bootstrap_difference, delong, holm, mcnemar
 from medfuse.evaluation.prediction_table import (
     PredictionRow,
@@ -20,6 +20,7 @@ __all__ = [
     "PredictionRow",
     "Predictions",
     "bootstrap_difference",
+    "built_in_metrics",
     "compare",
     "delong",
     "evaluate",

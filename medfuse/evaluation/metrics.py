@@ -69,6 +69,13 @@ def evaluate(
     }
 
 
+def built_in_metrics() -> frozenset[str]:
+    """Return the names in ``overall`` that no metric of a plugin can take."""
+    two_cases = Predictions(np.array([0, 1]), np.eye(2), ("no", "yes"))
+    table = score_table(two_cases, np.ones((1, 2)), EvaluationSettings())
+    return frozenset(name for name, index in table if index == OVERALL)
+
+
 def resampled_scores(predictions: Predictions, settings: EvaluationSettings) -> ScoreTable:
     """Return every built-in metric ``(1 + bootstrap,)``: on the cases, then on each resample."""
     blocks = weight_blocks(predictions.patient_index, settings.bootstrap, settings.seed)

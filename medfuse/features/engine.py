@@ -72,7 +72,8 @@ class Engine:
         if found != expected:
             raise SourceError(
                 f"source {source.label}: found features {found}, expected {expected}. "
-                "Its description and its network differ; run medfuse sources verify."
+                "The network gives another shape for a batch than for one image; "
+                "medfuse sources verify tells more."
             )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from medfuse.data.volume_metaimage import HEADER_ENDING, metaimage_data_file
 from medfuse.features.ahead import map_ahead
 
 _SEPARATOR = "::"
@@ -79,12 +80,20 @@ def _of_file(reference: str) -> str | None:
     path = Path(reference)
     # The suffix belongs to it: a reader may be chosen by suffix.
     digest = hashlib.blake2b(f"file{path.suffix.lower()}\0".encode(), digest_size=32)
-    if not _is_regular(path):
-        return None
-    with path.open("rb") as handle:
-        while chunk := handle.read(_CHUNK):
-            digest.update(chunk)
+    for file in _files(path):
+        if not _is_regular(file):
+            return None
+        with file.open("rb") as handle:
+            while chunk := handle.read(_CHUNK):
+                digest.update(chunk)
     return digest.hexdigest()
+
+
+def _files(path: Path) -> tuple[Path, ...]:
+    """Return the file, and the one that holds its voxels where they are not in it."""
+    if path.suffix.lower() != HEADER_ENDING or not _is_regular(path):
+        return (path,)
+    return (path, Path(metaimage_data_file(str(path))))
 
 
 def _is_regular(path: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,33 +13,40 @@ from medfuse.data.dicom.sandbox import shared_reader
 from medfuse.data.image_array import archive_array
 from medfuse.data.image_facts import ImageFileError
 from medfuse.data.image_file import read_pixels
+from medfuse.data.plugin_reader import PluginReader, reader_of
 from medfuse.data.volume_dicom import is_dicom
 
-_VOLUME_SUFFIXES = (".nii", ".nii.gz", ".nrrd")
+_VOLUME_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd")
 
 
-def kind_of(reference: str) -> str:
+def kind_of(reference: str, readers: Sequence[PluginReader] = ()) -> str:
     """Return ``image`` or ``volume``; what cannot be read is an image, whose reader says why.
 
     A folder is the series of a volume, unless it holds projections or photographs alone. A DICOM
     file is a volume if it holds several slices, a TIFF file if it has several pages, an array if
-    it has three axes none of which is color.
+    it has three axes none of which is color. What a plugin reads is what its reader gives.
     """
     path, _, inside = reference.partition("::")
-    if path.lower().endswith(_VOLUME_SUFFIXES):
-        return "volume"
-    if Path(path).is_dir():
-        return _kind_of_series(path, inside)
+    own = reader_of(path, readers)
     try:
-        shape = _array_shape(path, inside)
-        if shape is not None:
-            color = shape[-1] in (1, 3) or shape[0] in (1, 3)
-            return "volume" if len(shape) == 3 and not color else "image"
-        if is_dicom(path):
-            return "image" if _is_picture(reference) else "volume"
-        return "volume" if _pages(path) > 1 else "image"
+        if own is not None:
+            return own.kind(path)
+        if path.lower().endswith(_VOLUME_SUFFIXES):
+            return "volume"
+        return _kind_of_series(path, inside) if Path(path).is_dir() else _kind_of_file(reference)
     except (ImageFileError, OSError, ValueError, KeyError, EOFError):
         return "image"
+
+
+def _kind_of_file(reference: str) -> str:
+    path, _, inside = reference.partition("::")
+    shape = _array_shape(path, inside)
+    if shape is not None:
+        color = shape[-1] in (1, 3) or shape[0] in (1, 3)
+        return "volume" if len(shape) == 3 and not color else "image"
+    if is_dicom(path):
+        return "image" if _is_picture(reference) else "volume"
+    return "volume" if _pages(path) > 1 else "image"
 
 
 def _kind_of_series(folder: str, key: str) -> str:

@@ -19,6 +19,7 @@ IMAGE_MODULES = (
     "medfuse.data.image_tiff",
     "medfuse.data.image_array",
     "medfuse.data.image_facts",
+    "medfuse.data.plugin_reader",
     "medfuse.data.volume_dicom",
     "medfuse.data.volume_facts",
     "medfuse.data.dicom",
@@ -30,11 +31,13 @@ VOLUME_MODULES = (
     "medfuse.data.volume_array",
     "medfuse.data.volume_dicom",
     "medfuse.data.volume_facts",
+    "medfuse.data.volume_metaimage",
     "medfuse.data.volume_nifti",
     "medfuse.data.volume_nrrd",
     "medfuse.data.volume_stream",
     "medfuse.data.image_array",
     "medfuse.data.image_facts",
+    "medfuse.data.plugin_reader",
     "medfuse.data.dicom",
     "medfuse.preprocessing.transforms",
     "medfuse.preprocessing.volume_transforms",
@@ -73,12 +76,15 @@ def requirements(config: InputConfig) -> tuple[str, ...]:
     return ("pillow", "pydicom", "tifffile")
 
 
-def config_nodes(config: InputConfig, bits: int | None = None) -> list[Node]:
+def config_nodes(
+    config: InputConfig, bits: int | None = None, readers: Sequence[Node] = ()
+) -> list[Node]:
     """Return the nodes that take a file name under ``image`` to the canonical image.
 
     Args:
         config: without ``auto``.
         bits: the only bit depth of images that is read; any if ``None``.
+        readers: nodes of plugins' readers.
 
     Raises:
         ConfigError: ``intensity`` or ``size`` is still ``auto``.
@@ -88,9 +94,10 @@ def config_nodes(config: InputConfig, bits: int | None = None) -> list[Node]:
     if config.intensity == "auto":
         raise ConfigError("inputs: intensity is auto, expected a resolved value (resolve_input).")
     volume = config.kind == "volume"
-    before = _volume_geometry(config) if volume else [_load(_image_reader(config, bits))]
+    reader = _volume_reader(config) if volume else _image_reader(config, bits)
     return [
-        *before,
+        _load({**reader, **({"readers": list(readers)} if readers else {})}),
+        *(_volume_geometry(config) if volume else []),
         *([] if volume else [_own("SqueezeTo2Dd")]),
         *([_own("CropToForegroundd", above=_above(config))] if config.crop != "none" else []),
         *([_margins(config)] if _keeps_scale(config) else []),
@@ -127,15 +134,18 @@ def _image_reader(config: InputConfig, bits: int | None) -> Node:
     }
 
 
-def _volume_geometry(config: InputConfig) -> list[Node]:
+def _volume_reader(config: InputConfig) -> Node:
     if config.spacing == "auto":
         raise ConfigError("inputs: spacing is auto, expected a resolved value (resolve_input).")
-    reader = {
+    return {
         "_target_": "scripts.data_volume_reader.VolumeReader",
         "scale": "dtype" if config.intensity == "range" else "none",
         "orientation": config.orientation,
         "geometry": config.spacing != "none",
     }
+
+
+def _volume_geometry(config: InputConfig) -> list[Node]:
     orientation = {
         "_target_": "Orientationd",
         "keys": "image",
@@ -145,7 +155,6 @@ def _volume_geometry(config: InputConfig) -> list[Node]:
     respaced = _volume("Respaced", spacing=list(config.spacing))
     n4 = {"_target_": "scripts.preprocessing_bias_field.CorrectBiasFieldd", "keys": "image"}
     return [
-        _load(reader),
         _volume("Straightend"),
         orientation,
         *([n4] if config.bias_field == "n4" else []),

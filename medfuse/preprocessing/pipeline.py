@@ -17,6 +17,7 @@ from medfuse.data.events import Event
 from medfuse.data.image_facts import ImageFileError
 from medfuse.data.image_file import read_pixels
 from medfuse.data.pixel_digest import pixel_digest
+from medfuse.data.readers import InstalledReader
 from medfuse.data.volume_file import read_volume
 from medfuse.errors import ImageError
 from medfuse.preprocessing.canonical import CanonicalImage
@@ -46,8 +47,10 @@ class Preprocessing:
         input: without ``auto``; see `medfuse.preprocessing.resolve.resolve_input`.
         fingerprint: what `resolve_input` found. Its bit depth is required of every image, unless
             the intensity is by percentile.
+        readers: of plugins, those that the files of this input need.
 
     Attributes:
+        readers: see there.
         vendored_modules: what the nodes need in a bundle's ``scripts``.
         requires: distributions that those modules import.
     """
@@ -56,15 +59,20 @@ class Preprocessing:
         self,
         input: InputConfig,  # noqa: A002
         fingerprint: Mapping[str, Any] | None = None,
+        readers: Sequence[InstalledReader] = (),
     ) -> None:
         bits = fingerprint.get("bits") if fingerprint and input.intensity != "percentile" else None
         self.input = input
-        self.vendored_modules = vendored_modules(input)
-        self.requires = requirements(input)
-        self._nodes = config_nodes(input, bits)
+        self.readers = tuple(readers)
+        kept = [one for one in readers if one.in_bundles]
+        self.vendored_modules = (*vendored_modules(input), *(m for r in kept for m in r.vendored))
+        self.requires = (*requirements(input), *(name for r in kept for name in r.requires))
+        self._nodes = config_nodes(input, bits, [one.node for one in kept])
         if input.kind == "tabular":
             return
-        self._reader: Any = instantiate([self._nodes[0]["reader"]])[0]
+        plain = {k: v for k, v in self._nodes[0]["reader"].items() if k != "readers"}
+        self._reader: Any = instantiate([plain])[0]
+        self._plugins = [one.reader for one in readers]
         self._transforms = instantiate(self._nodes[1:])
 
     def monai_config(self) -> list[Node]:
@@ -73,7 +81,8 @@ class Preprocessing:
 
     def digest(self) -> str:
         """Return a digest of everything that decides what `load` gives."""
-        return digest_of({"schema": SCHEMA_VERSION, "nodes": self._nodes})
+        plugins = {"readers": [one.identity for one in self.readers]} if self.readers else {}
+        return digest_of({"schema": SCHEMA_VERSION, "nodes": self._nodes, **plugins})
 
     def load(self, reference: str) -> CanonicalImage:
         """Return the canonical image of a file reference; of a row of a table, its vector.
@@ -110,14 +119,14 @@ class Preprocessing:
         return load_in_order(self.load, references, workers, progress, on_bad_image)
 
     def _stored_image(self, reference: str) -> _Stored:
-        pixels, facts = read_pixels(reference)
+        pixels, facts = read_pixels(reference, self._plugins)
         values = self._reader.to_float(pixels, facts, reference)
         channels_first = values[None] if values.ndim == 2 else np.moveaxis(values, -1, 0)
         image = torch.from_numpy(np.ascontiguousarray(channels_first))
         return _Stored(image, pixel_digest(pixels), facts.events)
 
     def _stored_volume(self, reference: str) -> _Stored:
-        volume = read_volume(reference)
+        volume = read_volume(reference, self._plugins)
         affine = self._reader.affine(volume.header, reference)
         values = torch.from_numpy(self._reader.to_float(volume, reference))[None]
         image = MetaTensor(values, affine=torch.as_tensor(affine))

@@ -13,6 +13,7 @@ import numpy as np
 from medfuse.config import InputConfig
 from medfuse.data.image_facts import ImageFileError
 from medfuse.data.image_file import read_pixels
+from medfuse.data.plugin_reader import PluginReader
 from medfuse.errors import ImageError
 from medfuse.preprocessing.kind import kind_of
 from medfuse.preprocessing.resolve_volumes import (
@@ -52,6 +53,7 @@ class _Look:
 def resolve_input(
     input: InputConfig,  # noqa: A002
     references: Sequence[str],
+    readers: Sequence[PluginReader] = (),
 ) -> tuple[InputConfig, dict[str, Any]]:
     """Return the input without ``auto``, and a fingerprint of the images it was resolved from.
 
@@ -65,6 +67,7 @@ def resolve_input(
     Args:
         input: as configured.
         references: of the training images.
+        readers: of plugins, for files whose ending is theirs.
 
     Raises:
         ImageError: no image can be read, or (code ``BIT_DEPTH``) the bit depth varies and the
@@ -72,9 +75,9 @@ def resolve_input(
     """
     if input.kind == "tabular":
         return resolve_tabular(input, references)
-    kind = input.kind if input.kind != "auto" else _kind(input, references)
+    kind = input.kind if input.kind != "auto" else _kind(input, references, readers)
     resolve = resolve_volumes if kind == "volume" else _resolve_images
-    resolved, fingerprint = resolve(input, references)
+    resolved, fingerprint = resolve(input, references, readers)
     tell(resolved, fingerprint)
     return resolved, fingerprint
 
@@ -97,10 +100,14 @@ def tell(resolved: InputConfig, fingerprint: Mapping[str, Any]) -> None:
         _LOGGER.warning("input: %s", warning)
 
 
-def _kind(input: InputConfig, references: Sequence[str]) -> str:  # noqa: A002
+def _kind(
+    input: InputConfig,  # noqa: A002
+    references: Sequence[str],
+    readers: Sequence[PluginReader],
+) -> str:
     if input.size != "auto":
         return "volume" if len(input.size) == 3 else "image"
-    found = Counter(kind_of(reference) for reference in spread(references, KIND_SAMPLE))
+    found = Counter(kind_of(reference, readers) for reference in spread(references, KIND_SAMPLE))
     if len(found) > 1:
         raise ImageError(
             "MIXED_KIND",
@@ -113,8 +120,9 @@ def _kind(input: InputConfig, references: Sequence[str]) -> str:  # noqa: A002
 def _resolve_images(
     input: InputConfig,  # noqa: A002
     references: Sequence[str],
+    readers: Sequence[PluginReader],
 ) -> tuple[InputConfig, dict[str, Any]]:
-    looks = _looks(spread(references, SAMPLE_SIZE))
+    looks = _looks(spread(references, SAMPLE_SIZE), readers)
     common = Counter(look.bits for look in looks).most_common(1)[0][0]
     stranger = next((look for look in looks if look.bits != common), None)
     if stranger is not None and input.intensity != "percentile":
@@ -139,8 +147,8 @@ def _resolve_images(
     return resolved, {**_fingerprint(looks, common), "stretch": list(stretch)}
 
 
-def _looks(references: Sequence[str]) -> list[_Look]:
-    found = [_look(reference) for reference in references]
+def _looks(references: Sequence[str], readers: Sequence[PluginReader]) -> list[_Look]:
+    found = [_look(reference, readers) for reference in references]
     looks = [look for look in found if isinstance(look, _Look)]
     first = next((error for error in found if isinstance(error, ImageFileError)), None)
     if first is not None and not looks:
@@ -150,9 +158,9 @@ def _looks(references: Sequence[str]) -> list[_Look]:
     return looks
 
 
-def _look(reference: str) -> _Look | ImageFileError:
+def _look(reference: str, readers: Sequence[PluginReader]) -> _Look | ImageFileError:
     try:
-        pixels, facts = read_pixels(reference)
+        pixels, facts = read_pixels(reference, readers)
     except ImageFileError as error:
         return error
     return _Look(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from medfuse.config import InputConfig
 from medfuse.data.image_facts import ImageFileError
+from medfuse.data.plugin_reader import PluginReader
 from medfuse.data.volume_dicom import is_dicom
 from medfuse.data.volume_facts import VolumeHeader
 from medfuse.data.volume_file import read_volume, volume_header
@@ -50,6 +51,7 @@ class _Look:
 def resolve_volumes(
     input: InputConfig,  # noqa: A002
     references: Sequence[str],
+    readers: Sequence[PluginReader] = (),
 ) -> tuple[InputConfig, dict[str, Any]]:
     """Return the input of volumes without ``auto``, and a fingerprint of what was seen.
 
@@ -59,11 +61,12 @@ def resolve_volumes(
     Args:
         input: as configured.
         references: of the training volumes.
+        readers: of plugins, for files whose ending is theirs.
 
     Raises:
         ImageError: no volume can be read; names a file.
     """
-    look = _look(references)
+    look = _look(references, readers)
     if not look.headers:
         first = look.errors[0] if look.errors else ImageFileError("NO_IMAGE", "inputs", "no file.")
         raise ImageError(first.code, f"{first} None of {len(references)} volumes can be read.")
@@ -106,16 +109,16 @@ def hounsfield(input: InputConfig) -> dict[str, Any]:  # noqa: A002
     return {"intensity": "window", "windows": windows, "channels": channels}
 
 
-def _look(references: Sequence[str]) -> _Look:
+def _look(references: Sequence[str], readers: Sequence[PluginReader]) -> _Look:
     look = _Look()
     whole = set(spread(references, VOLUMES))
     dicom = any(is_dicom(reference.partition("::")[0]) for reference in whole)
     for reference in spread(references, 2 * VOLUMES if dicom else HEADERS):
         try:
             if reference not in whole:
-                look.headers.append(volume_header(reference))
+                look.headers.append(volume_header(reference, readers))
                 continue
-            volume = read_volume(reference)
+            volume = read_volume(reference, readers)
         except ImageFileError as error:
             look.errors.append(error)
             continue

@@ -87,7 +87,9 @@ class Respaced(MapTransform):
         target = affine.copy()
         target[:3, 3] = affine[:3, :3] @ starts + affine[:3, 3]
         target[:3, :3] *= factors
-        return MetaTensor(values.contiguous(), affine=torch.as_tensor(target))
+        # Bundles name a case by its file, which MONAI keeps with the image.
+        name = {k: v for k, v in getattr(image, "meta", {}).items() if k == "filename_or_obj"}
+        return MetaTensor(values.contiguous(), affine=torch.as_tensor(target), meta=name)
 
 
 def affine_of(image: Any) -> Affine:

@@ -12,7 +12,7 @@ def describe_backbone(family: BackboneFamilySpec, name: str) -> BackboneSpec:
     """Return what a family says of one architecture; imports the family's library.
 
     Raises:
-        SourceError: the family has no such architecture.
+        SourceError: the family has no such architecture, or it cannot be a source.
         PluginError: the family's library is missing, or it answers with something else.
     """
     describe = load_factory(family.describe, family.requires)
@@ -26,6 +26,11 @@ def describe_backbone(family: BackboneFamilySpec, name: str) -> BackboneSpec:
         ) from error
     except MedfuseError:
         raise
+    except ValueError as error:
+        raise SourceError(
+            f"source {family.name}:{name}: {name} cannot be a source: "
+            f"{' '.join(str(error).split())}."
+        ) from error
     except Exception as error:
         raise PluginError(
             f"source {family.name}:{name}: family {family.name} raised "

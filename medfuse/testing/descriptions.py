@@ -17,6 +17,7 @@ from medfuse.contract import (
     WeightsSpec,
     resolve_options,
 )
+from medfuse.data.plugin_reader import BUILT_IN_ENDINGS
 from medfuse.errors import PluginError
 from medfuse.registry import describe_backbone, family_names, load_factory
 from medfuse.registry.kinds import Spec
@@ -95,10 +96,15 @@ def head_is_consistent(spec: HeadSpec) -> None:
 
 
 def reader_is_consistent(spec: ReaderSpec) -> None:
-    """Pass if suffixes are lower case with a dot."""
+    """Pass if suffixes are lower case with a dot, and no built-in format has one of them."""
     bad = [s for s in spec.suffixes if not s.startswith(".") or s != s.lower()]
     if bad or not spec.suffixes:
         raise PluginError(f"suffixes {spec.suffixes!r}, expected some as '.nii.gz'.")
+    taken = [suffix for suffix in spec.suffixes if suffix in BUILT_IN_ENDINGS]
+    if taken:
+        raise PluginError(
+            f"suffix {taken[0]!r} is that of a built-in format: nobody could say who reads it."
+        )
 
 
 def family_describes_members(spec: BackboneFamilySpec) -> None:

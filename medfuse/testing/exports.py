@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from medfuse.contract import GraphOnly, PublicTarget, VendoredSource
+from medfuse.contract import ComponentSpec, GraphOnly, PublicTarget, VendoredSource
 from medfuse.errors import PluginError
 from medfuse.registry.providers import import_providers
 from medfuse.registry.vendoring import (
@@ -33,18 +33,18 @@ IN_EVERY_BUNDLE = frozenset({"torch", "numpy", "monai"})
 _TIMEOUT_SECONDS = 300
 
 
-def recipe_is_sound(probe: Probe, own: Collection[str]) -> None:
+def recipe_is_sound(spec: ComponentSpec, own: Collection[str]) -> None:
     """Pass if the export names public things alone and declares what it needs.
 
     Args:
-        probe: the component.
+        spec: the component.
         own: the plugin's own packages, absent where a bundle runs.
     """
-    export = probe.spec.export
+    export = spec.export
     if isinstance(export, PublicTarget):
         _check_declared([export.target.partition(".")[0]], export.requires, own)
     elif isinstance(export, VendoredSource):
-        _check_first_module(probe)
+        _check_first_module(spec)
         check_imports(export)
         _check_declared(export.allowed_imports, export.requires, own)
     elif not export.reason.strip():
@@ -173,9 +173,9 @@ def _in_a_process(jobs: Path) -> dict[str, dict[str, Any]]:
     return outcomes
 
 
-def _check_first_module(probe: Probe) -> None:
-    export = probe.spec.export
-    module = probe.spec.factory.partition(":")[0]
+def _check_first_module(spec: ComponentSpec) -> None:
+    export = spec.export
+    module = spec.factory.partition(":")[0]
     if not isinstance(export, VendoredSource) or not export.modules:
         raise PluginError("VendoredSource without modules. Name the factory's own first.")
     if export.modules[0] != module:

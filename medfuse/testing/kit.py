@@ -17,11 +17,11 @@ from medfuse.contract import (
     MetricSpec,
     ReaderSpec,
 )
-from medfuse.errors import MedfuseError, PluginError
+from medfuse.errors import ConfigError, MedfuseError, PluginError
 from medfuse.registry import describe_backbone
 from medfuse.registry.kinds import Spec
 from medfuse.testing import descriptions
-from medfuse.testing.findings import Check, Finding, carry_out
+from medfuse.testing.findings import Check, Finding, NotApplicable, carry_out
 from medfuse.testing.light_import import listing_is_light
 from medfuse.testing.subjects import Subject, module_of, open_subject
 
@@ -116,8 +116,10 @@ class _Bench:
             yield "weights", partial(descriptions.weights_are_sound, spec)
         if isinstance(spec, HeadSpec):
             yield "loss and link", partial(descriptions.head_is_consistent, spec)
+            yield "trainable", partial(_trainable, spec)
         if isinstance(spec, ReaderSpec):
             yield "suffixes", partial(descriptions.reader_is_consistent, spec)
+            yield "export recipe", lambda: _recipe(spec, self.own)
         if isinstance(spec, MetricSpec):
             yield "measures", partial(_metric, spec)
         if isinstance(spec, _NETWORKS):
@@ -138,10 +140,7 @@ class _Bench:
         yield "batch independence", on_probe(behavior.rows_are_independent)
         yield "gradients", on_probe(behavior.gradients_reach_the_start)
         yield "state dict", on_probe(behavior.state_restores_the_outputs)
-        yield (
-            "export recipe",
-            lambda: exports.recipe_is_sound(self.probe(label), self.own),
-        )
+        yield "export recipe", lambda: exports.recipe_is_sound(spec, self.own)
         if isinstance(spec.export, GraphOnly):
             yield "traced graph", on_probe(exports.traced_graph_agrees)
         else:
@@ -157,7 +156,7 @@ def _shape_checks(spec: ComponentSpec) -> dict[str, Callable[[Probe], None]]:
         return {"shapes": shapes.head_shapes}
     missing = {"missing sources": shapes.masked_sources_count_nothing}
     if isinstance(spec, DecisionFusionSpec):
-        return {"shapes": shapes.decision_shapes, **missing}
+        return {"shapes": shapes.decision_shapes, "fitting": shapes.fitting_is_true, **missing}
     return {"shapes": shapes.fusion_shapes, "one source": shapes.one_source_is_enough, **missing}
 
 
@@ -181,6 +180,23 @@ def _metric(spec: MetricSpec) -> None:
     from medfuse.testing.metrics import metric_measures
 
     metric_measures(spec)
+
+
+def _trainable(spec: HeadSpec) -> None:
+    from medfuse.training.classifier import check_head
+
+    try:
+        check_head(spec, num_classes=2)
+    except ConfigError as error:
+        raise NotApplicable(f"not usable in an experiment yet: {error}") from error
+
+
+def _recipe(spec: ReaderSpec, own: frozenset[str]) -> None:
+    from medfuse.testing.exports import recipe_is_sound
+
+    if isinstance(spec.export, GraphOnly):
+        raise NotApplicable(f"{spec.export.reason}: bundles will not read the format")
+    recipe_is_sound(spec, own)
 
 
 def _fail(error: PluginError) -> None:

@@ -7,7 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from medfuse.contract import BackboneSpec, FeatureFusionSpec, HeadSpec, Stage
+from medfuse.contract import (
+    BackboneSpec,
+    DecisionFusionSpec,
+    FeatureFusionSpec,
+    HeadSpec,
+    Stage,
+)
 from medfuse.errors import PluginError
 from medfuse.testing.behavior import check_close
 from medfuse.testing.findings import NotApplicable
@@ -89,7 +95,7 @@ def one_source_is_enough(probe: Probe) -> None:
 def masked_sources_count_nothing(probe: Probe) -> None:
     """Pass if the values of an absent source change nothing and its share is zero."""
     if not getattr(probe.spec, "handles_missing", False):
-        raise NotApplicable("handles_missing is False")
+        raise NotApplicable("handles_missing is False: cases that lack an input are refused")
     *features, mask = probe.inputs
     mask = mask.clone()
     mask[0, 1] = 0
@@ -101,6 +107,17 @@ def masked_sources_count_nothing(probe: Probe) -> None:
     check_close(outputs, probe.call(probe.module, [*changed, mask]), otherwise)
     for shares in outputs[1:]:
         _check_shares(shares, mask)
+
+
+def fitting_is_true(probe: Probe) -> None:
+    """Pass if a combiner of decisions has parameters where its spec says so, and only there."""
+    spec = _spec(probe, DecisionFusionSpec)
+    count = sum(parameter.numel() for parameter in probe.module.parameters())
+    if (count > 0) != (spec.fitting == "out_of_fold"):
+        raise PluginError(
+            f"fitting is {spec.fitting!r}, but the product has {count} parameters: 'none' goes "
+            "with none, 'out_of_fold' with some."
+        )
 
 
 def head_shapes(probe: Probe) -> None:
@@ -158,7 +175,8 @@ def _check_stage(stage: Stage, output: Any, probe: Probe) -> None:
         )
     if stage.stride and stage.layout != "tokens":
         cells = output.shape[2] if stage.layout == "grid" else output.shape[1]
-        if abs(image.shape[2] / stage.stride - cells) >= 1:
+        # Without padding, a stride of 2 loses one element of an even number.
+        if abs(image.shape[2] / stage.stride - cells) > 1:
             raise PluginError(
                 f"stage {stage.name!r} gives {cells} elements for {image.shape[2]} pixels, "
                 f"which is not stride {stage.stride}."

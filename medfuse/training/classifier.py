@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import nn
 
 from medfuse.config import ComponentConfig, TrainingConfig
 from medfuse.contract import (
@@ -18,7 +22,7 @@ from medfuse.contract import (
     VendoredSource,
     resolve_options,
 )
-from medfuse.errors import ConfigError
+from medfuse.errors import ConfigError, PluginError
 from medfuse.fusion.opinion_pool import OpinionPool
 from medfuse.fusion.slice_attention import SliceAttention
 from medfuse.model import DecisionClassifier, FeatureClassifier
@@ -28,6 +32,7 @@ from medfuse.registry.vendoring import vendored_target
 
 _Module: TypeAlias = "FeatureClassifier | DecisionClassifier | OpinionPool"
 
+_LOG = logging.getLogger("medfuse")
 TRAINABLE_LINKS = ("softmax", "sigmoid_pair")
 _SOFTMAX_LOSSES = ("cross_entropy", "binary_cross_entropy", "focal")
 
@@ -99,7 +104,8 @@ def build_classifier(
 
     Raises:
         ConfigError: an option is refused, or the head cannot be used for this task.
-        PluginError: a name is unknown or a factory cannot be imported.
+        PluginError: a name is unknown, a factory cannot be imported, or a fusion of decisions has
+            parameters that its spec does not declare.
     """
     recipe = _Recipe(
         *_resolved(registry.fusion(fusion.use), fusion, "fusion"),
@@ -107,7 +113,7 @@ def build_classifier(
         tuple(widths),
         num_classes,
     )
-    _check_head(recipe.head, num_classes)
+    check_head(recipe.head, num_classes)
     exports = (recipe.fusion.export, recipe.head.export)
     own = tuple(m for e in exports if isinstance(e, VendoredSource) for m in e.modules)
     public = (e for e in exports if isinstance(e, PublicTarget | VendoredSource))
@@ -124,6 +130,29 @@ def build_classifier(
     )
 
 
+def check_head(head: HeadSpec, num_classes: int) -> None:
+    """Refuse a head that training cannot use.
+
+    Raises:
+        ConfigError: another task or link, one logit for several classes, or an unknown loss.
+    """
+    if head.task != "multiclass" or head.link not in TRAINABLE_LINKS:
+        raise ConfigError(
+            f"head {head.name!r} is for {head.task} labels with link {head.link}; "
+            f"training takes multiclass heads with link {' or '.join(TRAINABLE_LINKS)}."
+        )
+    if head.single_logit and num_classes != 2:
+        raise ConfigError(
+            f"head {head.name!r} gives one logit for 2 classes, found {num_classes} classes. "
+            "Use linear or mlp."
+        )
+    if head.loss not in _SOFTMAX_LOSSES:
+        raise ConfigError(
+            f"head {head.name!r} asks for loss {head.loss!r}, "
+            f"expected one of {', '.join(_SOFTMAX_LOSSES)}."
+        )
+
+
 def check_training(head: HeadSpec, config: TrainingConfig) -> None:
     """Refuse what a head cannot learn from.
 
@@ -136,6 +165,32 @@ def check_training(head: HeadSpec, config: TrainingConfig) -> None:
             f"head {head.name!r} cannot learn from soft targets. "
             "Set training.mixup and training.label_smoothing to 0."
         )
+
+
+def check_missing_inputs(fusion: str, registry: Registry, known: NDArray[np.bool_]) -> None:
+    """Refuse cases that lack an input where the fusion cannot leave it out.
+
+    Args:
+        fusion: its name.
+        registry: knows the fusions.
+        known: which inputs each case has, ``(cases, I)``.
+
+    Raises:
+        ConfigError: naming the fusion, the number of such cases, and the fusions that can.
+    """
+    lacking = int((~known.all(axis=1)).sum())
+    if registry.fusion(fusion).handles_missing:
+        return
+    if not lacking:
+        if known.shape[1] > 1:
+            _LOG.info("fusion %s needs every input: training.input_dropout hides none", fusion)
+        return
+    specs = [spec for _, spec in registry.components("fusion")]
+    able = [spec.name for spec in specs if getattr(spec, "handles_missing", False)]
+    raise ConfigError(
+        f"fusion {fusion!r} cannot leave out a missing input, but {lacking} of {len(known)} cases "
+        f"lack one. Choose a fusion that can: {', '.join(able)}; or remove these cases."
+    )
 
 
 @dataclass(frozen=True)
@@ -162,6 +217,7 @@ class _Recipe:
         make_fusion, make_head = load_factory(self.fusion), load_factory(self.head)
         if isinstance(self.fusion, DecisionFusionSpec):
             combine = make_fusion(len(self.in_dims), self.num_classes, **self.fusion_options)
+            _check_fitting(self.fusion, combine)
             heads = [make_head(d, self.num_classes, **self.head_options) for d in self.in_dims]
             return DecisionClassifier(self.in_dims, heads, combine, self.head.link, self._pooling())
         fused: Any = make_fusion(list(self.in_dims), **self.fusion_options)
@@ -234,21 +290,11 @@ def _target(spec: ComponentSpec) -> dict[str, Any] | None:
     return None
 
 
-def _check_head(head: HeadSpec, num_classes: int) -> None:
-    if head.task != "multiclass" or head.link not in TRAINABLE_LINKS:
-        raise ConfigError(
-            f"head {head.name!r} is for {head.task} labels with link {head.link}; "
-            f"training takes multiclass heads with link {' or '.join(TRAINABLE_LINKS)}."
-        )
-    if head.single_logit and num_classes != 2:
-        raise ConfigError(
-            f"head {head.name!r} gives one logit for 2 classes, found {num_classes} classes. "
-            "Use linear or mlp."
-        )
-    if head.loss not in _SOFTMAX_LOSSES:
-        raise ConfigError(
-            f"head {head.name!r} asks for loss {head.loss!r}, "
-            f"expected one of {', '.join(_SOFTMAX_LOSSES)}."
+def _check_fitting(fusion: DecisionFusionSpec, combine: nn.Module) -> None:
+    if fusion.fitting == "none" and any(True for _ in combine.parameters()):
+        raise PluginError(
+            f"fusion {fusion.name!r} has parameters, but its fitting is 'none', so nothing would "
+            "fit them. The plugin has to declare fitting='out_of_fold'."
         )
 
 

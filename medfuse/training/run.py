@@ -45,6 +45,8 @@ class Run:
             again with the same result.
         source_lr_scale: factor on the learning rate of sources that learn from the first epoch.
         head_loss: the loss that the head's spec names, for ``loss: auto``.
+        hides_inputs: the fusion leaves out what is missing, so that ``training.input_dropout`` may
+            hide inputs.
         last_epoch: stop after this epoch, while schedules plan for all; ``None`` for all epochs.
     """
 
@@ -59,6 +61,7 @@ class Run:
     checkpoint_seconds: float = 3.0
     source_lr_scale: float = 0.1
     head_loss: str = "cross_entropy"
+    hides_inputs: bool = True
     last_epoch: int | None = None
 
     @property

@@ -62,7 +62,8 @@ def build_setup(
     device = find_device(config.device, "training.device")
     if config.mixed_precision and device.type != "cuda":
         _say_full_precision(device.type)
-    draws = Draws(run.seed, config.sampler == "oversample", config.mixup, config.input_dropout)
+    hidden = config.input_dropout if run.hides_inputs else 0.0
+    draws = Draws(run.seed, config.sampler == "oversample", config.mixup, hidden)
     batches = EpochBatches(data, num_classes, config.batch_size, draws)
     loss = build_loss(config, data.labels, num_classes, run.head_loss).to(device)
     return Setup(

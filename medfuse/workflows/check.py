@@ -12,6 +12,8 @@ from typing import Any
 from medfuse.audit import Audit, Look, audit, class_name
 from medfuse.config import CohortConfig, InputConfig
 from medfuse.data import read_cohort
+from medfuse.data.readers import installed_readers
+from medfuse.registry import load_registry
 from medfuse.storage import write_json, write_text
 from medfuse.workflows.check_figures import draw
 from medfuse.workflows.check_page import check_page
@@ -42,9 +44,13 @@ def check(
 
     Raises:
         CohortError: the cohort cannot be listed: nothing there, bad labels, a broken table.
+        PluginError: two plugins read one ending, or a reader that is needed cannot be imported.
         OutputError: the results cannot be written.
     """
-    found = audit(read_cohort(cohort, inputs), progress=progress)
+    readers = installed_readers(load_registry())
+    listed = read_cohort(cohort, inputs, readers.endings)
+    used = readers.used_by(reference for case in listed.cases for reference in case.inputs.values())
+    found = audit(listed, readers=[one.reader for one in used], progress=progress)
     if out is not None:
         _write(found, Path(out), Path(cohort.path).name)
     return found

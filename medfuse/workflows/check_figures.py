@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from medfuse import plots
 from medfuse.audit import Audit, DuplicateGroup, Seen, class_name, displayed, open_picture
 from medfuse.audit.shortcuts import CLEAR
 from medfuse.data.image_facts import ImageFileError
+from medfuse.data.plugin_reader import PluginReader
 from medfuse.report import Figure
 from medfuse.workflows.gallery import Gallery
 
@@ -99,7 +101,7 @@ def _samples(found: Audit) -> dict[str, list[NDArray[np.float32]]]:
     grid: dict[str, list[NDArray[np.float32]]] = {}
     for name, items in list(_by_class(found).items())[:_MOST_CLASSES]:
         places = np.linspace(0, len(items) - 1, min(_SAMPLES, len(items))).round().astype(int)
-        pictures = [_picture(items[place]) for place in np.unique(places)]
+        pictures = [_picture(items[place], found.scan.readers) for place in np.unique(places)]
         grid[name] = [picture[None] for picture in pictures if picture is not None]
     return {name: row for name, row in grid.items() if row}
 
@@ -109,17 +111,18 @@ def _sheet_row(found: Audit, group: DuplicateGroup) -> list[tuple[str, NDArray[n
     for place in group.members:
         item = found.scan.seen[place]
         shown = len(row) < _SHEET_COLUMNS
-        picture = _picture(item) if shown else np.zeros((1, 1), dtype=np.float32)
+        blank = np.zeros((1, 1), dtype=np.float32)
+        picture = _picture(item, found.scan.readers) if shown else blank
         if picture is not None:
             about = " ".join(filter(None, (class_name(found.cohort, item.case), item.case.role)))
             row.append((f"{item.case.case_id}\n{about}", picture))
     return row
 
 
-def _picture(item: Seen) -> NDArray[np.float32] | None:
+def _picture(item: Seen, readers: Sequence[PluginReader]) -> NDArray[np.float32] | None:
     """Return a small picture; ``None`` where the file went away since it was read."""
     try:
-        shown = displayed(open_picture(item.reference))
+        shown = displayed(open_picture(item.reference, readers))
     except ImageFileError:
         return None
     step = max(1, min(shown.shape) // _SIDE)

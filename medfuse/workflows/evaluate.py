@@ -15,8 +15,10 @@ import numpy as np
 from medfuse.bundle.seen import read_seen
 from medfuse.config import CohortConfig, EvaluationConfig, InputConfig
 from medfuse.data import Case, Cohort, Event, read_cohort, tally
+from medfuse.data.readers import installed_readers
 from medfuse.errors import CohortError
 from medfuse.evaluation import PredictionRow, write_predictions
+from medfuse.evaluation.plugin_metrics import Metric
 from medfuse.registry import load_registry
 from medfuse.report import ReportContent, class_table, group_table, overall_table, write_report
 from medfuse.serving.predict import Predictor, load_bundle
@@ -64,18 +66,22 @@ def evaluate(
         cohort: where the cases are; a class that the bundle does not know is refused.
         out: folder for the results.
         part: ``all`` cases, or those of one role: ``test``, ``train``, ...
-        settings: resamples and confidence.
+        settings: resamples, confidence, and options of plugins' metrics.
 
     Raises:
+        ConfigError: options for a metric that no plugin has, or that it refuses.
+        PluginError: a plugin's metric cannot be used.
         CohortError: no labeled case in that part, or other classes than the bundle's.
         BundleError: the bundle cannot be loaded.
         OutputError: ``out`` holds something else than an evaluation.
     """
     folder = Path(out)
     refuse_foreign_content(folder, _STATE, "evaluation")
+    settings = settings or EvaluationConfig()
+    plugin_metrics = measure.load_metrics(load_registry(), settings)
     predictor = load_bundle(bundle)
     config = cohort if isinstance(cohort, CohortConfig) else CohortConfig(path=str(cohort))
-    found = read_cohort(config, _inputs_of(predictor))
+    found = read_cohort(config, _inputs_of(predictor), predictor.suffixes)
     cases = _labeled(found, part, predictor.classes)
     write_json(folder / _STATE, {"medfuse": {"kind": "evaluation", "version": 1}})
     several = predictor.table is not None
@@ -87,7 +93,7 @@ def evaluate(
     )
     answered = _answered(cases, answers)
     seen = _seen_by(bundle, answered)
-    measured = _measured(answered, predictor.classes, seen, settings or EvaluationConfig())
+    measured = _measured(answered, predictor.classes, seen, settings, plugin_metrics)
     events = tally([*found.events, *_refusals(cases, answers)])
     _write_page(folder, measured, events, predictor)
     name, refused = predictor.metadata["name"], len(cases) - len(answered)
@@ -164,7 +170,12 @@ def _answered(cases: Sequence[Case], answers: Sequence[Prediction]) -> list[_Ans
 def _seen_by(bundle: Path | str, answered: Sequence[_Answer]) -> SeenCases:
     """Return which cases the bundle or one of its sources learned from."""
     known = read_seen(Path(bundle))
-    digests = [digests_of_files(case.inputs.values()) if known else () for case, _ in answered]
+    files = [reference for case, _ in answered for reference in case.inputs.values()]
+    used = installed_readers(load_registry()).used_by(files) if known else ()
+    readers = [one.reader for one in used]
+    digests = [
+        digests_of_files(case.inputs.values(), readers) if known else () for case, _ in answered
+    ]
     seen = find_seen(digests, known)
     if seen.warning():
         _log.warning("%s", seen.warning())
@@ -172,13 +183,17 @@ def _seen_by(bundle: Path | str, answered: Sequence[_Answer]) -> SeenCases:
 
 
 def _measured(
-    answered: Sequence[_Answer], classes: Sequence[str], seen: SeenCases, config: EvaluationConfig
+    answered: Sequence[_Answer],
+    classes: Sequence[str],
+    seen: SeenCases,
+    config: EvaluationConfig,
+    plugin_metrics: Mapping[str, Metric],
 ) -> TestPart:
     settings = measure.settings_of(config, seed=0)
     probabilities = np.array([[a.probabilities[c] for c in classes] for _, a in answered])
     cases = [case for case, _ in answered]
     predictions = measure.predictions_of(cases, classes, probabilities, seen)
-    metrics = measure.measure(predictions, settings, load_registry())
+    metrics = measure.measure(predictions, settings, plugin_metrics)
     metrics = {**metrics, "seen": seen.summary()}
     return TestPart(predictions, metrics, None, (), settings, seen)
 

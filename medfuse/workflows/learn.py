@@ -242,6 +242,7 @@ def _run(
         attach_handlers=task.registry.attach_handlers,
         progress=True,
         head_loss=built.head.loss,
+        hides_inputs=built.fusion.handles_missing,
     )
 
 

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from medfuse.config import EvaluationConfig
+from medfuse.contract import ComponentSpec, resolve_options
 from medfuse.data import Case, Cohort
+from medfuse.errors import ConfigError, PluginError
 from medfuse.evaluation import (
     EvaluationSettings,
     PredictionRow,
     Predictions,
+    built_in_metrics,
     compare,
     evaluate,
 )
+from medfuse.evaluation.plugin_metrics import Metric
 from medfuse.registry import Registry, load_factory
+from medfuse.registry.discovery import BLOCK
+from medfuse.suggest import did_you_mean
 from medfuse.workflows.seen import SeenCases
 
 
@@ -55,15 +62,72 @@ def predictions_of(
 
 
 def measure(
-    predictions: Predictions, settings: EvaluationSettings, registry: Registry
+    predictions: Predictions, settings: EvaluationSettings, metrics: Mapping[str, Metric]
 ) -> dict[str, Any]:
-    """Return all metrics, those of plugins included."""
-    return evaluate(predictions, settings, plugin_metrics(registry))
+    """Return all metrics; ``metrics`` are those of plugins, from `load_metrics`."""
+    return evaluate(predictions, settings, metrics)
 
 
-def plugin_metrics(registry: Registry) -> dict[str, Any]:
-    """Return the metric functions of all plugins, by name."""
-    return {spec.name: load_factory(spec)() for _, spec in registry.components("metric")}
+def load_metrics(registry: Registry, config: EvaluationConfig) -> dict[str, Metric]:
+    """Return the metric functions of all plugins, ready to be called, by the name they report.
+
+    A name that a built-in metric or another plugin has too is reported as ``plugin:name``.
+    Called when a command starts, so that nothing is lost to a plugin that cannot be used.
+
+    Args:
+        registry: knows the plugins.
+        config: holds options under ``metrics``.
+
+    Raises:
+        ConfigError: options for an unknown metric, or options that it refuses.
+        PluginError: a metric cannot be imported or made; names its plugin.
+    """
+    found = list(registry.components("metric"))
+    counts = Counter(spec.name for _, spec in found)
+    taken = {name for name, count in counts.items() if count > 1} | built_in_metrics()
+    named = {
+        f"{plugin}:{spec.name}" if spec.name in taken else spec.name: (plugin, spec)
+        for plugin, spec in found
+    }
+    options = _metric_options(config.metrics, named)
+    return {
+        name: _made(plugin, spec, options.get(name, {})) for name, (plugin, spec) in named.items()
+    }
+
+
+def _metric_options(
+    given: Mapping[str, Mapping[str, Any]], named: Mapping[str, tuple[str, ComponentSpec]]
+) -> dict[str, Mapping[str, Any]]:
+    """Return the options by reported name; ``plugin:name`` is understood for every metric."""
+    reported = {f"{plugin}:{spec.name}": name for name, (plugin, spec) in named.items()}
+    unknown = sorted(set(given) - set(named) - set(reported))
+    if unknown:
+        known = ", ".join(named) or "none: no installed plugin has one"
+        raise ConfigError(
+            f"evaluation.metrics: no plugin has a metric {unknown[0]!r}, expected one of {known}."
+            f"{did_you_mean(unknown[0], named)}"
+        )
+    return {reported.get(name, name): options for name, options in given.items()}
+
+
+def _made(plugin: str, spec: ComponentSpec, options: Mapping[str, Any]) -> Metric:
+    resolved = resolve_options(spec.options, options, f"metric '{plugin}:{spec.name}'")
+    try:
+        metric: Metric = load_factory(spec)(**resolved)
+    except (Exception, SystemExit) as error:
+        kind = "" if isinstance(error, PluginError) else f"{type(error).__name__}: "
+        reason = " ".join(f"{kind}{error}".split())
+        raise PluginError(
+            f"plugin {plugin}: metric {spec.name!r} cannot be used: {reason} "
+            f"Set {BLOCK}={plugin} to go without the plugin."
+        ) from error
+    if not callable(metric):
+        raise PluginError(
+            f"plugin {plugin}: the factory of metric {spec.name!r} gave a "
+            f"{type(metric).__name__}, expected a function of labels and probabilities. "
+            f"Set {BLOCK}={plugin} to go without the plugin."
+        )
+    return metric
 
 
 def compare_with_singles(

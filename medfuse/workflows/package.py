@@ -14,6 +14,8 @@ from medfuse.bundle import IMAGE, BundleRequest, InputSpec, Provenance, SourceRe
 from medfuse.bundle.seen import OWN_TRAINING
 from medfuse.bundle.write import write_bundle
 from medfuse.data import Case, split_digest
+from medfuse.data.plugin_reader import reader_of
+from medfuse.data.readers import InstalledReader
 from medfuse.errors import BundleError
 from medfuse.preprocessing import VIEW_MODULES, augmentation_config
 from medfuse.preprocessing.tabular import tabular_width
@@ -31,19 +33,20 @@ _CHECKED = 8
 
 def write_run_bundle(
     task: LearningTask, model: LearnedModel, metrics: Mapping[str, Any], folder: Path
-) -> tuple[Path, float]:
+) -> tuple[Path, float | None]:
     """Write the bundle of a run into ``folder``.
 
     Returns:
         its path, and the largest difference between its own predictions for a few cases and the
-        reported probabilities.
+        reported probabilities; ``None`` if it can read none of the cases.
 
     Raises:
         BundleError: the bundle cannot be written, or it predicts something else.
     """
     path = write_bundle(_request(task, model, metrics), folder)
     difference = _check(task, model, path)
-    _log.info("bundle %s: same probabilities to %.1e", path, difference)
+    if difference is not None:
+        _log.info("bundle %s: same probabilities to %.1e", path, difference)
     return path, difference
 
 
@@ -66,6 +69,8 @@ def _request(task: LearningTask, model: LearnedModel, metrics: Mapping[str, Any]
         augmentation_nodes={
             key: tuple(_augmentation(task, read)) for key, read in _keys(prepared).items()
         },
+        plugin_suffixes=_unique([end for one in _held(prepared) for end in one.spec.suffixes]),
+        all_inputs_needed=not model.classifier.fusion.handles_missing,
         inputs=tuple(_input(key, read) for key, read in _keys(prepared).items()),
         classes=prepared.cohort.classes,
         provenance=Provenance(
@@ -91,6 +96,12 @@ def _keys(prepared: PreparedCohort) -> dict[str, PreparedInput]:
 
 def _modules_of(prepared: PreparedCohort) -> list[str]:
     return [m for read in prepared.inputs.values() for m in read.preprocessing.vendored_modules]
+
+
+def _held(prepared: PreparedCohort) -> list[InstalledReader]:
+    """Return the readers of plugins that the bundle can hold."""
+    inputs = prepared.inputs.values()
+    return [one for read in inputs for one in read.preprocessing.readers if one.in_bundles]
 
 
 def _requirements_of(prepared: PreparedCohort) -> list[str]:
@@ -196,11 +207,15 @@ def _data(task: LearningTask) -> str:
     return f"{len(task.prepared.cohort.cases)} labeled cases: {parts}."
 
 
-def _check(task: LearningTask, model: LearnedModel, path: Path) -> float:
+def _check(task: LearningTask, model: LearnedModel, path: Path) -> float | None:
     """Return the largest difference between the bundle's probabilities and the run's."""
     cases = task.prepared.cohort.cases
     parts = [[i for i, c in enumerate(cases) if c.role == role] for role in ("test", "train")]
     rows = next(part for part in parts if part)[:_CHECKED]
+    rows = [row for row in rows if _readable(task.prepared, cases[row])]
+    if not rows:
+        _log.warning("%s: holds no reader of its cases, so its probabilities are not checked", path)
+        return None
     predictor = load_bundle(path)
     found = predictor.predict([_served(task.prepared, cases[i]) for i in rows])
     values = np.array([[p.probabilities[c] for c in predictor.classes] for p in found])
@@ -211,6 +226,15 @@ def _check(task: LearningTask, model: LearnedModel, path: Path) -> float:
             f"{difference:.1e}, expected below {_TOLERANCE:.0e}). Please report this."
         )
     return difference
+
+
+def _readable(prepared: PreparedCohort, case: Case) -> bool:
+    """Return whether the bundle can read the files of a case."""
+    lost = {
+        name: [one.reader for one in read.preprocessing.readers if not one.in_bundles]
+        for name, read in prepared.inputs.items()
+    }
+    return all(reader_of(file, lost[name]) is None for name, file in case.inputs.items())
 
 
 def _served(prepared: PreparedCohort, case: Case) -> Any:

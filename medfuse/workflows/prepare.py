@@ -21,11 +21,13 @@ from medfuse.data import (
     resolve_leaks,
     write_cohort,
 )
+from medfuse.data.readers import InstalledReader, Readers, installed_readers
 from medfuse.errors import CohortError, ImageError
 from medfuse.features.bank import FeatureBank
 from medfuse.features.digests import ImageFacts
 from medfuse.features.images import ImageIndex
 from medfuse.preprocessing import Preprocessing, resolve_input
+from medfuse.registry import load_registry
 from medfuse.workflows.resolve import resolve_known
 
 _log = logging.getLogger(__name__)
@@ -100,21 +102,34 @@ class PreparedCohort:
 
 
 def prepare_cohort(
-    experiment: Experiment, bank: FeatureBank, *, progress: bool = True
+    experiment: Experiment,
+    bank: FeatureBank,
+    *,
+    readers: Readers | None = None,
+    progress: bool = True,
 ) -> PreparedCohort:
     """Return the cohort of an experiment: read, split by patient, checked for leaks.
+
+    Args:
+        experiment: the configuration.
+        bank: remembers the digests of files.
+        readers: of plugins; those of all installed ones if ``None``.
+        progress: show bars on stderr where that is a terminal.
 
     Raises:
         CohortError: no usable cases, bad labels, a leak, or a split that cannot be made.
         ImageError: an image cannot be read, and ``cohort.on_bad_image`` is ``refuse``.
+        PluginError: two plugins read one ending, or a reader that is needed cannot be imported.
     """
-    cohort = read_cohort(experiment.cohort, experiment.inputs)
+    readers = installed_readers(load_registry()) if readers is None else readers
+    cohort = read_cohort(experiment.cohort, experiment.inputs, readers.endings)
     configs = experiment.inputs
     tables = [name for name, config in configs.items() if config.kind == "tabular"]
     inputs: dict[str, PreparedInput] = {}
     failures: dict[str, dict[str, ImageError]] = {}
     for name in [name for name in configs if name not in tables]:
-        inputs[name], failures[name] = _prepared_input(name, configs[name], cohort, bank, progress)
+        found = _InputFiles(name, configs[name], cohort, readers)
+        inputs[name], failures[name] = _prepared_input(found, bank, progress)
     readable = _without_bad_images(cohort, failures, experiment.cohort.on_bad_image)
     digests = picture_digests(inputs.values(), readable)
     policy = experiment.cohort.on_leak
@@ -160,9 +175,20 @@ def describe_inputs(cohort: Cohort, names: Sequence[str]) -> list[str]:
     return [f"inputs of {len(cohort.cases)} cases: {listed}"]
 
 
+@dataclass(frozen=True)
+class _InputFiles:
+    """The files of one input, before they are read."""
+
+    name: str
+    config: InputConfig
+    cohort: Cohort
+    readers: Readers
+
+
 def _prepared_input(
-    name: str, config: InputConfig, cohort: Cohort, bank: FeatureBank, progress: bool
+    files: _InputFiles, bank: FeatureBank, progress: bool
 ) -> tuple[PreparedInput, dict[str, ImageError]]:
+    name, cohort = files.name, files.cohort
     cases = [case for case in cohort.cases if name in case.inputs]
     if not cases:
         raise CohortError(
@@ -170,9 +196,14 @@ def _prepared_input(
             "Fill its column, or remove it from inputs."
         )
     references = [case.inputs[name] for case in cases]
-    resolved, fingerprint = resolve_known(config, references, bank)
-    preprocessing = Preprocessing(resolved, fingerprint)
-    images = ImageIndex(preprocessing.load, preprocessing.digest(), bank)
+    used = files.readers.used_by(references)
+    _say_what_bundles_cannot_read(name, used)
+    plugins = [one.reader for one in used]
+    # A plugin's file may have parts in other files, which the memo would not see change.
+    memo = None if used else bank
+    resolved, fingerprint = resolve_known(files.config, references, memo, plugins)
+    preprocessing = Preprocessing(resolved, fingerprint, used)
+    images = ImageIndex(preprocessing.load, preprocessing.digest(), memo)
     scan = images.scan(references, progress)
     facts = {
         case.case_id: scan.facts[case.inputs[name]]
@@ -181,6 +212,20 @@ def _prepared_input(
     }
     prepared = PreparedInput(name, resolved, fingerprint, preprocessing, images, facts)
     return prepared, dict(scan.failures)
+
+
+def _say_what_bundles_cannot_read(name: str, used: Sequence[InstalledReader]) -> None:
+    for one in used:
+        if not one.in_bundles:
+            reason = getattr(one.spec.export, "reason", "")
+            _log.warning(
+                "input %s: %s files are read by %s, which no bundle can hold (%s): the bundle will "
+                "not read them. Convert them to another format for serving.",
+                name,
+                " and ".join(one.spec.suffixes),
+                one.name,
+                reason,
+            )
 
 
 def _prepared_table(name: str, config: InputConfig, cohort: Cohort) -> PreparedInput:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from medfuse.config import InputConfig
+from medfuse.data.plugin_reader import PluginReader
 from medfuse.features.bank import FeatureBank
 from medfuse.features.digests import MemoKey
 from medfuse.features.fingerprints import fingerprints
@@ -17,20 +18,31 @@ from medfuse.storage import digest_of
 Resolved = tuple[InputConfig, Mapping[str, Any]]
 
 
-def resolve_known(config: InputConfig, references: Sequence[str], bank: FeatureBank) -> Resolved:
+def resolve_known(
+    config: InputConfig,
+    references: Sequence[str],
+    bank: FeatureBank | None,
+    readers: Sequence[PluginReader] = (),
+) -> Resolved:
     """Return what `resolve_input` gives; a second run on the same files decodes none of them.
+
+    Args:
+        config: of the input.
+        references: of its files.
+        bank: remembers what was resolved; nothing is remembered if ``None``.
+        readers: of plugins, for files whose ending is theirs.
 
     Raises:
         ImageError: as `resolve_input`.
         BankError: the memo cannot be used.
     """
-    key = _key(config, references)
-    if key is None:
-        return resolve_input(config, references)
+    key = None if bank is None else _key(config, references)
+    if bank is None or key is None:
+        return resolve_input(config, references, readers)
     with bank.memo() as memo:
         text = memo.text(key)
         if text is None:
-            resolved, fingerprint = resolve_input(config, references)
+            resolved, fingerprint = resolve_input(config, references, readers)
             memo.keep_text(key, json.dumps([resolved.model_dump(mode="json"), fingerprint]))
             return resolved, fingerprint
     settled, fingerprint = json.loads(text)

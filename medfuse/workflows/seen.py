@@ -15,6 +15,7 @@ from medfuse.data.cells import holds_cells
 from medfuse.data.image_facts import ImageFileError
 from medfuse.data.image_file import read_pixels
 from medfuse.data.pixel_digest import pixel_digest
+from medfuse.data.plugin_reader import PluginReader
 from medfuse.data.volume_file import read_volume
 
 GROUP = "seen in training"
@@ -77,16 +78,18 @@ def seen_by_sources(sources: Sequence[BuiltSource]) -> dict[str, frozenset[str]]
     }
 
 
-def digests_of_files(references: Collection[str]) -> frozenset[str]:
+def digests_of_files(
+    references: Collection[str], readers: Sequence[PluginReader] = ()
+) -> frozenset[str]:
     """Return the pixel digests of image and volume files; one that cannot be read has none."""
-    arrays = (_samples(item) for item in references if not holds_cells(item))
+    arrays = (_samples(item, readers) for item in references if not holds_cells(item))
     return frozenset(pixel_digest(array) for array in arrays if array is not None)
 
 
-def _samples(reference: str) -> NDArray[Any] | None:
+def _samples(reference: str, readers: Sequence[PluginReader]) -> NDArray[Any] | None:
     """Return the stored samples of an image, or of what is refused as one but is a volume."""
     with suppress(ImageFileError):
-        return read_pixels(reference)[0]
+        return read_pixels(reference, readers)[0]
     with suppress(ImageFileError):
-        return read_volume(reference).pixels
+        return read_volume(reference, readers).pixels
     return None

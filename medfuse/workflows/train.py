@@ -15,13 +15,16 @@ from medfuse.bundle.names import check_classes
 from medfuse.config import ComponentConfig, Experiment, load_experiment, parse_experiment
 from medfuse.contract import FeatureFusionSpec
 from medfuse.data import split_digest, tally
+from medfuse.data.readers import installed_readers
 from medfuse.errors import OutputError
 from medfuse.evaluation import Predictions, write_predictions
+from medfuse.evaluation.plugin_metrics import Metric
 from medfuse.evaluation.slice_table import write_slice_weights
 from medfuse.features.bank import FeatureBank
 from medfuse.registry import load_registry
 from medfuse.report import write_report
 from medfuse.storage import write_json
+from medfuse.training.classifier import check_missing_inputs
 from medfuse.workflows import measure
 from medfuse.workflows.extract import ExtractedFeatures, extract, load_sources
 from medfuse.workflows.figures import TestPart, draw_cohort, draw_test, draw_training
@@ -114,9 +117,12 @@ def _run(
 ) -> TrainingOutcome:
     started = time.monotonic()
     registry = load_registry()
+    plugin_metrics = measure.load_metrics(registry, experiment.evaluation)
     bank = FeatureBank(experiment.bank.path, experiment.bank.budget_gb)
-    prepared = prepare_cohort(experiment, bank, progress=progress)
+    readers = installed_readers(registry)
+    prepared = prepare_cohort(experiment, bank, readers=readers, progress=progress)
     check_classes(prepared.cohort.classes)
+    check_missing_inputs(experiment.fusion.use, registry, prepared.known())
     prepared.write(folder.path / "cohort.csv", experiment.cohort.split.seed)
     sources = load_sources(experiment, registry, prepared, download=download)
     features = extract(experiment, prepared, sources, bank, progress=progress)
@@ -125,7 +131,7 @@ def _run(
     fused = learn(task, experiment.fusion, everything, folder.path)
     _log.info("training took %.0f s in all", time.monotonic() - started)
     singles = _singles(task, folder)
-    _write_results(task, fused, singles, folder)
+    _write_results(task, fused, singles, folder, plugin_metrics)
     return _outcome(folder)
 
 
@@ -148,13 +154,14 @@ def _write_results(
     fused: LearnedModel,
     singles: Mapping[str, LearnedModel],
     folder: RunFolder,
+    plugin_metrics: Mapping[str, Metric],
 ) -> None:
     cohort = task.prepared.cohort
     labels = [source.label for source in task.features.sources]
     rows = measure.prediction_rows(cohort, fused.probabilities, fused.shares, labels)
     write_predictions(folder.path / "predictions.csv", rows, cohort.classes)
     _write_slices(task, fused, folder)
-    part, comparison = _test_part(task, fused, singles)
+    part, comparison = _test_part(task, fused, singles, plugin_metrics)
     gallery = Gallery(folder.plots)
     draw_cohort(gallery, task.prepared)
     draw_training(gallery, fused.results)
@@ -189,7 +196,10 @@ def _write_slices(task: LearningTask, fused: LearnedModel, folder: RunFolder) ->
 
 
 def _test_part(
-    task: LearningTask, fused: LearnedModel, singles: Mapping[str, LearnedModel]
+    task: LearningTask,
+    fused: LearnedModel,
+    singles: Mapping[str, LearnedModel],
+    plugin_metrics: Mapping[str, Metric],
 ) -> tuple[TestPart | None, dict[str, Any] | None]:
     """Return what the test cases show, and the comparison with the single sources."""
     cohort = task.prepared.cohort
@@ -209,7 +219,7 @@ def _test_part(
 
     settings = measure.settings_of(task.experiment.evaluation, task.experiment.seed)
     found = predictions(fused)
-    metrics = {**measure.measure(found, settings, task.registry), "seen": seen.summary()}
+    metrics = {**measure.measure(found, settings, plugin_metrics), "seen": seen.summary()}
     alone = {name: predictions(model) for name, model in singles.items()}
     part = TestPart(
         predictions=found,

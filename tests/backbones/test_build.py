@@ -340,3 +340,14 @@ def test_an_untrained_network_takes_nothing_about_weights(use, changes, found) -
     config = SourceConfig(use=use, **changes)
     with pytest.raises(SourceError, match=f"loads no weights, but found {found}"):
         build_source(config, OneBackbone(spec()), TARGET)
+
+
+def test_an_upgraded_plugin_gives_another_identity(install_plugin):
+    def identity(code):
+        install_plugin("labplugin", "", lab_nets=code)
+        one = spec(export=VendoredSource(modules=("lab_nets",)))
+        return build("lab:net.random", one=one).identity
+
+    before, after = identity("blur = 1\n"), identity("blur = 2\n")
+    assert before["origin"]["distribution"] == "labplugin-dist"
+    assert {key for key in before if before[key] != after[key]} == {"origin"}

@@ -35,6 +35,14 @@ def test_a_case_without_any_input_is_refused() -> None:
         CompleteCased(SHAPES)({"case_id": "a"})
 
 
+def test_a_missing_input_is_refused_where_all_are_needed() -> None:
+    complete = CompleteCased(SHAPES, all_needed=True)
+    with pytest.raises(CaseError, match="input ct: absent, but all are needed") as caught:
+        complete({"case_id": "a", "row": torch.ones(3)})
+    assert caught.value.code == "MISSING_INPUT"
+    assert complete({"ct": torch.ones(1, 2, 2, 2), "row": torch.ones(3)})["inputs"] == "ct;row"
+
+
 def test_transforms_of_one_input_run_on_it_alone_and_only_where_it_is() -> None:
     seen = []
 

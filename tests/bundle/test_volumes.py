@@ -79,6 +79,26 @@ def test_a_folder_of_dicom_files_is_one_case_and_equals_its_nifti(
     np.testing.assert_allclose(dicom, nifti, atol=1e-4)
 
 
+def test_a_metaimage_equals_its_nifti(written, run_rows, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    voxels = np.random.default_rng(0).integers(-100, 300, (24, 20, 12)).astype("<i2")
+    affine = np.diag([-1.0, -1, 2, 1])
+    nibabel.save(nibabel.Nifti1Image(voxels, affine), folder / "a.nii.gz")
+    header = (
+        "NDims = 3\nDimSize = 24 20 12\nElementSpacing = 1 1 2\nElementType = MET_SHORT\n"
+        "TransformMatrix = 1 0 0 0 1 0 0 0 1\nElementDataFile = "
+    )
+    (folder / "b.mha").write_bytes(f"{header}LOCAL\n".encode() + voxels.tobytes(order="F"))
+    (folder / "c.mhd").write_text(f"{header}c.raw\n")
+    (folder / "c.raw").write_bytes(voxels.tobytes(order="F"))
+    rows = run_rows(written["solid"], folder, tmp_path / "out")
+    assert [row["image"] for row in rows] == ["a.nii.gz", "b.mha", "c.mhd"]
+    nifti, one_file, two_files = probabilities(rows)
+    np.testing.assert_allclose(one_file, nifti, atol=1e-6)
+    np.testing.assert_allclose(two_files, nifti, atol=1e-6)
+
+
 def test_a_dataset_folder_that_is_itself_a_series_has_one_case(
     written, synthetic, run_rows, tmp_path: Path
 ) -> None:

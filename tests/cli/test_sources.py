@@ -17,10 +17,15 @@ def medfuse_backbones():
         options=(Option(name="width", kind="int", default=6, summary="channels"),),
         stages=(Stage(name="only", module_path="conv", stride=2),),
         weights=(
-            WeightsSpec(name="xray", source_domain="chest X-rays", license="CC0-1.0",
-                        training_data=("nih",), sha256="a" * 64, citation="Doe 2020",
+            WeightsSpec(name="xray", path="acme:x.pt", source_domain="chest X-rays",
+                        license="CC0-1.0", training_data=("nih",), sha256="a" * 64,
+                        citation="Doe 2020",
                         normalization=Normalization(mean=(0.5,), std=(0.25,))),
-            WeightsSpec(name="photo", source_domain="natural images", license="Apache-2.0"),
+            WeightsSpec(name="photo", hub_id="acme/photo", source_domain="natural images",
+                        license="Apache-2.0"),
+            WeightsSpec(name="default", hub_id="acme/photo", source_domain="natural images",
+                        license="Apache-2.0"),
+            WeightsSpec(name="own", source_domain="natural images"),
         ),
     )
     yield BackboneSpec(name="deep", summary="A deep network", factory="acme_networks:Missing",
@@ -45,7 +50,7 @@ def names():
 def describe(name):
     if name not in names(): raise KeyError(name)
     return BackboneSpec(name=name, summary="s", factory="acme_networks:Net",
-                        weights=(WeightsSpec(name="w", license="MIT"),))
+                        weights=(WeightsSpec(name="w", license="MIT", url="https://x/w.pt"),))
 """
 
 
@@ -78,6 +83,22 @@ def test_every_weights_is_a_source_and_a_family_is_one_row(listed) -> None:
 )
 def test_filters_keep_what_fits_and_what_is_unknown(listed, arguments, expected) -> None:
     assert listed(*arguments) == expected
+
+
+def test_another_name_of_the_same_weights_is_no_second_source(listed) -> None:
+    assert "acme:flat.default" not in listed()
+
+
+def test_a_contract_without_weights_is_no_source(listed) -> None:
+    assert "acme:flat.own" not in listed()
+
+
+def test_a_network_with_a_contract_alone_is_listed_as_untrained(install_plugin, capsys) -> None:
+    alone = PLUGIN.replace('path="acme:x.pt", ', "").replace('hub_id="acme/photo", ', "")
+    install_plugin("acme", alone, acme_networks=NETWORKS)
+    assert run(["sources", "list", "--plugin", "acme", "--filter", "flat", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [(row["source"], row["domain"]) for row in found] == [("acme:flat.random", "untrained")]
 
 
 def test_a_shortened_list_says_so(listed, caplog, monkeypatch) -> None:

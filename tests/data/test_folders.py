@@ -116,6 +116,14 @@ def test_files_directly_in_a_class_folder_are_pictures_unless_volumes_are_asked_
     assert (first, second, last.partition("::")[0]) == ("a", "b/p", "b")
 
 
+def test_the_voxels_of_a_header_are_no_file_of_their_own(tmp_path):
+    _touch(tmp_path, "a/1.mhd", "a/1.raw", "a/2.mha", "b/3.mhd", "b/3.zraw", "b/4.raw")
+    cohort = _read(tmp_path)
+    assert _inputs(cohort) == ["a/1.mhd", "a/2.mha", "b/3.mhd"]
+    skipped = [Path(e.subject).name for e in cohort.events if e.code == "OTHER_FILE_SKIPPED"]
+    assert skipped == ["4.raw"]
+
+
 def test_volume_files_are_cases_and_other_packed_files_are_not(tmp_path):
     _touch(tmp_path, "a/1.nii.gz", "a/2.NII", "b/3.nrrd", "b/4.gz", "b/5.tar.gz")
     cohort = _read(tmp_path)

@@ -253,7 +253,8 @@ def test_arrays_and_tiff_pages_come_slices_first(tmp_path):
 def test_other_files_are_named(tmp_path):
     for name, body, code in (
         ("a.png", b"\x89PNG\r\n\x1a\n" + bytes(400), "UNSUPPORTED"),
-        ("a.mha", b"ObjectType = Image\n" + bytes(400), "UNSUPPORTED"),
+        ("a.mha", b"ObjectType = Image\n" + bytes(400), "CORRUPT"),
+        ("a.pdf", b"%PDF-1.7" + bytes(400), "UNSUPPORTED"),
         ("a.nii.gz", b"", "EMPTY_FILE"),
         ("a.bin", bytes(600), "NOT_AN_IMAGE"),
     ):

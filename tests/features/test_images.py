@@ -62,6 +62,18 @@ def test_a_moved_file_is_known_by_its_content(kit) -> None:
     assert ImageIndex(kit.Loader(), "p1", kit.bank).scan([str(moved)], progress=False).decoded == 0
 
 
+def test_voxels_beside_their_header_belong_to_the_fingerprint(tmp_path: Path) -> None:
+    header, voxels = tmp_path / "a.mhd", tmp_path / "a.raw"
+    header.write_text("NDims = 3\nElementDataFile = a.raw\n")
+    voxels.write_bytes(b"one")
+    before = fingerprints([str(header)])
+    voxels.write_bytes(b"two")
+    assert list(before) == [str(header)]
+    assert fingerprints([str(header)]) != before
+    voxels.unlink()
+    assert fingerprints([str(header)]) == {}
+
+
 def test_a_damaged_memo_row_is_decoded_again(kit) -> None:
     paths = kit.images(2)
     before = ImageIndex(kit.Loader(), "p1", kit.bank).scan(paths, progress=False)

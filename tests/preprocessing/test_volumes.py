@@ -108,6 +108,17 @@ def test_voxels_lie_where_their_affine_says(spacing):
     assert abs(shift.mean()) < 0.5
 
 
+@pytest.mark.parametrize("shear", [0.0, 0.2])
+def test_a_respaced_volume_still_knows_its_file(shear):
+    affine = np.diag([1.0, 1, 2, 1])
+    affine[0, 2] = shear
+    meta = {"filename_or_obj": "a.nii"}
+    data = {"image": MetaTensor(np.zeros((1, 4, 5, 6), np.float32), affine=affine, meta=meta)}
+    for transform in (Straightend("image"), Respaced("image", (2.0, 1.0, 1.0))):
+        data = transform(data)
+    assert data["image"].meta["filename_or_obj"] == "a.nii"
+
+
 def test_fewer_voxels_are_means_not_samples():
     stripes = torch.zeros(1, 40, 8, 8)
     stripes[:, ::2] = 1

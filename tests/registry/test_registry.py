@@ -29,6 +29,7 @@ ZOO = (
     "def describe(name):\n"
     "    if name == 'ghost': return None\n"
     "    if name == 'mouse': raise ValueError('too small')\n"
+    "    if name == 'snail': raise OSError('too slow')\n"
     "    return {n: BackboneSpec(name=n, summary='s', factory='a.b:c') for n in names()}[name]\n"
 )
 
@@ -118,7 +119,8 @@ def test_a_family_is_never_asked_for_an_unqualified_name(install_plugin) -> None
     [
         ("tigre", SourceError, "zoo has no backbone 'tigre'. Did you mean \"tiger\""),
         ("ghost", PluginError, "family zoo gave a NoneType, not a BackboneSpec"),
-        ("mouse", PluginError, "family zoo raised ValueError: too small"),
+        ("mouse", SourceError, "source zoo:mouse: mouse cannot be a source: too small"),
+        ("snail", PluginError, "family zoo raised OSError: too slow"),
     ],
 )
 def test_what_a_family_cannot_describe_is_refused(install_plugin, name, error, text) -> None:

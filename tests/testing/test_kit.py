@@ -41,7 +41,7 @@ def medfuse_heads():
 
 @hookimpl
 def medfuse_readers():
-    yield ReaderSpec(name="read", summary="s", factory="kit_networks:Net", suffixes=(".mha",))
+    yield ReaderSpec(name="read", summary="s", factory="kit_networks:Net", suffixes=(".f32",))
 
 @hookimpl
 def medfuse_metrics():
@@ -172,6 +172,11 @@ FAULTS = [
      ("networks", "s[:, None] * p(x)", "p(x)")),
     ("mask not heeded by shares", "fusion decide", "missing sources", "handles_missing is not kept",
      ("networks", "return (shares[..., None] * logits)", "return logits")),
+    ("parameters that are not declared", "fusion decide", "fitting", "has 1 parameters",
+     ("networks", "num_outputs):\n        super().__init__()",
+      "num_outputs):\n        super().__init__()\n        self.w = nn.Parameter(torch.ones(1))")),
+    ("fitting of nothing", "fusion decide", "fitting", "has 0 parameters",
+     ("plugin", 'kit_networks:Decide"', 'kit_networks:Decide", fitting="out_of_fold"')),
     ("head of a fixed size", "head graph", "shapes", "for 2 classes, expected (3, 2)",
      ("networks", "    pass", "    def __init__(self, i, k):\n        super().__init__(i, 4)")),
     ("unknown loss", "head head", "loss and link", "loss 'hinge'",
@@ -184,7 +189,13 @@ FAULTS = [
     ("graph without reason", "head graph", "export recipe", "GraphOnly without a reason",
      ("plugin", "to be tried", "")),
     ("suffix without dot", "reader read", "suffixes", "expected some as",
-     ("plugin", '".mha"', '"mha"')),
+     ("plugin", '".f32"', '"f32"')),
+    ("suffix of a built-in format", "reader read", "suffixes", "'.nrrd' is that of a built-in",
+     ("plugin", '".f32"', '".nrrd"')),
+    ("reader with undeclared imports", "reader read", "export recipe", "imports numpy, but",
+     ("plugin", 'factory="kit_networks:Net", suffixes', 'export=VENDORED, '
+      'factory="kit_networks:Net", suffixes'),
+     ("networks", "import torch\n", "import torch\nimport numpy\n")),
     ("metric out of bounds", "metric accuracy", "measures", "gave 100, outside its bounds 0 to 1",
      ("networks", "float((", "100 * float((")),
     ("metric the other way", "metric accuracy", "measures", "greater_is_better=True is not true",
@@ -209,7 +220,8 @@ def findings_of(install_plugin, *changes, alone: bool = False) -> list[Finding]:
 def test_a_sound_plugin_keeps_every_promise(install_plugin) -> None:
     found = findings_of(install_plugin, alone=True)
     assert [f for f in found if f.status == "failed"] == []
-    assert {f.check for f in found if f.status == "skipped"} == {"gradients"}
+    skipped = {(f.component, f.check) for f in found if f.status == "skipped"}
+    assert skipped == {("fusion decide", "gradients"), ("reader read", "export recipe")}
     assert sum(f.check == "rebuilds alone" for f in found) == 4
 
 
@@ -220,6 +232,14 @@ def test_a_fault_is_found_by_its_check(install_plugin, fault) -> None:
     failed = {(f.component, f.check): f.detail for f in found if f.status == "failed"}
     assert (component, check) in failed
     assert detail in failed[component, check]
+
+
+def test_a_head_that_nothing_trains_yet_is_skipped_with_the_reason(install_plugin) -> None:
+    found = findings_of(install_plugin, ("plugin", 'name="head"', 'name="head", link="coral"'))
+    trainable = {f.component: f for f in found if f.check == "trainable"}
+    assert trainable["head head"].status == "skipped"
+    assert "not usable in an experiment yet: head 'head'" in trainable["head head"].detail
+    assert trainable["head graph"].status == "passed"
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -8,7 +9,13 @@ from medfuse.contract import HeadSpec
 from medfuse.errors import ConfigError, PluginError
 from medfuse.model import DecisionClassifier, FeatureClassifier
 from medfuse.registry.registry import Registry, load_registry
-from medfuse.training.classifier import SourceWidth, build_classifier, check_training
+from medfuse.training.classifier import (
+    SourceWidth,
+    build_classifier,
+    check_head,
+    check_missing_inputs,
+    check_training,
+)
 
 from .conftest import make_config
 
@@ -88,3 +95,70 @@ def test_soft_targets_are_refused_for_a_head_that_cannot_take_them() -> None:
     check_training(head, make_config())
     with pytest.raises(ConfigError, match="head 'hard' cannot learn from soft targets"):
         check_training(head, make_config(mixup=0.2))
+
+
+PLAIN = """
+from medfuse.contract import *
+VENDORED = VendoredSource(modules=("plain_fusions",))
+
+@hookimpl
+def medfuse_fusions():
+    yield FeatureFusionSpec(name="plain", summary="s", factory="plain_fusions:Plain",
+                            export=VENDORED)
+    yield DecisionFusionSpec(name="product", summary="s", factory="plain_fusions:Product",
+                             export=VENDORED, fitting="FITTING")
+"""
+FUSIONS = """
+import torch
+from torch import nn
+
+class Plain(nn.Module):
+    def __init__(self, in_dims):
+        super().__init__()
+        self.out_dim = sum(in_dims)
+
+    def forward(self, features, mask):
+        return torch.cat(features, 1), None
+
+class Product(nn.Module):
+    def __init__(self, num_sources, num_outputs):
+        super().__init__()
+        self.weights = nn.Parameter(torch.ones(num_sources))
+
+    def forward(self, logits, mask):
+        return (logits * self.weights[:, None]).sum(1), None
+"""
+
+
+def test_missing_inputs_are_refused_by_a_fusion_that_needs_all(install_plugin) -> None:
+    install_plugin("plain", PLAIN, plain_fusions=FUSIONS)
+    found = load_registry()
+    known = np.array([[True, True], [True, False], [False, True]])
+    with pytest.raises(ConfigError, match="fusion 'plain' .* 2 of 3 cases lack one") as caught:
+        check_missing_inputs("plain", found, known)
+    named = str(caught.value).partition("that can: ")[2]
+    assert "attention" in named
+    assert "plain" not in named
+    check_missing_inputs("plain", found, known[:1])
+    check_missing_inputs("attention", found, known)
+
+
+def test_undeclared_parameters_of_a_decision_fusion_are_refused(install_plugin) -> None:
+    install_plugin("plain", PLAIN.replace("FITTING", "none"), plain_fusions=FUSIONS)
+    with pytest.raises(PluginError, match="fusion 'product' has parameters, but its fitting is"):
+        build_classifier(_use("product"), _use("linear"), load_registry(), [SourceWidth(6)] * 2, 3)
+
+
+def test_declared_parameters_of_a_decision_fusion_are_taken(install_plugin) -> None:
+    install_plugin("plain", PLAIN.replace("FITTING", "out_of_fold"), plain_fusions=FUSIONS)
+    built = build_classifier(
+        _use("product"), _use("linear"), load_registry(), [SourceWidth(6)] * 2, 3
+    )
+    assert isinstance(built.module, DecisionClassifier)
+
+
+@pytest.mark.parametrize("head", [{"link": "coral"}, {"link": "corn"}, {"task": "multilabel"}])
+def test_a_head_that_nothing_trains_yet_is_refused(head: dict[str, str]) -> None:
+    spec = HeadSpec(name="odd", summary="", factory="a:b", **head)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="training takes multiclass heads with link softmax or"):
+        check_head(spec, 3)

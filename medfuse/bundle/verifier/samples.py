@@ -12,7 +12,7 @@ from .subject import Bundle
 def sample_folder(bundle: Bundle) -> Path:
     """Return a folder with one generated image of the network's own size, or a table of cases.
 
-    The first case of a table has every input, each further one lacks another input.
+    The first case of a table has every input, each further one lacks another input if it may.
     """
     folder = bundle.work / "sample"
     folder.mkdir(parents=True, exist_ok=True)
@@ -27,7 +27,7 @@ def sample_folder(bundle: Bundle) -> Path:
 def sample_count(bundle: Bundle) -> int:
     """Return how many cases `sample_folder` holds."""
     several = bundle.table is not None and len(bundle.table) > 1
-    return 1 + len(bundle.inputs) if several else 1
+    return 1 + len(bundle.inputs) if several and not _all_needed(bundle) else 1
 
 
 def labelled_folder(bundle: Bundle) -> Path:
@@ -53,7 +53,7 @@ def _write_table(bundle: Bundle, table: dict[str, Any], folder: Path) -> None:
         else:
             cells[name] = dict.fromkeys(columns, "1")
     header = ["case_id", *dict.fromkeys(column for found in cells.values() for column in found)]
-    lacking = ["", *cells] if len(cells) > 1 else [""]
+    lacking = ["", *cells] if len(cells) > 1 and not _all_needed(bundle) else [""]
     with (folder / "cases.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, header, restval="")
         writer.writeheader()
@@ -92,6 +92,11 @@ def _nodes(bundle: Bundle, name: str = "") -> list[Any]:
     if not name:
         return transforms
     return next(list(t["transforms"]) for t in transforms if t.get("keys") == name)
+
+
+def _all_needed(bundle: Bundle) -> bool:
+    """Return whether the bundle refuses a case that lacks an input."""
+    return any(node.get("all_needed", False) for node in _nodes(bundle))
 
 
 def _bit_depth(nodes: list[Any]) -> int:

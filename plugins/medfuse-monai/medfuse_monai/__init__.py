@@ -16,4 +16,5 @@ def medfuse_backbones() -> Iterator[BackboneFamilySpec]:
         describe="medfuse_monai.families:describe",
         names="medfuse_monai.families:names",
         requires=("monai",),
+        examples=("resnet10", "resnet10_3d", "densenet121", "efficientnet_b0", "seresnet50"),
     )

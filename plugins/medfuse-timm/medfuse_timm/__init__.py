@@ -16,4 +16,5 @@ def medfuse_backbones() -> Iterator[BackboneFamilySpec]:
         describe="medfuse_timm.families:describe",
         names="medfuse_timm.families:names",
         requires=("timm",),
+        examples=("test_resnet", "test_vit", "test_convnext", "test_efficientnet"),
     )

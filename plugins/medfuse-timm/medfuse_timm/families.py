@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 import timm
 import torch
 from torch import nn
 
-from medfuse.contract import BackboneSpec, Option, Stage, VendoredSource
+from medfuse.contract import BackboneSpec, Option, VendoredSource, WeightsSpec
 from medfuse_timm.network import TimmBackbone
+from medfuse_timm.stages import INNER, size_policy, stages
 from medfuse_timm.tags import weights_of
-
-_INNER = "net."
 
 
 def names() -> tuple[str, ...]:
@@ -25,13 +26,14 @@ def describe(name: str) -> BackboneSpec:
 
     Raises:
         KeyError: timm has no such architecture.
+        ValueError: it gives several feature maps, or none.
     """
     if not timm.is_model(name):
         raise KeyError(name)
-    backbone = _without_memory(name)
+    backbone = _without_memory(name).eval()
     config = backbone.net.pretrained_cfg
-    stems = config.get("first_conv")
-    stem = stems[0] if isinstance(stems, (tuple, list)) else stems
+    stems = config.get("first_conv") or ""
+    stem = stems if isinstance(stems, str) else stems[0]
     return BackboneSpec(
         name=name,
         summary=f"{config.get('architecture') or name} of timm",
@@ -44,10 +46,10 @@ def describe(name: str) -> BackboneSpec:
             requires=("timm",),
         ),
         in_channels=config["input_size"][0],
-        stem=_INNER + stem if stem else "",
-        stages=tuple(_stages(backbone)),
+        stem=INNER + stem if stem else "",
+        stages=stages(backbone, config["input_size"][1:]),
         native_pooling=True,
-        weights=weights_of(name, dict(config)),
+        weights=_weights(name, backbone, dict(config)),
         open_options=True,
     )
 
@@ -61,29 +63,21 @@ def _without_memory(name: str) -> TimmBackbone:
             return TimmBackbone(name)
 
 
+def _weights(
+    name: str, backbone: TimmBackbone, config: Mapping[str, Any]
+) -> tuple[WeightsSpec, ...]:
+    """Return the weights; the sizes at which the network runs were tried, not believed."""
+    weights = weights_of(name, config)
+    if all(one.size_policy == "fixed" for one in weights):
+        return weights
+    policy = size_policy(backbone)
+    return tuple(
+        one if one.size_policy == "fixed" else replace(one, size_policy=policy) for one in weights
+    )
+
+
 def _options(name: str, net: nn.Module) -> tuple[Option, ...]:
     model = Option(name="model", kind="str", default=name, choices=(name,), summary="timm's name")
     if not hasattr(getattr(net, "patch_embed", None), "img_size"):
         return (model,)
     return (model, Option(name="img_size", kind="list", summary="image size the network is for"))
-
-
-def _stages(backbone: TimmBackbone) -> Iterator[Stage]:
-    """Yield the places that timm names, and the blocks between them, from input to output."""
-    known = {info["module"]: info for info in getattr(backbone.net, "feature_info", None) or ()}
-    layout = "channels_last" if backbone.channels_last else "grid"
-    layout = "tokens" if hasattr(backbone.net, "num_prefix_tokens") else layout
-    for path, module in backbone.net.named_modules():
-        parent, _, last = path.rpartition(".")
-        beside = any(p.rpartition(".")[0] == parent and p != path for p in known)
-        is_block = last.isdigit() and parent and beside and any(True for _ in module.children())
-        if path in known or is_block:
-            info = known.get(path, {})
-            yield Stage(
-                name=path,
-                module_path=_INNER + path,
-                feature_dim=int(info.get("num_chs", 0)),
-                stride=int(info.get("reduction", 0)),
-                layout=layout,  # type: ignore[arg-type]
-                prefix_tokens=backbone.prefix_tokens if layout == "tokens" else 0,
-            )

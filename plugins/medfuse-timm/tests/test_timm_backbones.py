@@ -207,8 +207,8 @@ def test_every_architecture_is_listed():
 
 
 def test_a_model_of_several_maps_is_refused():
-    with pytest.raises(SourceError, match="gives a list, expected one feature map"):
-        build("timm:crossvit_tiny_240.random")
+    with pytest.raises(ValueError, match=r"gives a list, expected one feature map \(at 240 x 240"):
+        families.describe("crossvit_tiny_240")
 
 
 def test_importing_the_plugin_imports_no_torch():

@@ -16,4 +16,5 @@ def medfuse_backbones() -> Iterator[BackboneFamilySpec]:
         describe="medfuse_torchvision.families:describe",
         names="medfuse_torchvision.families:names",
         requires=("torchvision",),
+        examples=("squeezenet1_1", "mobilenet_v3_small", "shufflenet_v2_x0_5", "resnet18"),
     )

@@ -58,7 +58,7 @@ def describe(name: str) -> BackboneSpec:
         ),
         stem=convolutions[0],
         stages=tuple(_stages(backbone)),
-        native_pooling=True,
+        native_pooling=backbone.pools,
         weights=tuple(_weights(name, backbone, "fixed" if fixed else "any")),
         open_options=True,
     )

@@ -39,6 +39,8 @@ class TorchvisionBackbone(nn.Module):
         self.is_densenet = isinstance(self.net, models.DenseNet)
         self.steps = [n for n, _ in self.net.named_children() if n not in _ENDS]
         self.last = _drop_last_layer(self.net)
+        layers = isinstance(getattr(self.net, "classifier", None), nn.Sequential)
+        self.pools = self.is_tokens or layers
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return map and pooled vector."""
@@ -52,9 +54,9 @@ class TorchvisionBackbone(nn.Module):
         return feature_map, self._pooled(feature_map)
 
     def _pooled(self, feature_map: Tensor) -> Tensor | None:
-        classifier = getattr(self.net, "classifier", None)
-        if not isinstance(classifier, nn.Sequential):
+        if not self.pools:
             return None
+        classifier = self.net.classifier
         average = getattr(self.net, "avgpool", None)
         y = feature_map if average is None else average(feature_map)
         if isinstance(classifier[0], nn.Linear | nn.Dropout):

@@ -1,0 +1,35 @@
+"""The conformance kit on this plugin, as on anybody else's."""
+
+from __future__ import annotations
+
+import pytest
+
+from medfuse.testing import Check, checks_of
+from medfuse.testing.findings import carry_out
+
+ALONE = "rebuilds alone"
+CHECKS = tuple(checks_of("monai"))
+SMALLEST = "backbone monai:resnet10"
+
+
+def failures(checks: list[Check]) -> list[str]:
+    found = [carry_out(check) for check in checks]
+    return [f"{f.component}, {f.check}: {f.detail}" for f in found if f.status == "failed"]
+
+
+def is_quick(check: Check) -> bool:
+    return check.component in (SMALLEST, "family monai", "plugin") and check.name != ALONE
+
+
+def test_every_kind_of_network_is_among_what_is_checked() -> None:
+    found = {check.component.partition(":")[2] for check in CHECKS if check.name == "shapes"}
+    assert found == {"resnet10", "resnet10_3d", "densenet121", "efficientnet_b0", "seresnet50"}
+
+
+def test_the_smallest_network_keeps_every_promise() -> None:
+    assert failures([check for check in CHECKS if is_quick(check)]) == []
+
+
+@pytest.mark.slow
+def test_the_others_keep_every_promise_too() -> None:
+    assert failures([check for check in CHECKS if not is_quick(check)]) == []
