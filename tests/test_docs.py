@@ -68,19 +68,57 @@ def test_recipes_and_the_example_of_the_readme_are_valid(monkeypatch: pytest.Mon
     assert parse_experiment(yaml.safe_load(example)).fusion.use == "attention"
 
 
-def test_every_key_of_the_configuration_is_documented_with_its_default() -> None:
+SECTIONS = {
+    "(top level)": "Experiment",
+    "cohort": "CohortConfig",
+    "cohort.split": "SplitConfig",
+    "inputs.NAME": "InputConfig",
+    "augmentation": "AugmentationConfig",
+    "sources, one each": "SourceConfig",
+    "sources.N.normalization": "NormalizationConfig",
+    "sources.N.unfreeze": "UnfreezeConfig",
+    "training": "TrainingConfig",
+    "training.early_stopping": "EarlyStoppingConfig",
+    "evaluation": "EvaluationConfig",
+    "bank": "BankConfig",
+}
+
+
+def configuration_rows(heading: str) -> dict[str, list[str]]:
+    """Return kind and default of each key below a heading of docs/configuration.md."""
+    page = (REPOSITORY / "docs/configuration.md").read_text(encoding="utf-8")
+    section = page.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    rows = [re.split(r"(?<!\\)\|", line) for line in section.splitlines() if line[:3] == "| `"]
+    return {row[1].strip(" `"): [cell.strip() for cell in row[2:4]] for row in rows}
+
+
+def test_every_section_of_the_configuration_is_documented() -> None:
     import medfuse.config
     from medfuse.config import Section
 
-    page = (REPOSITORY / "docs/configuration.md").read_text(encoding="utf-8")
-    for section in vars(medfuse.config).values():
-        if not (isinstance(section, type) and issubclass(section, Section)):
-            continue
-        for name, field in section.model_fields.items():
-            rows = [line for line in page.splitlines() if line.startswith(f"| `{name}` |")]
-            assert rows, name
-            if isinstance(field.default, int | float | str) and not isinstance(field.default, bool):
-                assert any(f"`{field.default}`" in row for row in rows), name
+    found = [v for v in vars(medfuse.config).values() if isinstance(v, type)]
+    named = {v.__name__ for v in found if issubclass(v, Section) and v is not Section}
+    assert named == set(SECTIONS.values())
+
+
+@pytest.mark.parametrize(("heading", "name"), SECTIONS.items())
+def test_every_key_of_the_configuration_is_documented_with_kind_and_default(
+    heading: str, name: str
+) -> None:
+    import medfuse.config
+    from medfuse.config.kinds import kind_of
+
+    fields = getattr(medfuse.config, name).model_fields
+    rows = configuration_rows(heading)
+    assert list(rows) == list(fields)
+    for key, field in fields.items():
+        kind, default = rows[key]
+        expected = kind_of(field.annotation, field.metadata).replace("|", r"\|")
+        assert kind.split("; ")[0] == expected, key
+        if isinstance(field.default, int | float | str):
+            shown = str(field.default)
+            assert default == f"`{shown.lower() if shown in ('True', 'False') else shown}`", key
+        assert (default == "**needed**") == field.is_required(), key
 
 
 @pytest.mark.parametrize("page", ["cohort.md", "bank.md", "training.md"])
