@@ -46,6 +46,11 @@ class Run:
         source_lr_scale: factor on the learning rate of sources that learn from the first epoch.
         head_loss: the loss that the head's spec names, for ``loss: auto``.
         last_epoch: stop after this epoch, while schedules plan for all; ``None`` for all epochs.
+        role: ``fused`` for the model of all sources, ``single`` for one source alone.
+        sources: labels of the sources that are trained on.
+        member: which of the averaged classifiers this is, from 1.
+        members: how many there are.
+        fold: which part is left out while decisions are made out of fold, from 1; 0 elsewhere.
     """
 
     folder: Path | None = None
@@ -60,6 +65,19 @@ class Run:
     source_lr_scale: float = 0.1
     head_loss: str = "cross_entropy"
     last_epoch: int | None = None
+    role: Literal["fused", "single"] = "fused"
+    sources: tuple[str, ...] = ()
+    member: int = 1
+    members: int = 1
+    fold: int = 0
+
+    @property
+    def title(self) -> str:
+        """What tells this training from the others of a run, in a few words; perhaps empty."""
+        parts = [f"{' + '.join(self.sources)} alone"] if self.role == "single" else []
+        parts += [f"member {self.member}/{self.members}"] if self.members > 1 else []
+        parts += [f"out of fold {self.fold}"] if self.fold else []
+        return ", ".join(parts)
 
     @property
     def checkpoints(self) -> Path | None:
