@@ -89,8 +89,13 @@ def _without_middle(text: str, room: int) -> str:
     return f"{text[: room - 1 - tail].rstrip()}…{text[len(text) - tail :].lstrip()}"
 
 
-def save_figure(figure: Figure, path: Path | str) -> Path:
+def save_figure(figure: Figure, path: Path | str, mode: int = 0o644) -> Path:
     """Write ``figure``, whole or not at all, in the format that the suffix of ``path`` names.
+
+    Args:
+        figure: to be written.
+        path: of the file.
+        mode: its permissions.
 
     Raises:
         OutputError: the file cannot be written.
@@ -99,6 +104,6 @@ def save_figure(figure: Figure, path: Path | str) -> Path:
     kind = target.suffix.lstrip(".").lower()
     # Without the date and the program's version the same figure is the same bytes.
     undated = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
-    with atomic_path(target) as temporary:
+    with atomic_path(target, mode) as temporary:
         figure.savefig(temporary, format=kind, dpi=DPI, metadata=undated.get(kind))
     return target

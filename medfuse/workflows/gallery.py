@@ -13,6 +13,8 @@ from medfuse.report import Figure, embed_figure
 class Gallery:
     """Draws figures, keeps each as a file and as part of the page.
 
+    The files are readable by their owner only, as the page is: some show images of patients.
+
     Args:
         folder: for the PNG files.
     """
@@ -23,6 +25,6 @@ class Gallery:
 
     def add(self, name: str, drawing: Any, caption: str, *, wide: bool = False) -> None:
         """Write ``name.png`` and remember the figure for the page, there over its whole width."""
-        plots.save_figure(drawing, self.folder / f"{name}.png")
+        plots.save_figure(drawing, self.folder / f"{name}.png", mode=0o600)
         figure = embed_figure(drawing, caption)
         self.figures.append(replace(figure, wide=wide or figure.wide))
