@@ -340,3 +340,12 @@ def test_an_untrained_network_takes_nothing_about_weights(use, changes, found) -
     config = SourceConfig(use=use, **changes)
     with pytest.raises(SourceError, match=f"loads no weights, but found {found}"):
         build_source(config, OneBackbone(spec()), TARGET)
+
+
+@pytest.mark.parametrize(
+    ("option", "hint"), [("wdith", 'Did you mean "width"'), ("zzz", "Check the options")]
+)
+def test_an_option_that_a_library_does_not_know_suggests_the_nearest(option, hint):
+    one = spec(options=(), open_options=True)
+    with pytest.raises(SourceError, match=f"unexpected keyword argument '{option}'.*{hint}"):
+        build("lab:net.random", one=one, options={option: 3})
