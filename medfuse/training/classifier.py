@@ -107,7 +107,7 @@ def build_classifier(
         tuple(widths),
         num_classes,
     )
-    _check_head(recipe.head, num_classes)
+    check_head(recipe.head, num_classes)
     exports = (recipe.fusion.export, recipe.head.export)
     own = tuple(m for e in exports if isinstance(e, VendoredSource) for m in e.modules)
     public = (e for e in exports if isinstance(e, PublicTarget | VendoredSource))
@@ -135,6 +135,29 @@ def check_training(head: HeadSpec, config: TrainingConfig) -> None:
         raise ConfigError(
             f"head {head.name!r} cannot learn from soft targets. "
             "Set training.mixup and training.label_smoothing to 0."
+        )
+
+
+def check_head(head: HeadSpec, num_classes: int) -> None:
+    """Refuse a head that cannot be trained on classes of this number.
+
+    Raises:
+        ConfigError: naming what the head is for.
+    """
+    if head.task != "multiclass" or head.link not in TRAINABLE_LINKS:
+        raise ConfigError(
+            f"head {head.name!r} is for {head.task} labels with link {head.link}; "
+            f"training takes multiclass heads with link {' or '.join(TRAINABLE_LINKS)}."
+        )
+    if head.single_logit and num_classes != 2:
+        raise ConfigError(
+            f"head {head.name!r} gives one logit for 2 classes, found {num_classes} classes. "
+            "Use linear or mlp."
+        )
+    if head.loss not in _SOFTMAX_LOSSES:
+        raise ConfigError(
+            f"head {head.name!r} asks for loss {head.loss!r}, "
+            f"expected one of {', '.join(_SOFTMAX_LOSSES)}."
         )
 
 
@@ -232,24 +255,6 @@ def _target(spec: ComponentSpec) -> dict[str, Any] | None:
     if isinstance(export, VendoredSource):
         return {"_target_": vendored_target(spec.factory)}
     return None
-
-
-def _check_head(head: HeadSpec, num_classes: int) -> None:
-    if head.task != "multiclass" or head.link not in TRAINABLE_LINKS:
-        raise ConfigError(
-            f"head {head.name!r} is for {head.task} labels with link {head.link}; "
-            f"training takes multiclass heads with link {' or '.join(TRAINABLE_LINKS)}."
-        )
-    if head.single_logit and num_classes != 2:
-        raise ConfigError(
-            f"head {head.name!r} gives one logit for 2 classes, found {num_classes} classes. "
-            "Use linear or mlp."
-        )
-    if head.loss not in _SOFTMAX_LOSSES:
-        raise ConfigError(
-            f"head {head.name!r} asks for loss {head.loss!r}, "
-            f"expected one of {', '.join(_SOFTMAX_LOSSES)}."
-        )
 
 
 def _seeded(make: Callable[[], _Module], seed: int) -> _Module:
