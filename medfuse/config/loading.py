@@ -76,8 +76,16 @@ def with_overrides(data: dict[str, Any], overrides: Sequence[str]) -> dict[str, 
 
 
 def dump_experiment(experiment: Experiment) -> str:
-    """Return the experiment as YAML, every default written out."""
-    return yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
+    """Return the experiment as YAML, every default written out.
+
+    Of an input that is a table, settings of images are left out unless they were given.
+    """
+    data = experiment.model_dump(mode="json")
+    for name, config in experiment.inputs.items():
+        if config.kind == "tabular":
+            given = config.model_dump(mode="json", exclude_defaults=True)
+            data["inputs"][name] = given
+    return yaml.safe_dump(data, sort_keys=False)
 
 
 def _name_component(data: dict[str, Any], key: str) -> None:

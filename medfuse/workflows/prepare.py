@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from medfuse.data import (
     Event,
     LeakReport,
     assign_roles,
-    read_cohort,
     resolve_leaks,
     write_cohort,
 )
@@ -26,6 +25,7 @@ from medfuse.features.bank import FeatureBank
 from medfuse.features.digests import ImageFacts
 from medfuse.features.images import ImageIndex
 from medfuse.preprocessing import Preprocessing, resolve_input
+from medfuse.workflows.settle import SettledCohort, SettledInput, settle_cohort
 
 _log = logging.getLogger(__name__)
 
@@ -99,21 +99,33 @@ class PreparedCohort:
 
 
 def prepare_cohort(
-    experiment: Experiment, bank: FeatureBank, *, progress: bool = True
+    experiment: Experiment,
+    bank: FeatureBank,
+    *,
+    settled: SettledCohort | None = None,
+    progress: bool = True,
 ) -> PreparedCohort:
     """Return the cohort of an experiment: read, split by patient, checked for leaks.
+
+    With ``cohort.on_bad_image: skip`` an image that cannot be read is a missing input of its
+    case; a case that has nothing else is left out. Both are counted by code.
+
+    Args:
+        experiment: says where the cases are and how they are divided.
+        bank: remembers the digests of images.
+        settled: from `settle_cohort`; made now if ``None``.
+        progress: show a bar on stderr where that is a terminal.
 
     Raises:
         CohortError: no usable cases, bad labels, a leak, or a split that cannot be made.
         ImageError: an image cannot be read, and ``cohort.on_bad_image`` is ``refuse``.
     """
-    cohort = read_cohort(experiment.cohort, experiment.inputs)
-    configs = experiment.inputs
-    tables = [name for name, config in configs.items() if config.kind == "tabular"]
+    settled = settled or settle_cohort(experiment)
+    configs, cohort = experiment.inputs, settled.cohort
     inputs: dict[str, PreparedInput] = {}
     failures: dict[str, dict[str, ImageError]] = {}
-    for name in [name for name in configs if name not in tables]:
-        inputs[name], failures[name] = _prepared_input(name, configs[name], cohort, bank, progress)
+    for name, found in settled.inputs.items():
+        inputs[name], failures[name] = _prepared_input(name, found, cohort, bank, progress)
     readable = _without_bad_images(cohort, failures, experiment.cohort.on_bad_image)
     digests = picture_digests(inputs.values(), readable)
     policy = experiment.cohort.on_leak
@@ -122,7 +134,7 @@ def prepare_cohort(
         assign_roles(sound, experiment.cohort.split, digests), digests, policy
     )
     leaks = LeakReport((*leaks.leaks, *later.leaks), max(leaks.duplicates, later.duplicates))
-    for name in tables:
+    for name in [name for name in configs if name not in inputs]:
         inputs[name] = _prepared_table(name, configs[name], split)
     inputs = {name: inputs[name] for name in configs}
     _log.info("%s", describe(split))
@@ -160,25 +172,19 @@ def describe_inputs(cohort: Cohort, names: Sequence[str]) -> list[str]:
 
 
 def _prepared_input(
-    name: str, config: InputConfig, cohort: Cohort, bank: FeatureBank, progress: bool
+    name: str, settled: SettledInput, cohort: Cohort, bank: FeatureBank, progress: bool
 ) -> tuple[PreparedInput, dict[str, ImageError]]:
     cases = [case for case in cohort.cases if name in case.inputs]
-    if not cases:
-        raise CohortError(
-            f"{cohort.root}: no case has the input {name!r}, expected some. "
-            "Fill its column, or remove it from inputs."
-        )
-    references = [case.inputs[name] for case in cases]
-    resolved, fingerprint = resolve_input(config, references)
-    preprocessing = Preprocessing(resolved, fingerprint)
+    config, fingerprint = settled.config, settled.fingerprint
+    preprocessing = Preprocessing(config, fingerprint)
     images = ImageIndex(preprocessing.load, preprocessing.digest(), bank)
-    scan = images.scan(references, progress)
+    scan = images.scan([case.inputs[name] for case in cases], progress)
     facts = {
         case.case_id: scan.facts[case.inputs[name]]
         for case in cases
         if case.inputs[name] in scan.facts
     }
-    prepared = PreparedInput(name, resolved, fingerprint, preprocessing, images, facts)
+    prepared = PreparedInput(name, config, fingerprint, preprocessing, images, facts)
     return prepared, dict(scan.failures)
 
 
@@ -206,23 +212,28 @@ def _prepared_table(name: str, config: InputConfig, cohort: Cohort) -> PreparedI
 def _without_bad_images(
     cohort: Cohort, failures: Mapping[str, Mapping[str, ImageError]], policy: str
 ) -> Cohort:
-    """Return the cohort without cases of which an input cannot be read, each one an event."""
+    """Return the cohort without inputs that cannot be read, and without cases of nothing else."""
     errors = [error for found in failures.values() for error in found.values()]
-    if errors and policy == "refuse":
-        first = errors[0]
+    if not errors:
+        return cohort
+    if policy == "refuse":
         more = f" ({len(errors) - 1} more)" if len(errors) > 1 else ""
         raise ImageError(
-            first.code, f"{first}{more} Mend or remove it, or set cohort.on_bad_image: skip."
+            errors[0].code,
+            f"{errors[0]}{more} Mend or remove it, or set cohort.on_bad_image: skip.",
         )
-    kept, events = [], []
+    kept: list[Case] = []
+    events: list[Event] = []
     for case in cohort.cases:
-        found = [failures[n][r] for n, r in case.inputs.items() if r in failures.get(n, {})]
-        if found:
-            events.append(Event(found[0].code, case.case_id, "image skipped"))
-        else:
-            kept.append(case)
-    if events:
-        _log.warning("%d of %d cases cannot be read; skipped", len(events), len(cohort.cases))
+        bad = {n: failures[n][r] for n, r in case.inputs.items() if r in failures.get(n, {})}
+        rest = {n: reference for n, reference in case.inputs.items() if n not in bad}
+        what = "input skipped" if rest else "case skipped"
+        events += [Event(e.code, case.case_id, f"{name}: {what}") for name, e in bad.items()]
+        kept += [replace(case, inputs=rest)] if rest else []
+    _log.warning(
+        "%d images cannot be read: %d of %d cases skipped, missing inputs in the others",
+        len(events), len(cohort.cases) - len(kept), len(cohort.cases),
+    )  # fmt: skip
     if not kept:
         raise CohortError(f"{cohort.root}: no readable image among {len(cohort.cases)} cases.")
     return cohort.with_cases(kept, events)
