@@ -180,6 +180,79 @@ def test_no_page_or_program_names_a_place_on_a_machine() -> None:
 
 
 @pytest.mark.slow
+def test_quick_start_of_the_readme_runs_literally(tmp_path: Path) -> None:
+    import os
+    import shlex
+
+    (console,) = code_blocks(REPOSITORY / "README.md", "console")
+    lines = [line.removeprefix("$ ") for line in console.splitlines()]
+    install, *commands = (shlex.split(line) for line in lines)
+    assert install[:2] == ["pip", "install"]
+    assert [command[1] for command in commands] == ["demo", "train", "predict", "bundle"]
+    programs = Path(sys.executable).parent
+    environment = {**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
+    for command in commands:
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, (command, done.stderr)
+    table = (tmp_path / "predictions.csv").read_text().splitlines()
+    assert len(table) == 1 + len(list((tmp_path / "demo/images/nodule").iterdir()))
+    assert (tmp_path / "demo/run/report.html").is_file()
+
+
+def example_of_several_inputs(folder: Path) -> dict[str, object]:
+    """Write cases as the table of docs/cohort.md has them; return the page's experiment."""
+    import csv
+
+    import yaml
+
+    from medfuse.workflows.phantom_volumes import write_cases
+
+    page = REPOSITORY / "docs/cohort.md"
+    section = page.read_text(encoding="utf-8").split("\n## Several inputs\n")[1].split("\n## ")[0]
+    (header,) = re.findall(r"^\| (case_id .*) \|$", section, re.MULTILINE)
+    columns = header.split(" | ")
+    with write_cases(folder, patients_per_class=8).open(newline="") as file:
+        rows = [{**row, "diagnosis": row["label"]} for row in csv.DictReader(file)]
+    with (folder / "cohort.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows({**row, "patient_id": row["case_id"]} for row in rows)
+    (example,) = code_blocks(page, "yaml")
+    found: dict[str, object] = yaml.safe_load(example)
+    return found
+
+
+def test_example_of_several_inputs_can_be_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from medfuse.config import parse_experiment
+    from medfuse.registry import load_registry
+    from medfuse.workflows.preflight import check_experiment
+    from medfuse.workflows.settle import settle_cohort
+
+    monkeypatch.chdir(tmp_path)
+    experiment = parse_experiment(example_of_several_inputs(tmp_path))
+    check_experiment(experiment, load_registry())
+    assert set(settle_cohort(experiment).inputs) == {"ct", "xray"}
+
+
+@pytest.mark.slow
+def test_example_of_several_inputs_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from medfuse.workflows.train import train
+
+    monkeypatch.chdir(tmp_path)
+    example = example_of_several_inputs(tmp_path)
+    quick = {"training": {"epochs": 2, "members": 2}, "evaluation": {"bootstrap": 0}}
+    run = train({**example, **quick}, "run", progress=False)
+    assert run.bundle.name == "covid_classification"
+    assert set(run.metrics["inputs"]) == {"ct", "xray", "clinic"}
+
+
+@pytest.mark.slow
 def test_python_example_of_the_readme_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
