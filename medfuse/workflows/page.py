@@ -33,6 +33,7 @@ from medfuse.workflows.resolved import input_facts
 _HEADLINE = {"accuracy": "accuracy", "auroc_macro": "AUROC", "ece": "calibration error"}
 _PACKAGES = ("medfuse", "monai", "torch", "timm", "numpy")
 _WORST = 12
+_JOINTS = {"size": " x ", "spacing": " x ", "percentiles": " to ", "window": " to "}
 
 
 @dataclass(frozen=True)
@@ -144,18 +145,20 @@ def _input_rows(prepared: PreparedCohort) -> dict[str, str]:
 
 
 def _listed(facts: Mapping[str, Any]) -> str:
+    """Return facts in one line; extents as ``48 x 48``, bounds as ``0.5 to 99.5``."""
     return ", ".join(
-        f"{key.replace('_', ' ')} {_plain(value)}"
+        f"{key.replace('_', ' ')} {_plain(value, _JOINTS.get(key.partition('_')[0], ', '))}"
         for key, value in facts.items()
         if value not in (None, "none", [], {})
     )
 
 
-def _plain(value: Any) -> str:
+def _plain(value: Any, joint: str = " to ") -> str:
     if isinstance(value, Mapping):
-        return "; ".join(f"{key}: {_plain(item)}" for key, item in value.items())
+        shown = "; ".join(f"{key}: {_plain(item)}" for key, item in value.items())
+        return f"({shown})"
     if isinstance(value, list):
-        return " x ".join(_plain(item) for item in value)
+        return joint.join(_plain(item) for item in value)
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -13,6 +13,8 @@ from medfuse.registry import Registry, parse_source
 from medfuse.workflows.extract import device_of
 from medfuse.workflows.prepare import PreparedCohort, PreparedInput
 
+_OF_VOLUMES = {"orientation", "spacing", "bias_field"}
+
 
 def resolved_experiment(
     experiment: Experiment, registry: Registry, prepared: PreparedCohort
@@ -54,11 +56,15 @@ def input_facts(prepared: PreparedCohort) -> dict[str, dict[str, Any]]:
 
 
 def _settings(read: PreparedInput) -> dict[str, Any]:
+    """Return the settings that have an effect on the input."""
     settings = read.config.model_dump(mode="json")
-    columns = {name: _without_levels(column) for name, column in settings["columns"].items()}
     if read.config.kind == TABULAR:
-        return {"kind": TABULAR, "columns": columns}
-    return {key: value for key, value in settings.items() if key != "columns"}
+        columns = settings["columns"].items()
+        return {"kind": TABULAR, "columns": {name: _without_levels(c) for name, c in columns}}
+    idle = {"columns"}
+    idle |= _OF_VOLUMES if read.config.kind == "image" else set()
+    idle |= set() if read.config.intensity == "percentile" else {"percentiles"}
+    return {key: value for key, value in settings.items() if key not in idle}
 
 
 def _without_levels(column: Mapping[str, Any]) -> dict[str, Any]:

@@ -116,8 +116,9 @@ def test_page_shows_the_settings_of_each_input(run_with_table: TrainingOutcome) 
     page = run_with_table.report.read_text()
     for row in ("input image", "seen of image", "input clinic", "seen of clinic"):
         assert row in page
-    assert "size 48 x 48" in page
-    assert "intensity range" in page
+    assert "kind image, modality other, channels 1, size 48 x 48, fit stretch" in page
+    assert "columns (age: (kind: number; center: " in page
+    assert "images 50, bits 8" in page
 
 
 def test_facts_of_an_input_are_plain_data(images: Path, tmp_path: Path) -> None:
