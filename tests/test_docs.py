@@ -68,19 +68,57 @@ def test_recipes_and_the_example_of_the_readme_are_valid(monkeypatch: pytest.Mon
     assert parse_experiment(yaml.safe_load(example)).fusion.use == "attention"
 
 
-def test_every_key_of_the_configuration_is_documented_with_its_default() -> None:
+SECTIONS = {
+    "(top level)": "Experiment",
+    "cohort": "CohortConfig",
+    "cohort.split": "SplitConfig",
+    "inputs.NAME": "InputConfig",
+    "augmentation": "AugmentationConfig",
+    "sources, one each": "SourceConfig",
+    "sources.N.normalization": "NormalizationConfig",
+    "sources.N.unfreeze": "UnfreezeConfig",
+    "training": "TrainingConfig",
+    "training.early_stopping": "EarlyStoppingConfig",
+    "evaluation": "EvaluationConfig",
+    "bank": "BankConfig",
+}
+
+
+def configuration_rows(heading: str) -> dict[str, list[str]]:
+    """Return kind and default of each key below a heading of docs/configuration.md."""
+    page = (REPOSITORY / "docs/configuration.md").read_text(encoding="utf-8")
+    section = page.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    rows = [re.split(r"(?<!\\)\|", line) for line in section.splitlines() if line[:3] == "| `"]
+    return {row[1].strip(" `"): [cell.strip() for cell in row[2:4]] for row in rows}
+
+
+def test_every_section_of_the_configuration_is_documented() -> None:
     import medfuse.config
     from medfuse.config import Section
 
-    page = (REPOSITORY / "docs/configuration.md").read_text(encoding="utf-8")
-    for section in vars(medfuse.config).values():
-        if not (isinstance(section, type) and issubclass(section, Section)):
-            continue
-        for name, field in section.model_fields.items():
-            rows = [line for line in page.splitlines() if line.startswith(f"| `{name}` |")]
-            assert rows, name
-            if isinstance(field.default, int | float | str) and not isinstance(field.default, bool):
-                assert any(f"`{field.default}`" in row for row in rows), name
+    found = [v for v in vars(medfuse.config).values() if isinstance(v, type)]
+    named = {v.__name__ for v in found if issubclass(v, Section) and v is not Section}
+    assert named == set(SECTIONS.values())
+
+
+@pytest.mark.parametrize(("heading", "name"), SECTIONS.items())
+def test_every_key_of_the_configuration_is_documented_with_kind_and_default(
+    heading: str, name: str
+) -> None:
+    import medfuse.config
+    from medfuse.config.kinds import kind_of
+
+    fields = getattr(medfuse.config, name).model_fields
+    rows = configuration_rows(heading)
+    assert list(rows) == list(fields)
+    for key, field in fields.items():
+        kind, default = rows[key]
+        expected = kind_of(field.annotation, field.metadata).replace("|", r"\|")
+        assert kind.split("; ")[0] == expected, key
+        if isinstance(field.default, int | float | str):
+            shown = str(field.default)
+            assert default == f"`{shown.lower() if shown in ('True', 'False') else shown}`", key
+        assert (default == "**needed**") == field.is_required(), key
 
 
 @pytest.mark.parametrize("page", ["cohort.md", "bank.md", "training.md"])
@@ -139,6 +177,79 @@ def run_python(page: Path) -> None:
 def test_no_page_or_program_names_a_place_on_a_machine() -> None:
     for page in PAGES:
         assert not re.search(r"(?<![\w.])/(home|root|tmp)/", page.read_text(encoding="utf-8")), page
+
+
+@pytest.mark.slow
+def test_quick_start_of_the_readme_runs_literally(tmp_path: Path) -> None:
+    import os
+    import shlex
+
+    (console,) = code_blocks(REPOSITORY / "README.md", "console")
+    lines = [line.removeprefix("$ ") for line in console.splitlines()]
+    install, *commands = (shlex.split(line) for line in lines)
+    assert install[:2] == ["pip", "install"]
+    assert [command[1] for command in commands] == ["demo", "train", "predict", "bundle"]
+    programs = Path(sys.executable).parent
+    environment = {**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
+    for command in commands:
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, (command, done.stderr)
+    table = (tmp_path / "predictions.csv").read_text().splitlines()
+    assert len(table) == 1 + len(list((tmp_path / "demo/images/nodule").iterdir()))
+    assert (tmp_path / "demo/run/report.html").is_file()
+
+
+def example_of_several_inputs(folder: Path) -> dict[str, object]:
+    """Write cases as the table of docs/cohort.md has them; return the page's experiment."""
+    import csv
+
+    import yaml
+
+    from medfuse.workflows.phantom_volumes import write_cases
+
+    page = REPOSITORY / "docs/cohort.md"
+    section = page.read_text(encoding="utf-8").split("\n## Several inputs\n")[1].split("\n## ")[0]
+    (header,) = re.findall(r"^\| (case_id .*) \|$", section, re.MULTILINE)
+    columns = header.split(" | ")
+    with write_cases(folder, patients_per_class=8).open(newline="") as file:
+        rows = [{**row, "diagnosis": row["label"]} for row in csv.DictReader(file)]
+    with (folder / "cohort.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows({**row, "patient_id": row["case_id"]} for row in rows)
+    (example,) = code_blocks(page, "yaml")
+    found: dict[str, object] = yaml.safe_load(example)
+    return found
+
+
+def test_example_of_several_inputs_can_be_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from medfuse.config import parse_experiment
+    from medfuse.registry import load_registry
+    from medfuse.workflows.preflight import check_experiment
+    from medfuse.workflows.settle import settle_cohort
+
+    monkeypatch.chdir(tmp_path)
+    experiment = parse_experiment(example_of_several_inputs(tmp_path))
+    check_experiment(experiment, load_registry())
+    assert set(settle_cohort(experiment).inputs) == {"ct", "xray"}
+
+
+@pytest.mark.slow
+def test_example_of_several_inputs_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from medfuse.workflows.train import train
+
+    monkeypatch.chdir(tmp_path)
+    example = example_of_several_inputs(tmp_path)
+    quick = {"training": {"epochs": 2, "members": 2}, "evaluation": {"bootstrap": 0}}
+    run = train({**example, **quick}, "run", progress=False)
+    assert run.bundle.name == "covid_classification"
+    assert set(run.metrics["inputs"]) == {"ct", "xray", "clinic"}
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ from medfuse.backbones.locate import locate_weights
 from medfuse.backbones.slices import SlicedSource
 from medfuse.backbones.source import Source
 from medfuse.backbones.stages import Cut, cut_backbone, trainable_paths
+from medfuse.backbones.unknown_option import nearest_option
 from medfuse.backbones.weights import load_state, load_strictly, remap_keys, state_digest
 from medfuse.config import SourceConfig
 from medfuse.contract import BackboneSpec, WeightsSpec
@@ -155,18 +156,12 @@ def build_source(
     return _described(draft, cut, loaded, module, features)
 
 
-def _draft(config: SourceConfig, registry: BackboneRegistry, target: SourceTarget) -> _Draft:
-    reference = parse_source(config.use)
-    _check_untrained(reference, config)
-    plugin, spec = registry.backbone(reference)
-    weights = select_weights(spec, reference)
-    target = target.for_backbone(spec, config)
-    contract = input_contract(spec, weights, config, target)
-    return _Draft(config, target, reference, plugin, spec, weights, contract)
+def check_untrained(reference: SourceReference, config: SourceConfig) -> None:
+    """Refuse what says something about weights where none are loaded.
 
-
-def _check_untrained(reference: SourceReference, config: SourceConfig) -> None:
-    """Refuse what says something about weights where none are loaded."""
+    Raises:
+        SourceError: naming what to remove.
+    """
     if reference.weights != RANDOM_WEIGHTS:
         return
     given = {"a file behind @": reference.file, "sha256": config.sha256, "remap": config.remap}
@@ -178,6 +173,16 @@ def _check_untrained(reference: SourceReference, config: SourceConfig) -> None:
         )
 
 
+def _draft(config: SourceConfig, registry: BackboneRegistry, target: SourceTarget) -> _Draft:
+    reference = parse_source(config.use)
+    check_untrained(reference, config)
+    plugin, spec = registry.backbone(reference)
+    weights = select_weights(spec, reference)
+    target = target.for_backbone(spec, config)
+    contract = input_contract(spec, weights, config, target)
+    return _Draft(config, target, reference, plugin, spec, weights, contract)
+
+
 def _construct(draft: _Draft) -> nn.Module:
     """Build with the target's seed, without moving the random state of anybody else."""
     factory = load_factory(draft.spec)
@@ -187,9 +192,11 @@ def _construct(draft: _Draft) -> nn.Module:
             backbone: nn.Module = factory(**draft.contract.options)
         except _BUILD_ERRORS as error:
             text = " ".join(str(error).split())[:200]
+            hint = nearest_option(factory, draft.contract.options, error)
             raise SourceError(
                 f"source {draft.reference}: cannot be built with options "
-                f"{draft.contract.options} ({type(error).__name__}: {text}). Check the options."
+                f"{draft.contract.options} ({type(error).__name__}: {text})."
+                f"{hint or ' Check the options.'}"
             ) from error
     return backbone.eval()
 

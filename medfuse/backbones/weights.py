@@ -50,15 +50,25 @@ def load_state(path: Path | str, sha256: str | None = None) -> dict[str, Tensor]
     Raises:
         WeightsError: absent, another digest, damaged, or a pickle that could run code.
     """
-    file = Path(path)
-    if not file.is_file():
-        raise WeightsError(f"{file}: no such weights file. Check the path behind @.")
+    file = require_file(path)
     if sha256 is not None and (found := sha256_file(file)) != sha256:
         raise WeightsError(
             f"{file}: sha256 is {found}, expected {sha256}. "
             "Get the right file, or correct sha256 if you trust this one."
         )
     return _tensors(read_file(file), file)
+
+
+def require_file(path: Path | str) -> Path:
+    """Return the path of a weights file that is there.
+
+    Raises:
+        WeightsError: it is not.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise WeightsError(f"{file}: no such weights file. Check the path behind @.")
+    return file
 
 
 def read_file(file: Path) -> Any:

@@ -51,18 +51,7 @@ def check_request(request: BundleRequest) -> None:
 
 
 def _check_inputs(request: BundleRequest) -> None:
-    names = [spec.name for spec in request.inputs]
-    if not names or len(set(names)) != len(names) or not all(map(_INPUT.fullmatch, names)):
-        raise BundleError(
-            f"bundle {request.name}: inputs are {names}, expected at least one, each with a name "
-            "of its own (letters, digits and _). Rename them in the configuration."
-        )
-    reserved = sorted(_RESERVED & set(names))
-    if reserved:
-        raise BundleError(
-            f"bundle {request.name}: input {reserved[0]} has a name that MONAI or the table of "
-            "cases needs for something else. Rename it in the configuration."
-        )
+    check_input_names([spec.name for spec in request.inputs], request.name)
     for spec in request.inputs:
         if spec.channels < 1 or len(spec.size) not in _AXES[spec.kind]:
             raise BundleError(
@@ -84,6 +73,25 @@ def _check_license(request: BundleRequest) -> None:
         raise BundleError(
             f"bundle {request.name}: license {request.license} is freer than that of its sources, "
             f"{needed}. Leave license out, or give one that is at least as strict."
+        )
+
+
+def check_input_names(names: Sequence[str], bundle: str) -> None:
+    """Pass if several inputs can be told apart in a bundle's configuration and table of cases.
+
+    Raises:
+        BundleError: naming the input to rename.
+    """
+    if not names or len(set(names)) != len(names) or not all(map(_INPUT.fullmatch, names)):
+        raise BundleError(
+            f"bundle {bundle}: inputs are {[*names]}, expected at least one, each with a name "
+            "of its own (letters, digits and _). Rename them in the configuration."
+        )
+    reserved = sorted(_RESERVED & set(names))
+    if reserved:
+        raise BundleError(
+            f"bundle {bundle}: input {reserved[0]} has a name that MONAI or the table of "
+            "cases needs for something else. Rename it in the configuration."
         )
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from medfuse.bundle.torchscript import quiet_torchscript
 from medfuse.errors import BundleError
 
 if TYPE_CHECKING:
@@ -58,7 +59,8 @@ def load_network(parser: ConfigParser, root: Path, device: torch.device) -> torc
     Raises:
         BundleError: the weights are absent, unsafe, or do not fit the network.
     """
-    network: torch.nn.Module = parser.get_parsed_content("network_def")
+    with quiet_torchscript():
+        network: torch.nn.Module = parser.get_parsed_content("network_def")
     if not isinstance(network, torch.jit.ScriptModule):
         path = root / "models" / "model.pt"
         try:

@@ -7,7 +7,7 @@ import io
 import json
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,7 +36,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger("medfuse")
 
 
-def write_bundle(request: BundleRequest, folder: Path) -> Path:
+def write_bundle(
+    request: BundleRequest, folder: Path, check: Callable[[Path], None] | None = None
+) -> Path:
     """Write ``<name>_classification`` into ``folder`` and return its path.
 
     A bundle of the same name is replaced, in one step and only when the new one is complete.
@@ -44,6 +46,8 @@ def write_bundle(request: BundleRequest, folder: Path) -> Path:
     Args:
         request: what the bundle is made of.
         folder: made if need be.
+        check: called with the complete bundle before it gets its name; if it raises, nothing is
+            left behind, and a bundle that was there before stays.
 
     Raises:
         BundleError: the request is not usable, something else is in the way, or what was written
@@ -57,6 +61,8 @@ def write_bundle(request: BundleRequest, folder: Path) -> Path:
     network = copy.deepcopy(request.network).cpu().eval()
     with atomic_folder(target) as root:
         _fill(request, network, root)
+        if check is not None:
+            check(root)
     return target
 
 

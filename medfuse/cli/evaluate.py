@@ -6,11 +6,14 @@ import argparse
 import json
 import sys
 
+from medfuse.cli.predict import SOME_REFUSED
+
 SUMMARY = "measure a bundle on labelled images"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
+    parser.epilog = "Exit code: 0 all cases were measured, 1 an error, 3 some were refused."
     parser.add_argument("bundle", metavar="BUNDLE", help="folder of a bundle")
     parser.add_argument("cohort", metavar="COHORT", help="class folders, CSV, JSON list or .npz")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the results")
@@ -28,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure and print; 1 if some images could not be read."""
+    """Measure and print; 3 if some images were refused and the others measured."""
     from pydantic import ValidationError
 
     from medfuse.cli.table import estimate_line
@@ -57,5 +60,6 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"{name:<18} {estimate_line(overall[name])}")
         print(f"{'report':<18} {outcome.folder / 'report.html'}")
     if outcome.refused:
-        print(f"{outcome.refused} images were refused; see predictions.csv", file=sys.stderr)
-    return 1 if outcome.refused else 0
+        count = "1 case was" if outcome.refused == 1 else f"{outcome.refused} cases were"
+        print(f"{count} refused; see predictions.csv", file=sys.stderr)
+    return SOME_REFUSED if outcome.refused else 0

@@ -17,7 +17,7 @@ COMMANDS = {
     "demo": "a full tour on generated images, offline",
     "data": "what is in a cohort, and its split",
     "sources": "which pretrained networks can be used, their license and domain",
-    "plugins": "list, check and write plugins",
+    "plugins": "list, show, check and write plugins",
     "train": "train a fused classifier and write its bundle",
     "evaluate": "measure a bundle on labelled images",
     "predict": "classify images with a bundle",

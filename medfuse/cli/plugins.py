@@ -1,4 +1,4 @@
-"""``medfuse plugins``: list what is installed, check a plugin, start a new one."""
+"""``medfuse plugins``: list and show what is installed, check a plugin, start a new one."""
 
 from __future__ import annotations
 
@@ -11,22 +11,28 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from medfuse.cli.component_page import component_page, component_records, plugin_page
 from medfuse.cli.table import format_table
+from medfuse.errors import PluginError
 from medfuse.registry import PluginStatus, load_registry
+from medfuse.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from medfuse.testing import Finding
 
-SUMMARY = "list, check and write plugins"
+SUMMARY = "list, show, check and write plugins"
 _PLURALS = {"family": "families", "handlers": "handlers"}
 _MARKS = {"passed": "ok", "failed": "FAILED", "skipped": "skipped"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the three subcommands."""
-    actions = parser.add_subparsers(dest="action", metavar="list|check|new", required=True)
+    """Declare the four subcommands."""
+    actions = parser.add_subparsers(dest="action", metavar="list|show|check|new", required=True)
     listing = actions.add_parser("list", help="installed plugins, broken ones with the reason")
     listing.add_argument("--json", action="store_true", help="as JSON")
+    show = actions.add_parser("show", help="what a component is, and its options")
+    show.add_argument("name", metavar="NAME", help="attention, builtin:mlp, or a plugin's name")
+    show.add_argument("--json", action="store_true", help="as JSON")
     check = actions.add_parser("check", help="check a plugin against the contract; exit 1 if not")
     check.add_argument("plugin", metavar="MODULE", help="an installed plugin, or a module")
     check.add_argument("--json", action="store_true", help="as JSON")
@@ -38,19 +44,44 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Carry out one subcommand and return the exit code."""
-    actions = {"list": _list, "check": _check, "new": _new}
+    actions = {"list": _list, "show": _show, "check": _check, "new": _new}
     return actions[args.action](args)
 
 
 def _list(args: argparse.Namespace) -> int:
-    plugins = load_registry().plugins
+    registry = load_registry()
+    plugins = registry.plugins
     if args.json:
-        print(json.dumps([asdict(plugin) for plugin in plugins], indent=2))
+        records = component_records(registry)
+        listed = [
+            {**asdict(p), "components": [r for r in records if r["plugin"] == p.name]}
+            for p in plugins
+        ]
+        print(json.dumps(listed, indent=2))
         return 0
     rows = [
         (p.name, p.status, f"{p.distribution} {p.version}".strip(), _brings(p)) for p in plugins
     ]
     print(format_table(["PLUGIN", "STATUS", "PACKAGE", "BRINGS"], rows))
+    return 0
+
+
+def _show(args: argparse.Namespace) -> int:
+    records = component_records(load_registry())
+    plugin, _, name = args.name.rpartition(":")
+    found = [r for r in records if r["name"] == name and r["plugin"] == (plugin or r["plugin"])]
+    whole = [r for r in records if r["plugin"] == args.name and r not in found]
+    if not found and not whole:
+        known = {r["name"] for r in records} | {r["plugin"] for r in records}
+        raise PluginError(
+            f"{args.name}: no installed plugin or component has this name."
+            f"{did_you_mean(name, known)} See: medfuse plugins list"
+        )
+    if args.json:
+        print(json.dumps([*found, *whole], indent=2))
+        return 0
+    pages = [component_page(record) for record in found] + ([plugin_page(whole)] if whole else [])
+    print("\n\n".join(pages))
     return 0
 
 

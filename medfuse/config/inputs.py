@@ -8,12 +8,19 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BeforeValidator, Field, model_validator
 
 from medfuse.config.columns import Column, checked_columns
+from medfuse.config.kinds import Says
 from medfuse.config.section import Section
 from medfuse.config.windows import WINDOWS
 from medfuse.errors import ConfigError
 from medfuse.suggest import did_you_mean
 
 Axes = Literal["LR", "AP", "SI"]
+
+_SIZE = Says("auto | [rows, columns] | [rows, columns, slices]")
+_ORIENTATION = Says("three letters, one each of LR, AP and SI")
+_SPACING = Says("auto | none | [mm, mm, mm]")
+_WINDOWS = Says("list of up to 8 names or [low, high]")
+_COLUMNS = Says("mapping of a column to number or category")
 
 
 def _number(value: object) -> bool:
@@ -80,11 +87,11 @@ class InputConfig(Section):
     kind: Literal["auto", "image", "volume", "tabular"] = "auto"
     modality: Literal["auto", "XR", "CT", "MR", "other"] = "auto"
     channels: int = Field(1, ge=1, le=8)
-    size: Annotated[Literal["auto"] | tuple[int, ...], BeforeValidator(_size)] = "auto"
+    size: Annotated[Literal["auto"] | tuple[int, ...], BeforeValidator(_size), _SIZE] = "auto"
     fit: Literal["auto", "stretch", "letterbox"] = "auto"
-    orientation: Annotated[str, BeforeValidator(_orientation)] = "PLS"
+    orientation: Annotated[str, BeforeValidator(_orientation), _ORIENTATION] = "PLS"
     spacing: Annotated[
-        Literal["auto", "none"] | tuple[float, float, float], BeforeValidator(_spacing)
+        Literal["auto", "none"] | tuple[float, float, float], BeforeValidator(_spacing), _SPACING
     ] = "auto"
     crop: Literal["none", "foreground"] = "none"
     bias_field: Literal["none", "n4"] = "none"
@@ -93,9 +100,12 @@ class InputConfig(Section):
     percentiles: tuple[float, float] = (0.5, 99.5)
     window: tuple[float, float] | None = None
     windows: Annotated[
-        tuple[str | tuple[float, float], ...], BeforeValidator(_windows), Field(max_length=8)
+        tuple[str | tuple[float, float], ...],
+        BeforeValidator(_windows),
+        Field(max_length=8),
+        _WINDOWS,
     ] = ()
-    columns: Annotated[dict[str, Column], BeforeValidator(checked_columns)] = {}
+    columns: Annotated[dict[str, Column], BeforeValidator(checked_columns), _COLUMNS] = {}
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -16,6 +16,8 @@ from medfuse.config.problems import first_problem
 from medfuse.config.sections import Experiment, SourceConfig
 from medfuse.errors import ConfigError
 
+_COMPONENTS = {name: Experiment.model_fields[name].default.use for name in ("fusion", "head")}
+
 
 def load_experiment(path: Path | str, overrides: Sequence[str] = ()) -> Experiment:
     """Return the experiment of a YAML file, with ``key.key=value`` overrides applied.
@@ -54,7 +56,7 @@ def parse_experiment(
     try:
         experiment = Experiment.model_validate(dict(data))
     except ValidationError as error:
-        raise ConfigError(f"{where}: {first_problem(error)}") from error
+        raise ConfigError(f"{where}: {first_problem(error, Experiment)}") from error
     return _anchored(experiment, folder or Path(), where)
 
 
@@ -68,13 +70,30 @@ def with_overrides(data: dict[str, Any], overrides: Sequence[str]) -> dict[str, 
         key, equals, text = override.partition("=")
         if not equals or not key:
             raise ConfigError(f"--set {override}: expected key=value, as in training.epochs=20.")
+        _name_component(data, key)
         _assign(data, key.split("."), _scalar(text, override), override)
     return data
 
 
 def dump_experiment(experiment: Experiment) -> str:
-    """Return the experiment as YAML, every default written out."""
-    return yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
+    """Return the experiment as YAML, every default written out.
+
+    Of an input that is a table, settings of images are left out unless they were given.
+    """
+    data = experiment.model_dump(mode="json")
+    for name, config in experiment.inputs.items():
+        if config.kind == "tabular":
+            given = config.model_dump(mode="json", exclude_defaults=True)
+            data["inputs"][name] = given
+    return yaml.safe_dump(data, sort_keys=False)
+
+
+def _name_component(data: dict[str, Any], key: str) -> None:
+    """Write out which fusion or head it is of which an option is about to be set."""
+    section, dot, _ = key.partition(".")
+    if dot and section in _COMPONENTS:
+        given = data.get(section, _COMPONENTS[section])
+        data[section] = {"use": given} if isinstance(given, str) else given
 
 
 def _scalar(text: str, override: str) -> Any:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from medfuse.config.inputs import InputConfig
+from medfuse.config.kinds import Matches, Says
 from medfuse.config.section import Section
 from medfuse.storage import digest_of
 
@@ -17,6 +18,16 @@ def _no_boolean(value: object) -> object:
     return value
 
 
+def _named(value: object) -> object:
+    return {"use": value} if isinstance(value, str) else value
+
+
+_LATER = Matches("all | last:N (N from 1 on)", r"all|last:[1-9]\d*")
+_LEARNS = Matches("frozen | all | last:N (N from 1 on)", r"frozen|all|last:[1-9]\d*")
+_NAME = Matches(
+    "up to 64 letters, digits, - and _, a letter or digit first", r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
+)
+_COMPONENT = Says("name | {use: name, option: value}")
 _Weight = Annotated[float, Field(gt=0)]
 _Seed = Annotated[int, BeforeValidator(_no_boolean), Field(ge=0, lt=2**32)]
 
@@ -96,7 +107,7 @@ class UnfreezeConfig(Section):
     """Head first, then more: from epoch ``after`` on, ``train`` holds."""
 
     after: int = Field(ge=1)
-    train: str = "last:1"
+    train: Annotated[str, _LATER] = "last:1"
     lr_scale: float = Field(0.1, gt=0)
 
 
@@ -106,17 +117,22 @@ class SourceConfig(Section):
     ``license`` (SPDX) states the license of a file of one's own, which nothing else tells.
     """
 
-    use: str
+    use: Annotated[str, Says("plugin:name.weights | plugin:name@FILE | tabular")]
     options: dict[str, Any] = {}
     input: str = "image"
-    train: str = Field("frozen", pattern=r"^(frozen|all|last:[1-9]\d*)$")
+    train: Annotated[str, _LEARNS] = "frozen"
     unfreeze: UnfreezeConfig | None = None
     cut: str | None = None
     input_size: tuple[Annotated[int, Field(ge=1, le=4096)], ...] | None = None
     normalization: NormalizationConfig | None = None
     remap: dict[str, str] = {}
-    sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
-    license: str | None = Field(None, pattern=r"^[A-Za-z0-9.+() -]+$")
+    sha256: Annotated[str, Matches("64 hexadecimal digits", r"[0-9a-f]{64}")] | None = None
+    license: Annotated[str, Matches("SPDX expression", r"[A-Za-z0-9.+() -]+")] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_name_alone(cls, data: Any) -> Any:
+        return _named(data)
 
 
 class ComponentConfig(BaseModel):
@@ -125,6 +141,11 @@ class ComponentConfig(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
 
     use: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_name_alone(cls, data: Any) -> Any:
+        return _named(data)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -165,7 +186,7 @@ class TrainingConfig(Section):
     clip_gradient: float | None = Field(None, gt=0)
     early_stopping: EarlyStoppingConfig | None = EarlyStoppingConfig()
     mixed_precision: bool = False
-    device: str = "auto"
+    device: Annotated[str, Says("auto | cpu | cuda | cuda:N")] = "auto"
 
 
 class EvaluationConfig(Section):
@@ -203,14 +224,14 @@ class Experiment(Section):
     """Everything that decides the result of one run."""
 
     schema_version: Literal[1] = 1
-    name: str = Field("model", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")
+    name: Annotated[str, _NAME] = "model"
     seed: _Seed = 0
     cohort: CohortConfig
     inputs: dict[str, InputConfig] = {"image": InputConfig()}
     augmentation: AugmentationConfig = AugmentationConfig()
     sources: list[SourceConfig] = Field(min_length=1)
-    fusion: ComponentConfig = ComponentConfig(use="attention")
-    head: ComponentConfig = ComponentConfig(use="mlp")
+    fusion: Annotated[ComponentConfig, _COMPONENT] = ComponentConfig(use="attention")
+    head: Annotated[ComponentConfig, _COMPONENT] = ComponentConfig(use="mlp")
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     bundle: BundleConfig = BundleConfig()

@@ -72,7 +72,11 @@ def medfuse_exporters() -> Iterable[ExporterSpec]:
 def medfuse_attach_handlers(trainer: Any, run: Any) -> None:
     """Attach Ignite handlers to the trainer of a run.
 
+    It is called for every training of a run: each member of the fused model, then each member of
+    each source alone. ``run.role``, ``run.sources`` and ``run.member`` tell which it is.
+
     Args:
         trainer: the `monai.engines.SupervisedTrainer`, before it starts.
-        run: a `medfuse.training.Run` with ``folder``, ``configuration`` and ``classes``.
+        run: a `medfuse.training.Run` with ``folder``, ``configuration``, ``classes``, ``role``
+            (``fused`` or ``single``), ``sources`` (labels), ``member`` (from 1) and ``members``.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -42,6 +43,17 @@ class Option:
     minimum: float | None = None
     maximum: float | None = None
 
+    @property
+    def accepts(self) -> str:
+        """What it takes, in words: ``int, 1 to 64``, ``float, 0 or more``, ``same or valid``."""
+        if self.choices:
+            *most, last = map(str, self.choices)
+            return f"{', '.join(most)} or {last}" if most else last
+        low, high = self._number(self.minimum), self._number(self.maximum)
+        if low:
+            return f"{self.kind}, {low} {f'to {high}' if high else 'or more'}"
+        return f"{self.kind}, at most {high}" if high else self.kind
+
     def check(self, value: Any, owner: str) -> Any:
         """Return ``value`` if it may be used.
 
@@ -49,25 +61,25 @@ class Option:
             ConfigError: wrong type, not among the choices, or out of range.
         """
         wrong_bool = isinstance(value, bool) != (self.kind == "bool")
-        if wrong_bool or not isinstance(value, _TYPES[self.kind]):
-            raise ConfigError(f"{owner}: option {self.name!r} is {value!r}, expected {self.kind}.")
-        if self.choices and value not in self.choices:
+        of_kind = isinstance(value, _TYPES[self.kind]) and not wrong_bool
+        listed = not self.choices or value in self.choices
+        if not of_kind or not listed or self._is_outside(value):
             hint = did_you_mean(str(value), map(str, self.choices))
-            allowed = ", ".join(map(str, self.choices))
             raise ConfigError(
-                f"{owner}: option {self.name!r} is {value!r}, expected one of {allowed}.{hint}"
+                f"{owner}: option {self.name!r} is {value!r}, expected {self.accepts}.{hint}"
             )
-        self._check_range(value, owner)
         return [*value] if isinstance(value, list | tuple) else value
 
-    def _check_range(self, value: Any, owner: str) -> None:
+    def _number(self, limit: float | None) -> str:
+        if limit is None:
+            return ""
+        return str(int(limit)) if self.kind == "int" else f"{limit:g}"
+
+    def _is_outside(self, value: Any) -> bool:
+        if isinstance(value, float) and not math.isfinite(value):
+            return True
         low = self.minimum is not None and value < self.minimum
-        high = self.maximum is not None and value > self.maximum
-        if low or high:
-            raise ConfigError(
-                f"{owner}: option {self.name!r} is {value}, "
-                f"expected a value from {self.minimum} to {self.maximum}."
-            )
+        return low or (self.maximum is not None and value > self.maximum)
 
 
 def resolve_options(

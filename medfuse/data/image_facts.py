@@ -25,7 +25,7 @@ class ImageFileError(ValueError):
         code: ``FILE_NOT_FOUND``, ``NOT_A_FILE``, ``UNREADABLE``, ``EMPTY_FILE``, ``NOT_AN_IMAGE``,
             ``TRUNCATED``, ``CORRUPT``, ``TOO_LARGE``, ``UNSUPPORTED``, ``UNSUPPORTED_SHAPE``,
             ``NON_FINITE``, ``OUT_OF_RANGE``, ``BIT_DEPTH``, ``PLUGIN_READER``; of volumes
-            also ``FOUR_D`` and ``NO_GEOMETRY``; of DICOM the codes of its reader, in ``refusal.py``.
+            also ``FOUR_D`` and ``NO_GEOMETRY``; of DICOM the codes of its reader (``refusal.py``).
         reference: the file.
         text: what was found, what is expected.
     """

@@ -38,8 +38,7 @@ def assign_roles(cohort: Cohort, config: SplitConfig, digests: Digests | None = 
             part, a given test part beside ``folds`` or ``hold_out_site``, or no such site.
         ConfigError: the fractions leave nothing for training, or ``fold`` is no fold.
     """
-    _require_two_classes(cohort)
-    _require_room_for_training(config)
+    check_divisible(cohort, config)
     groups = link_cases(cohort.cases, digests)
     cases = {case.case_id: case for case in cohort.cases}
     if config.folds is not None:
@@ -52,6 +51,17 @@ def assign_roles(cohort: Cohort, config: SplitConfig, digests: Digests | None = 
     _require_training_classes(done)
     _require_test(done, len(groups), config)
     return done.with_cases(done.cases, (*_thin_parts(done), *_empty_parts(done, config)))
+
+
+def check_divisible(cohort: Cohort, config: SplitConfig) -> None:
+    """Refuse what no division can help, before any image is read.
+
+    Raises:
+        CohortError: fewer than two classes, or a class with one case.
+        ConfigError: the fractions leave nothing for training, or ``fold`` is no fold.
+    """
+    _require_two_classes(cohort)
+    _require_room_for_training(config)
 
 
 def _require_two_classes(cohort: Cohort) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from medfuse.errors import EvaluationError
 from medfuse.evaluation.metrics import resampled_scores
@@ -23,24 +24,33 @@ from medfuse.evaluation.scores import OVERALL, ScoreTable
 from medfuse.evaluation.settings import EvaluationSettings
 
 _ALPHA = 0.05
+_FEW = 20
+_NUMBERS = ("first", "second", "difference", "low", "high")
 
 
 def compare(
     fused: Predictions,
     singles: Mapping[str, Predictions],
     settings: EvaluationSettings | None = None,
+    visible: Mapping[str, NDArray[np.bool_]] | None = None,
 ) -> dict[str, Any]:
     """Return the fused model's gain over each single source as JSON data, with a verdict.
+
+    A source is compared on the cases that it can see, the fused model on the very same ones; each
+    row says how many of all cases they are.
 
     AUROC is compared by DeLong's test for two classes, and by a bootstrap of the patients of
     the macro AUROC for more; accuracy by the bootstrap, and by McNemar's test where every
     patient has one case. The AUROC's p-values are corrected by Holm's method. The best source
-    is the one with the highest AUROC on these very cases, which favors it over the fused model.
+    is the one with the highest AUROC on these very cases, which favors it over the fused model;
+    one that sees fewer than 20 cases is not taken for the best beside others that see more.
 
     Args:
         fused: predictions of the fused model.
         singles: predictions of a model of one source each, on the same cases, by source name.
         settings: resamples, seed and confidence.
+        visible: by source name, which cases ``(N,)`` have the input that the source reads; all
+            of them for a name that is absent.
 
     Raises:
         EvaluationError: no single source, or other cases than those of ``fused``.
@@ -50,14 +60,23 @@ def compare(
         raise EvaluationError("there is no single source to compare the fused model with.")
     for single in singles.values():
         check_same_cases(fused, single)
-    table = resampled_scores(fused, settings)
-    rows = [_row(name, fused, single, table, settings) for name, single in singles.items()]
+    whole = resampled_scores(fused, settings)
+    rows = []
+    for name, single in singles.items():
+        seen = (visible or {}).get(name, np.ones(len(fused), dtype=bool))
+        if seen.all():
+            rows.append(_row(name, fused, single, whole, settings))
+        elif seen.any():
+            part = fused.only(seen)
+            table = resampled_scores(part, settings)
+            rows.append(_row(name, part, single.only(seen), table, settings))
+        else:
+            rows.append(_blind_row(name))
     _adjust(rows)
-    defined = [row for row in rows if np.isfinite(row["auroc"]["second"])]
-    best = max(defined, key=lambda row: row["auroc"]["second"])["source"] if defined else None
     comparison = {
         "fused": "+".join(singles),
-        "best_source": best,
+        "cases": len(fused),
+        "best_source": _best(rows),
         "correction": "Holm",
         "confidence": settings.confidence,
         "sources": [_without_nan(row) for row in rows],
@@ -77,6 +96,9 @@ def verdict(comparison: Mapping[str, Any]) -> str:
         return f"fusing {name} cannot be compared: too few cases of some class."
     gap, against = best[0]["auroc"], f"the best single source ({best[0]['source']})"
     numbers = f"[{_signed(gap['low'])}, {_signed(gap['high'])}]"
+    if best[0]["cases"] < comparison["cases"]:
+        seen = f"{best[0]['cases']} of {comparison['cases']} cases"
+        against += f", on the {seen} that it can see"
     p_value = _p_text(best[0]["p_adjusted"], len(comparison["sources"]))
     certain = best[0]["p_adjusted"] < _ALPHA and gap["low"] * gap["high"] > 0
     if not certain:
@@ -107,11 +129,29 @@ def _row(
     area = _two_class(fused, single, settings) or gaps["auroc_macro"]
     return {
         "source": name,
+        "cases": len(single),
         "auroc": asdict(area),
         "accuracy": asdict(gaps["accuracy"]),
         "mcnemar": _mcnemar(fused, single),
         "p_value": area.p_value,
     }
+
+
+def _blind_row(name: str) -> dict[str, Any]:
+    """Return the row of a source that sees none of the cases."""
+    nothing = {"test": "none", **dict.fromkeys(_NUMBERS, float("nan")), "p_value": None}
+    reason = {"p_mid": None, "reason": "the source sees none of these cases"}
+    gaps = {"auroc": nothing, "accuracy": nothing, "mcnemar": reason}
+    return {"source": name, "cases": 0, **gaps, "p_value": None}
+
+
+def _best(rows: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return the source of the highest AUROC, where possible of those that see enough cases."""
+    defined = [row for row in rows if np.isfinite(row["auroc"]["second"])]
+    enough = [row for row in defined if row["cases"] >= _FEW] or defined
+    if not enough:
+        return None
+    return str(max(enough, key=lambda row: row["auroc"]["second"])["source"])
 
 
 def _two_class(

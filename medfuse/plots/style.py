@@ -93,9 +93,9 @@ def save_figure(figure: Figure, path: Path | str, mode: int = 0o644) -> Path:
     """Write ``figure``, whole or not at all, in the format that the suffix of ``path`` names.
 
     Args:
-        figure: what to write.
-        path: where to.
-        mode: permissions of the file.
+        figure: to be written.
+        path: of the file.
+        mode: its permissions.
 
     Raises:
         OutputError: the file cannot be written.

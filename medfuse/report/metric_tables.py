@@ -63,27 +63,34 @@ def group_table(metrics: Mapping[str, Any], column: str) -> Table:
 
 
 def comparison_table(comparison: Mapping[str, Any]) -> Table:
-    """Return the fused model beside each single source, with differences and p-values."""
+    """Return the fused model beside each single source, with differences and p-values.
+
+    Where a source cannot see all cases, a column says on how many it is compared.
+    """
     rows = []
+    partial = any(row["cases"] < comparison["cases"] for row in comparison["sources"])
     for row in comparison["sources"]:
         area, accuracy = row["auroc"], row["accuracy"]
         rows.append([
             row["source"],
+            *([f"{row['cases']} of {comparison['cases']}"] if partial else []),
             f"{_number(area['second'])} / {_number(area['first'])}",
             _gap(area),
             _p_value(row["p_adjusted"]),
             _gap(accuracy),
             _p_value(accuracy["p_value"]),
         ])  # fmt: skip
-    tests = " and ".join(dict.fromkeys(row["auroc"]["test"] for row in comparison["sources"]))
+    seeing = (row["auroc"]["test"] for row in comparison["sources"] if row["cases"])
+    tests = " and ".join(dict.fromkeys(seeing))
     return Table(
         header=[
-            "single source", "AUROC single / fused", "AUROC gained by fusing",
-            "p (corrected)", "accuracy gained by fusing", "p",
+            "single source", *(["cases it can see"] if partial else []), "AUROC single / fused",
+            "AUROC gained by fusing", "p (corrected)", "accuracy gained by fusing", "p",
         ],
         rows=rows,
         caption=f"AUROC by {tests}, p-values corrected by {comparison['correction']}'s method; "
-        "accuracy by bootstrap of the patients, uncorrected.",
+        "accuracy by bootstrap of the patients, uncorrected."
+        + (" Both models on the cases that the source can see." if partial else ""),
     )  # fmt: skip
 
 

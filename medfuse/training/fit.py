@@ -169,9 +169,11 @@ def _combines_by_fit(model: nn.Module) -> bool:
 def _identity(
     data: TrainingData, validation: TrainingData | None, config: TrainingConfig, run: Run
 ) -> str:
+    # Not where it is computed: a run that was begun on a GPU may be ended without one.
+    section = {k: v for k, v in run.configuration.get("training", {}).items() if k != "device"}
     facts = {
-        "configuration": dict(run.configuration),
-        "training": config.model_dump(mode="json"),
+        "configuration": {**run.configuration, "training": section},
+        "training": config.model_dump(mode="json", exclude={"device"}),
         "classes": list(run.classes),
         "seed": run.seed,
         "last_epoch": run.last_epoch,

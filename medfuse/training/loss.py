@@ -93,9 +93,19 @@ def class_weights(config: TrainingConfig, labels: Tensor, num_classes: int) -> T
         counts = torch.bincount(labels, minlength=num_classes).float()
         weights = len(labels) / ((counts > 0).sum() * counts.clamp(min=1))
         return torch.where(counts > 0, weights, 0.0)
-    if len(config.class_weights) != num_classes:
+    check_class_weights(config, num_classes)
+    return torch.tensor(config.class_weights, dtype=torch.float32)
+
+
+def check_class_weights(config: TrainingConfig, num_classes: int) -> None:
+    """Refuse a list of class weights of another length than there are classes.
+
+    Raises:
+        ConfigError: there are not K weights.
+    """
+    given = config.class_weights
+    if not isinstance(given, str) and len(given) != num_classes:
         raise ConfigError(
-            f"training.class_weights has {len(config.class_weights)} numbers, "
+            f"training.class_weights has {len(given)} numbers, "
             f"expected {num_classes}, one per class."
         )
-    return torch.tensor(config.class_weights, dtype=torch.float32)

@@ -63,7 +63,8 @@ def fit_members(
     results = []
     for number, (member, rows) in enumerate(zip(members, parts, strict=True)):
         rest = data.select(np.setdiff1d(np.arange(len(data)), rows))
-        results.append(fit(member, rest, left_out[number], config, _member_run(run, number)))
+        own = _member_run(run, number, len(members))
+        results.append(fit(member, rest, left_out[number], config, own))
     weigh_opinions(members, left_out)
     found = [predict_logits(member, cases) for member, cases in zip(members, left_out, strict=True)]
     logits = np.empty((len(data), found[0].shape[1]), dtype=found[0].dtype)
@@ -96,6 +97,7 @@ def member_parts(data: TrainingData, count: int, seed: int) -> list[np.ndarray]:
     return [held_out for _, held_out in splitter.split(labels, labels, data.groups.numpy())]
 
 
-def _member_run(run: Run, number: int) -> Run:
+def _member_run(run: Run, number: int, members: int) -> Run:
     folder = run.folder / "members" / str(number) if run.folder else None
-    return replace(run, folder=folder, seed=run.seed + 7919 * number)
+    seed = run.seed + 7919 * number
+    return replace(run, folder=folder, seed=seed, member=number + 1, members=members)

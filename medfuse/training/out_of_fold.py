@@ -113,7 +113,7 @@ def _decisions_out_of_fold(
         model = copy.deepcopy(untrained)
         _classifier(model).combine = _NoCombiner()
         folder = None if run.folder is None else run.folder / "out_of_fold" / str(fold)
-        fit_heads(model, data.select(train), replace(run, folder=folder))
+        fit_heads(model, data.select(train), replace(run, folder=folder, fold=fold + 1))
         decisions[held_out] = _decide(model, data.select(held_out), len(run.classes))
     return decisions
 

@@ -17,11 +17,13 @@ class ProgressBar:
     Args:
         history: the records of the epochs, which training extends.
         enabled: show it at all.
+        title: what is trained, in front of the epoch.
     """
 
-    def __init__(self, history: list[EpochRecord], enabled: bool) -> None:
+    def __init__(self, history: list[EpochRecord], enabled: bool, title: str = "") -> None:
         self._history = history
         self._enabled = enabled
+        self._title = title
         self._bar: Any = None
 
     def attach(self, engine: Engine) -> None:
@@ -41,7 +43,7 @@ class ProgressBar:
         self._bar = tqdm(
             total=(engine.state.epoch_length or 0) * (engine.state.max_epochs or 0),
             initial=engine.state.iteration,
-            desc="training",
+            desc=self._title or "training",
             unit="batch",
             file=sys.stderr,
             disable=None,
@@ -52,7 +54,8 @@ class ProgressBar:
         self._bar.update()
 
     def _describe(self, engine: Engine) -> None:
-        self._bar.set_description(f"epoch {engine.state.epoch}/{engine.state.max_epochs}")
+        epoch = f"epoch {engine.state.epoch}/{engine.state.max_epochs}"
+        self._bar.set_description(", ".join(filter(None, (self._title, epoch))))
         self._bar.set_postfix_str(describe_epoch(self._history))
 
 

@@ -48,6 +48,11 @@ class Run:
         hides_inputs: the fusion leaves out what is missing, so that ``training.input_dropout`` may
             hide inputs.
         last_epoch: stop after this epoch, while schedules plan for all; ``None`` for all epochs.
+        role: ``fused`` for the model of all sources, ``single`` for one source alone.
+        sources: labels of the sources that are trained on.
+        member: which of the averaged classifiers this is, from 1.
+        members: how many there are.
+        fold: which part is left out while decisions are made out of fold, from 1; 0 elsewhere.
     """
 
     folder: Path | None = None
@@ -63,6 +68,19 @@ class Run:
     head_loss: str = "cross_entropy"
     hides_inputs: bool = True
     last_epoch: int | None = None
+    role: Literal["fused", "single"] = "fused"
+    sources: tuple[str, ...] = ()
+    member: int = 1
+    members: int = 1
+    fold: int = 0
+
+    @property
+    def title(self) -> str:
+        """What tells this training from the others of a run, in a few words; perhaps empty."""
+        parts = [f"{' + '.join(self.sources)} alone"] if self.role == "single" else []
+        parts += [f"member {self.member}/{self.members}"] if self.members > 1 else []
+        parts += [f"out of fold {self.fold}"] if self.fold else []
+        return ", ".join(parts)
 
     @property
     def checkpoints(self) -> Path | None:

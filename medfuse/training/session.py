@@ -59,7 +59,7 @@ class Session:
             config.clip_gradient,
         )
         self.stopper = self._build_stopper()
-        self.bar = ProgressBar(self.history, run.progress)
+        self.bar = ProgressBar(self.history, run.progress, run.title)
         events = run.folder / "tensorboard" if run.folder else None
         self.tensorboard = TensorBoardRecord(events, self.history)
         self._saved_at = time.monotonic()

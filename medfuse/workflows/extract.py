@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,8 +11,9 @@ import torch
 
 from medfuse.backbones.build import BuiltSource, SourceTarget, build_sources
 from medfuse.backbones.table_source import build_table_source
-from medfuse.config import Experiment, SourceConfig
+from medfuse.config import Experiment, InputConfig, SourceConfig
 from medfuse.contract import FeatureFusionSpec
+from medfuse.device import find_device
 from medfuse.features.bank import FeatureBank
 from medfuse.features.extract import extract_features
 from medfuse.features.request import Augmentation, CaseImage, ExtractionRequest, Features
@@ -73,11 +74,47 @@ def load_sources(
         SourceError: a source is unknown, does not fit its input, or its weights are absent or do
             not fit.
     """
-    configs = experiment.sources
-    images = [c for c in configs if prepared.inputs[c.input].config.kind != "tabular"]
-    targets = [_target(experiment, registry, prepared.inputs[c.input], download) for c in images]
-    networks = iter(build_sources(images, registry, targets))
-    built = [_table(c, prepared) if c not in images else next(networks) for c in configs]
+    configs = {name: read.config for name, read in prepared.inputs.items()}
+    networks = load_networks(experiment, registry, configs, download=download)
+    return with_tables(experiment, networks, prepared)
+
+
+def load_networks(
+    experiment: Experiment,
+    registry: Registry,
+    inputs: Mapping[str, InputConfig],
+    *,
+    download: bool = False,
+) -> list[BuiltSource]:
+    """Return the sources that read images, in the order of the configuration.
+
+    Args:
+        experiment: names the sources.
+        registry: knows their backbones.
+        inputs: image inputs by name, without ``auto``.
+        download: allow weights to be fetched.
+
+    Raises:
+        SourceError: as `load_sources`.
+    """
+    chosen = [c for c in experiment.sources if experiment.inputs[c.input].kind != "tabular"]
+    targets = [_target(experiment, registry, inputs[c.input], download) for c in chosen]
+    return build_sources(chosen, registry, targets)
+
+
+def with_tables(
+    experiment: Experiment, networks: Sequence[BuiltSource], prepared: PreparedCohort
+) -> tuple[BuiltSource, ...]:
+    """Return all sources in the order of the configuration: those of tables between ``networks``.
+
+    Raises:
+        SourceError: a network is named for a table.
+    """
+    rest = iter(networks)
+    built = [
+        _table(c, prepared) if prepared.inputs[c.input].config.kind == "tabular" else next(rest)
+        for c in experiment.sources
+    ]
     for source in built:
         sliced = f" of each of {source.slices} slices" if source.slices else ""
         _log.info("source %s: %d features%s", source.label, source.feature_dim, sliced)
@@ -85,12 +122,12 @@ def load_sources(
 
 
 def _target(
-    experiment: Experiment, registry: Registry, read: PreparedInput, download: bool
+    experiment: Experiment, registry: Registry, read: InputConfig, download: bool
 ) -> SourceTarget:
     fusion = registry.fusion(experiment.fusion.use)
     return SourceTarget(
-        channels=read.config.channels,
-        size=read.config.shape,
+        channels=read.channels,
+        size=read.shape,
         tokens=isinstance(fusion, FeatureFusionSpec) and fusion.accepts == "maps",
         seed=experiment.seed,
         download=download,
@@ -202,6 +239,4 @@ class _Job:
 
 def device_of(experiment: Experiment) -> str:
     """Return the device that an experiment computes on."""
-    if experiment.training.device != "auto":
-        return experiment.training.device
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    return str(find_device(experiment.training.device, "training.device"))

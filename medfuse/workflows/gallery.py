@@ -13,12 +13,14 @@ from medfuse.report import Figure, embed_figure
 class Gallery:
     """Draws figures, keeps each as a file and as part of the page.
 
+    The files are readable by their owner only, as the page is: some show images of patients.
+
     Args:
         folder: for the PNG files.
         mode: permissions of the files.
     """
 
-    def __init__(self, folder: Path, mode: int = 0o644) -> None:
+    def __init__(self, folder: Path, mode: int = 0o600) -> None:
         self.folder = folder
         self.mode = mode
         self.figures: list[Figure] = []

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 from scipy.special import softmax
@@ -78,16 +78,22 @@ class LearningTask:
         registry: knows fusions, heads and the plugins' handlers.
         prepared: cases and labels.
         features: of all sources.
+        progress: show bars on stderr where that is a terminal.
     """
 
     experiment: Experiment
     registry: Registry
     prepared: PreparedCohort
     features: ExtractedFeatures
+    progress: bool = True
 
 
 def learn(
-    task: LearningTask, fusion: ComponentConfig, chosen: Sequence[int], folder: Path | None
+    task: LearningTask,
+    fusion: ComponentConfig,
+    chosen: Sequence[int],
+    folder: Path | None,
+    role: Literal["fused", "single"] = "fused",
 ) -> LearnedModel:
     """Return a classifier of the ``chosen`` sources, trained on the cohort's training part.
 
@@ -96,6 +102,7 @@ def learn(
         fusion: its name and options.
         chosen: indices of the sources.
         folder: checkpoints and TensorBoard events; ``None`` keeps none.
+        role: ``single`` for a source alone, beside the fused model.
 
     Raises:
         TrainingError: training cannot start, continue or converge.
@@ -103,7 +110,7 @@ def learn(
     data = _all_cases(task, chosen)
     members = member_count(task, data)
     built = _build(task, fusion, chosen, members)
-    run = _run(task, chosen, built, folder)
+    run = replace(_run(task, chosen, built, folder), role=role)
     modules = [_own_module(task, index) for index in chosen]
     if members > 1:
         fitted = _fit_ensemble(task, built, data, run, members)
@@ -240,9 +247,10 @@ def _run(
         seed=experiment.seed,
         unfreeze=tuple(_unfreezing(task, chosen)),
         attach_handlers=task.registry.attach_handlers,
-        progress=True,
+        progress=task.progress,
         head_loss=built.head.loss,
         hides_inputs=built.fusion.handles_missing,
+        sources=tuple(task.features.sources[i].label for i in chosen),
     )
 
 

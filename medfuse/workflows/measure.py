@@ -131,10 +131,20 @@ def _made(plugin: str, spec: ComponentSpec, options: Mapping[str, Any]) -> Metri
 
 
 def compare_with_singles(
-    fused: Predictions, singles: Mapping[str, Predictions], settings: EvaluationSettings
+    fused: Predictions,
+    singles: Mapping[str, Predictions],
+    settings: EvaluationSettings,
+    visible: Mapping[str, np.ndarray],
 ) -> dict[str, Any] | None:
-    """Return the paired comparison with each single source; ``None`` where there is one only."""
-    return compare(fused, singles, settings) if len(singles) > 1 else None
+    """Return the paired comparison with each single source; ``None`` where there is one only.
+
+    Args:
+        fused: of the model of all sources.
+        singles: of the models of one source each, on the same cases, by label.
+        settings: how metrics are measured.
+        visible: which cases ``(N,)`` have the input that a source reads, by its label.
+    """
+    return compare(fused, singles, settings, visible) if len(singles) > 1 else None
 
 
 def prediction_rows(

@@ -27,11 +27,13 @@ from medfuse.report.metric_tables import estimate_text
 from medfuse.workflows.figures import TestPart, picture_of
 from medfuse.workflows.learn import LearnedModel, LearningTask
 from medfuse.workflows.measure import test_rows
-from medfuse.workflows.prepare import PreparedInput
+from medfuse.workflows.prepare import PreparedCohort
+from medfuse.workflows.resolved import input_facts
 
 _HEADLINE = {"accuracy": "accuracy", "auroc_macro": "AUROC", "ece": "calibration error"}
 _PACKAGES = ("medfuse", "monai", "torch", "timm", "numpy")
 _WORST = 12
+_JOINTS = {"size": " x ", "spacing": " x ", "percentiles": " to ", "window": " to "}
 
 
 @dataclass(frozen=True)
@@ -127,18 +129,39 @@ def _settings(facts: RunFacts) -> dict[str, str]:
         "members averaged": str(model.members),
         "epochs": ", ".join(f"{r.best_epoch} of {len(r.history)}" for r in model.results),
         "optimizer": f"{training.optimizer}, learning rate {training.lr:g}, {training.schedule}",
-        **{name: _input(read) for name, read in facts.task.prepared.inputs.items()},
+        **_input_rows(facts.task.prepared),
         "temperature": f"{float(model.network.temperature):.3f}, from {model.calibrated_on}",
         "seed": str(experiment.seed),
     }
 
 
-def _input(read: PreparedInput) -> str:
-    config = read.config
-    if config.kind == "tabular":
-        return f"columns {', '.join(config.columns)}"
-    size = " x ".join(map(str, config.shape))
-    return f"{config.modality}, {config.channels} x {size}, {config.intensity}, {config.fit}"
+def _input_rows(prepared: PreparedCohort) -> dict[str, str]:
+    """Return how each input is read, and what was seen of the cohort to decide that."""
+    rows = {}
+    for name, facts in input_facts(prepared).items():
+        rows[f"input {name}"] = _listed(facts["settings"])
+        rows[f"seen of {name}"] = _listed(facts["fingerprint"])
+    return rows
+
+
+def _listed(facts: Mapping[str, Any]) -> str:
+    """Return facts in one line; extents as ``48 x 48``, bounds as ``0.5 to 99.5``."""
+    return ", ".join(
+        f"{key.replace('_', ' ')} {_plain(value, _JOINTS.get(key.partition('_')[0], ', '))}"
+        for key, value in facts.items()
+        if value not in (None, "none", [], {})
+    )
+
+
+def _plain(value: Any, joint: str = " to ") -> str:
+    if isinstance(value, Mapping):
+        shown = "; ".join(f"{key}: {_plain(item)}" for key, item in value.items())
+        return f"({shown})"
+    if isinstance(value, list):
+        return joint.join(_plain(item) for item in value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _component(name: str, options: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +17,15 @@ from medfuse.data import (
     Event,
     LeakReport,
     assign_roles,
-    read_cohort,
     resolve_leaks,
     write_cohort,
 )
-from medfuse.data.readers import InstalledReader, Readers, installed_readers
 from medfuse.errors import CohortError, ImageError
 from medfuse.features.bank import FeatureBank
 from medfuse.features.digests import ImageFacts
 from medfuse.features.images import ImageIndex
 from medfuse.preprocessing import Preprocessing, resolve_input
-from medfuse.registry import load_registry
-from medfuse.workflows.resolve import resolve_known
+from medfuse.workflows.settle import SettledCohort, SettledInput, settle_cohort
 
 _log = logging.getLogger(__name__)
 
@@ -105,15 +102,18 @@ def prepare_cohort(
     experiment: Experiment,
     bank: FeatureBank,
     *,
-    readers: Readers | None = None,
+    settled: SettledCohort | None = None,
     progress: bool = True,
 ) -> PreparedCohort:
     """Return the cohort of an experiment: read, split by patient, checked for leaks.
 
+    With ``cohort.on_bad_image: skip`` an image that cannot be read is a missing input of its
+    case; a case that has nothing else is left out. Both are counted by code.
+
     Args:
-        experiment: the configuration.
-        bank: remembers the digests of files.
-        readers: of plugins; those of all installed ones if ``None``.
+        experiment: says where the cases are and how they are divided.
+        bank: remembers the digests of images.
+        settled: from `settle_cohort`; made now if ``None``.
         progress: show bars on stderr where that is a terminal.
 
     Raises:
@@ -121,15 +121,12 @@ def prepare_cohort(
         ImageError: an image cannot be read, and ``cohort.on_bad_image`` is ``refuse``.
         PluginError: two plugins read one ending, or a reader that is needed cannot be imported.
     """
-    readers = installed_readers(load_registry()) if readers is None else readers
-    cohort = read_cohort(experiment.cohort, experiment.inputs, readers.endings)
-    configs = experiment.inputs
-    tables = [name for name, config in configs.items() if config.kind == "tabular"]
+    settled = settled or settle_cohort(experiment, bank)
+    configs, cohort = experiment.inputs, settled.cohort
     inputs: dict[str, PreparedInput] = {}
     failures: dict[str, dict[str, ImageError]] = {}
-    for name in [name for name in configs if name not in tables]:
-        found = _InputFiles(name, configs[name], cohort, readers)
-        inputs[name], failures[name] = _prepared_input(found, bank, progress)
+    for name, found in settled.inputs.items():
+        inputs[name], failures[name] = _prepared_input(name, found, cohort, bank, progress)
     readable = _without_bad_images(cohort, failures, experiment.cohort.on_bad_image)
     digests = picture_digests(inputs.values(), readable)
     policy = experiment.cohort.on_leak
@@ -138,7 +135,7 @@ def prepare_cohort(
         assign_roles(sound, experiment.cohort.split, digests), digests, policy
     )
     leaks = LeakReport((*leaks.leaks, *later.leaks), max(leaks.duplicates, later.duplicates))
-    for name in tables:
+    for name in [name for name in configs if name not in inputs]:
         inputs[name] = _prepared_table(name, configs[name], split)
     inputs = {name: inputs[name] for name in configs}
     _log.info("%s", describe(split))
@@ -175,57 +172,22 @@ def describe_inputs(cohort: Cohort, names: Sequence[str]) -> list[str]:
     return [f"inputs of {len(cohort.cases)} cases: {listed}"]
 
 
-@dataclass(frozen=True)
-class _InputFiles:
-    """The files of one input, before they are read."""
-
-    name: str
-    config: InputConfig
-    cohort: Cohort
-    readers: Readers
-
-
 def _prepared_input(
-    files: _InputFiles, bank: FeatureBank, progress: bool
+    name: str, settled: SettledInput, cohort: Cohort, bank: FeatureBank, progress: bool
 ) -> tuple[PreparedInput, dict[str, ImageError]]:
-    name, cohort = files.name, files.cohort
     cases = [case for case in cohort.cases if name in case.inputs]
-    if not cases:
-        raise CohortError(
-            f"{cohort.root}: no case has the input {name!r}, expected some. "
-            "Fill its column, or remove it from inputs."
-        )
-    references = [case.inputs[name] for case in cases]
-    used = files.readers.used_by(references)
-    _say_what_bundles_cannot_read(name, used)
-    plugins = [one.reader for one in used]
+    config, fingerprint, used = settled.config, settled.fingerprint, settled.readers
+    preprocessing = Preprocessing(config, fingerprint, used)
     # A plugin's file may have parts in other files, which the memo would not see change.
-    memo = None if used else bank
-    resolved, fingerprint = resolve_known(files.config, references, memo, plugins)
-    preprocessing = Preprocessing(resolved, fingerprint, used)
-    images = ImageIndex(preprocessing.load, preprocessing.digest(), memo)
-    scan = images.scan(references, progress)
+    images = ImageIndex(preprocessing.load, preprocessing.digest(), None if used else bank)
+    scan = images.scan([case.inputs[name] for case in cases], progress)
     facts = {
         case.case_id: scan.facts[case.inputs[name]]
         for case in cases
         if case.inputs[name] in scan.facts
     }
-    prepared = PreparedInput(name, resolved, fingerprint, preprocessing, images, facts)
+    prepared = PreparedInput(name, config, fingerprint, preprocessing, images, facts)
     return prepared, dict(scan.failures)
-
-
-def _say_what_bundles_cannot_read(name: str, used: Sequence[InstalledReader]) -> None:
-    for one in used:
-        if not one.in_bundles:
-            reason = getattr(one.spec.export, "reason", "")
-            _log.warning(
-                "input %s: %s files are read by %s, which no bundle can hold (%s): the bundle will "
-                "not read them. Convert them to another format for serving.",
-                name,
-                " and ".join(one.spec.suffixes),
-                one.name,
-                reason,
-            )
 
 
 def _prepared_table(name: str, config: InputConfig, cohort: Cohort) -> PreparedInput:
@@ -252,23 +214,28 @@ def _prepared_table(name: str, config: InputConfig, cohort: Cohort) -> PreparedI
 def _without_bad_images(
     cohort: Cohort, failures: Mapping[str, Mapping[str, ImageError]], policy: str
 ) -> Cohort:
-    """Return the cohort without cases of which an input cannot be read, each one an event."""
+    """Return the cohort without inputs that cannot be read, and without cases of nothing else."""
     errors = [error for found in failures.values() for error in found.values()]
-    if errors and policy == "refuse":
-        first = errors[0]
+    if not errors:
+        return cohort
+    if policy == "refuse":
         more = f" ({len(errors) - 1} more)" if len(errors) > 1 else ""
         raise ImageError(
-            first.code, f"{first}{more} Mend or remove it, or set cohort.on_bad_image: skip."
+            errors[0].code,
+            f"{errors[0]}{more} Mend or remove it, or set cohort.on_bad_image: skip.",
         )
-    kept, events = [], []
+    kept: list[Case] = []
+    events: list[Event] = []
     for case in cohort.cases:
-        found = [failures[n][r] for n, r in case.inputs.items() if r in failures.get(n, {})]
-        if found:
-            events.append(Event(found[0].code, case.case_id, "image skipped"))
-        else:
-            kept.append(case)
-    if events:
-        _log.warning("%d of %d cases cannot be read; skipped", len(events), len(cohort.cases))
+        bad = {n: failures[n][r] for n, r in case.inputs.items() if r in failures.get(n, {})}
+        rest = {n: reference for n, reference in case.inputs.items() if n not in bad}
+        what = "input skipped" if rest else "case skipped"
+        events += [Event(e.code, case.case_id, f"{name}: {what}") for name, e in bad.items()]
+        kept += [replace(case, inputs=rest)] if rest else []
+    _log.warning(
+        "%d images cannot be read: %d of %d cases skipped, missing inputs in the others",
+        len(events), len(cohort.cases) - len(kept), len(cohort.cases),
+    )  # fmt: skip
     if not kept:
         raise CohortError(f"{cohort.root}: no readable image among {len(cohort.cases)} cases.")
     return cohort.with_cases(kept, events)

@@ -1,11 +1,15 @@
-"""The folder of one run: claimed by one configuration, by one process at a time."""
+"""The folder of one run: claimed by one configuration, by one process at a time.
+
+``run.json`` holds the digests of the configuration as it was asked for and as it was resolved;
+either is the same run. ``config.yaml`` is the former until the latter is known.
+"""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +20,7 @@ from medfuse.storage import locked, sweep_partial, write_json, write_text
 _STATE = "run.json"
 _STATE_VERSION = 1
 _CONFIG = "config.yaml"
+_LOCK = ".lock"
 _PROGRESS = ("members", "checkpoints", "metrics.json")
 _OWN = (
     _STATE,
@@ -54,9 +59,14 @@ class RunFolder:
         """Folder of the figures."""
         return self.path / "plots"
 
-    def mark_finished(self, digest: str) -> None:
+    def write_resolved(self, experiment: Experiment) -> None:
+        """Put the configuration as it is carried out in the place of the one that was asked for."""
+        write_text(self.path / _CONFIG, dump_experiment(experiment))
+        _change_state(self.path, resolved=experiment.digest())
+
+    def mark_finished(self) -> None:
         """Record that everything the run promises is here."""
-        _write_state(self.path, digest, finished=True)
+        _change_state(self.path, finished=True)
 
 
 @contextmanager
@@ -64,6 +74,8 @@ def claim_run_folder(
     path: Path | str, experiment: Experiment, *, fresh: bool = False
 ) -> Iterator[RunFolder]:
     """Hold ``path`` for this experiment; a broken-off run of the same one is resumed.
+
+    What fails before there is anything to resume leaves the folder as it was.
 
     Args:
         path: the run folder; made if absent.
@@ -76,11 +88,26 @@ def claim_run_folder(
     """
     folder = Path(path)
     refuse_foreign_content(folder, _STATE, "run")
-    with locked(folder / ".lock", "run folder"):
+    existed = folder.exists()
+    with locked(folder / _LOCK, "run folder"):
         sweep_partial(folder)
         if fresh:
             _clear(folder)
-        yield _claimed(folder, experiment)
+        claimed = _claimed(folder, experiment)
+        try:
+            yield claimed
+        except BaseException:
+            _leave(folder, existed)
+            raise
+
+
+def is_finished(path: Path | str, experiment: Experiment) -> bool:
+    """Return whether a run of this experiment ended in ``path``, without claiming it."""
+    try:
+        state = _read_state(Path(path))
+    except OutputError:
+        return False
+    return state is not None and bool(state["finished"]) and _is_of(state, experiment)
 
 
 def refuse_foreign_content(folder: Path, state: str, kind: str) -> None:
@@ -103,7 +130,7 @@ def refuse_foreign_content(folder: Path, state: str, kind: str) -> None:
 
 def _is_trace(name: str) -> bool:
     """Tell what a broken-off start of medfuse leaves, and nobody else."""
-    return name == ".lock" or (name.startswith(".") and name.endswith(".partial"))
+    return name == _LOCK or (name.startswith(".") and name.endswith(".partial"))
 
 
 def _is_own(state: Path) -> bool:
@@ -114,18 +141,32 @@ def _is_own(state: Path) -> bool:
 
 
 def _claimed(folder: Path, experiment: Experiment) -> RunFolder:
-    digest = experiment.digest()
     state = _read_state(folder)
-    other = state is not None and state["configuration"] != digest
+    other = state is not None and not _is_of(state, experiment)
     if other and any((folder / name).exists() for name in _PROGRESS):
         raise OutputError(
             f"{folder}: holds a run of another configuration. "
             "Choose another --out, or replace it with --fresh."
         )
     if state is None or other:
-        _write_state(folder, digest, finished=False)
-    write_text(folder / _CONFIG, dump_experiment(experiment))
+        _write_state(folder, {"configuration": experiment.digest()})
+        write_text(folder / _CONFIG, dump_experiment(experiment))
     return RunFolder(path=folder, finished=bool(state and not other and state["finished"]))
+
+
+def _is_of(state: Mapping[str, object], experiment: Experiment) -> bool:
+    return experiment.digest() in (state["configuration"], state["resolved"])
+
+
+def _leave(folder: Path, existed: bool) -> None:
+    """Remove what a start wrote, unless training began; the folder too if it was made for it."""
+    if any((folder / name).exists() for name in _PROGRESS):
+        return
+    _clear(folder)
+    if not existed:
+        (folder / _LOCK).unlink(missing_ok=True)
+        with suppress(OSError):  # somebody put something there meanwhile
+            folder.rmdir()
 
 
 def _clear(folder: Path) -> None:
@@ -145,6 +186,7 @@ def _read_state(folder: Path) -> dict[str, object] | None:
         state = json.loads(file.read_text(encoding="utf-8"))
         version = state["medfuse"]["version"]
         found = {key: state[key] for key in ("configuration", "finished")}
+        found["resolved"] = state.get("resolved")
     except (ValueError, KeyError, TypeError) as error:
         raise OutputError(f"{file}: damaged. Use --fresh or another --out.") from error
     if version != _STATE_VERSION:
@@ -155,7 +197,10 @@ def _read_state(folder: Path) -> dict[str, object] | None:
     return found
 
 
-def _write_state(folder: Path, digest: str, *, finished: bool) -> None:
+def _change_state(folder: Path, **changes: object) -> None:
+    _write_state(folder, {**(_read_state(folder) or {}), **changes})
+
+
+def _write_state(folder: Path, facts: Mapping[str, object]) -> None:
     mark = {"kind": "run", "version": _STATE_VERSION}
-    state = {"medfuse": mark, "configuration": digest, "finished": finished}
-    write_json(folder / _STATE, state)
+    write_json(folder / _STATE, {"medfuse": mark, "finished": False, **facts})

@@ -11,7 +11,9 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from medfuse.bundle.names import check_classes
+import numpy as np
+
+from medfuse.backbones.build import BuiltSource
 from medfuse.config import ComponentConfig, Experiment, load_experiment, parse_experiment
 from medfuse.contract import FeatureFusionSpec
 from medfuse.data import split_digest, tally
@@ -21,20 +23,23 @@ from medfuse.evaluation import Predictions, write_predictions
 from medfuse.evaluation.plugin_metrics import Metric
 from medfuse.evaluation.slice_table import write_slice_weights
 from medfuse.features.bank import FeatureBank
-from medfuse.registry import load_registry
+from medfuse.registry import Registry, load_registry
 from medfuse.report import write_report
 from medfuse.storage import write_json
 from medfuse.training.classifier import check_missing_inputs
 from medfuse.workflows import measure
-from medfuse.workflows.extract import ExtractedFeatures, extract, load_sources
+from medfuse.workflows.extract import ExtractedFeatures, extract, load_networks, with_tables
 from medfuse.workflows.figures import TestPart, draw_cohort, draw_test, draw_training
 from medfuse.workflows.gallery import Gallery
 from medfuse.workflows.learn import LearnedModel, LearningTask, learn
-from medfuse.workflows.package import write_run_bundle
+from medfuse.workflows.package import graph_only_parts, write_run_bundle
 from medfuse.workflows.page import RunFacts, run_page
+from medfuse.workflows.preflight import check_experiment, check_with_cohort, check_with_sources
 from medfuse.workflows.prepare import prepare_cohort
-from medfuse.workflows.run_folder import RunFolder, claim_run_folder
+from medfuse.workflows.resolved import input_facts, resolved_experiment
+from medfuse.workflows.run_folder import RunFolder, claim_run_folder, is_finished
 from medfuse.workflows.seen import find_seen, seen_by_sources
+from medfuse.workflows.settle import SettledCohort, list_cohort, settle_cohort
 
 _log = logging.getLogger(__name__)
 
@@ -78,13 +83,24 @@ def train(
     Raises:
         MedfuseError: anything that a user can mend; the text says how.
     """
-    config = _as_experiment(experiment)
+    config, registry = _as_experiment(experiment), load_registry()
+    options = _Options(download, progress)
     _refuse_inside_cohort(Path(out), Path(config.cohort.path))
+    if fresh or not is_finished(out, config):
+        check_experiment(config, registry, download=download)
     with claim_run_folder(out, config, fresh=fresh) as folder:
         if folder.finished and _is_whole(folder):
             _log.info("%s: this run is complete; use --fresh to train again", folder.path)
             return _outcome(folder)
-        return _run(config, folder, download=download, progress=progress)
+        return _run(config, folder, registry, options)
+
+
+@dataclass(frozen=True)
+class _Options:
+    """How to train, which does not decide the result."""
+
+    download: bool
+    progress: bool
 
 
 def _refuse_inside_cohort(out: Path, cohort: Path) -> None:
@@ -113,26 +129,46 @@ def _as_experiment(experiment: Experiment | Mapping[str, Any] | Path | str) -> E
 
 
 def _run(
-    experiment: Experiment, folder: RunFolder, *, download: bool, progress: bool
+    experiment: Experiment, folder: RunFolder, registry: Registry, options: _Options
 ) -> TrainingOutcome:
     started = time.monotonic()
-    registry = load_registry()
     plugin_metrics = measure.load_metrics(registry, experiment.evaluation)
     bank = FeatureBank(experiment.bank.path, experiment.bank.budget_gb)
     readers = installed_readers(registry)
-    prepared = prepare_cohort(experiment, bank, readers=readers, progress=progress)
-    check_classes(prepared.cohort.classes)
+    cohort = list_cohort(experiment, readers)
+    check_with_cohort(experiment, registry, cohort)
+    settled = settle_cohort(experiment, bank, cohort=cohort, readers=readers)
+    networks = _networks(experiment, registry, settled, options.download)
+    progress = options.progress
+    prepared = prepare_cohort(experiment, bank, settled=settled, progress=progress)
     check_missing_inputs(experiment.fusion.use, registry, prepared.known())
     prepared.write(folder.path / "cohort.csv", experiment.cohort.split.seed)
-    sources = load_sources(experiment, registry, prepared, download=download)
-    features = extract(experiment, prepared, sources, bank, progress=progress)
-    task = LearningTask(experiment, registry, prepared, features)
-    everything = range(len(sources))
-    fused = learn(task, experiment.fusion, everything, folder.path)
+    sources = with_tables(experiment, networks, prepared)
+    resolved = resolved_experiment(experiment, registry, prepared)
+    folder.write_resolved(resolved)
+    features = extract(resolved, prepared, sources, bank, progress=progress)
+    task = LearningTask(resolved, registry, prepared, features, progress)
+    fused = learn(task, resolved.fusion, range(len(sources)), folder.path)
     _log.info("training took %.0f s in all", time.monotonic() - started)
     singles = _singles(task, folder)
     _write_results(task, fused, singles, folder, plugin_metrics)
     return _outcome(folder)
+
+
+def _networks(
+    experiment: Experiment, registry: Registry, settled: SettledCohort, download: bool
+) -> list[BuiltSource]:
+    """Return the networks of the sources, and find what does not fit before images are read."""
+    inputs = {name: found.config for name, found in settled.inputs.items()}
+    networks = load_networks(experiment, registry, inputs, download=download)
+    classes = settled.cohort.classes
+    if len(networks) == len(experiment.sources):  # the width of a table is not known yet
+        check_with_sources(experiment, registry, networks, len(classes))
+    for part in graph_only_parts(experiment, registry, networks):
+        _log.warning(
+            "%s: in the bundle only as a traced graph, which predicts but cannot be trained", part
+        )
+    return networks
 
 
 def _singles(task: LearningTask, folder: RunFolder) -> dict[str, LearnedModel]:
@@ -144,7 +180,7 @@ def _singles(task: LearningTask, folder: RunFolder) -> dict[str, LearnedModel]:
     takes_maps = isinstance(spec, FeatureFusionSpec) and spec.accepts == "maps"
     alone = task.experiment.fusion if takes_maps else ComponentConfig(use="concat")
     return {
-        source.label: learn(task, alone, [i], folder.path / "single" / str(i))
+        source.label: learn(task, alone, [i], folder.path / "single" / str(i), "single")
         for i, source in enumerate(sources)
     }
 
@@ -174,6 +210,7 @@ def _write_results(
         "test": None if part is None else part.metrics,
         "comparison": comparison,
         "training": _training_facts(fused),
+        "inputs": input_facts(task.prepared),
         "features": _feature_facts(task.features),
         "leaks": task.prepared.leaks.summary(),
         "events": tally(cohort.events),
@@ -184,7 +221,7 @@ def _write_results(
     page = run_page(facts, gallery.figures, created=date.today().isoformat())
     write_report(page, folder.path / "report.html")
     write_json(folder.path / "metrics.json", metrics)
-    folder.mark_finished(task.experiment.digest())
+    folder.mark_finished()
 
 
 def _write_slices(task: LearningTask, fused: LearnedModel, folder: RunFolder) -> None:
@@ -229,7 +266,14 @@ def _test_part(
         settings=settings,
         seen=seen,
     )
-    return part, measure.compare_with_singles(found, alone, settings)
+    return part, measure.compare_with_singles(found, alone, settings, _visible(task, rows))
+
+
+def _visible(task: LearningTask, rows: np.ndarray) -> dict[str, np.ndarray]:
+    """Return which of the cases at ``rows`` each source can see."""
+    known, features = task.prepared.known()[rows], task.features
+    pairs = zip(features.sources, features.inputs, strict=True)
+    return {source.label: known[:, position] for source, position in pairs}
 
 
 def _training_facts(model: LearnedModel) -> dict[str, Any]:

@@ -351,3 +351,12 @@ def test_an_upgraded_plugin_gives_another_identity(install_plugin):
     before, after = identity("blur = 1\n"), identity("blur = 2\n")
     assert before["origin"]["distribution"] == "labplugin-dist"
     assert {key for key in before if before[key] != after[key]} == {"origin"}
+
+
+@pytest.mark.parametrize(
+    ("option", "hint"), [("wdith", 'Did you mean "width"'), ("zzz", "Check the options")]
+)
+def test_an_option_that_a_library_does_not_know_suggests_the_nearest(option, hint):
+    one = spec(options=(), open_options=True)
+    with pytest.raises(SourceError, match=f"unexpected keyword argument '{option}'.*{hint}"):
+        build("lab:net.random", one=one, options={option: 3})

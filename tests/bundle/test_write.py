@@ -92,6 +92,23 @@ def test_what_is_left_out_is_recorded_and_said(
     assert "`models/model.onnx`: not installed: onnx" in (root / "docs" / "README.md").read_text()
 
 
+def test_a_check_that_fails_leaves_the_bundle_that_was_there(
+    request_for, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr(write_module, "write_onnx", lambda *_: "not tried here")
+    first = write_bundle(request_for(), tmp_path)
+    before = (first / "SHA256SUMS").read_text()
+
+    def refuse(root: Path) -> None:
+        assert (root / "SHA256SUMS").is_file()
+        raise BundleError("no")
+
+    with pytest.raises(BundleError, match="no"):
+        write_bundle(request_for(classes=("a", "b")), tmp_path, refuse)
+    assert (first / "SHA256SUMS").read_text() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["tiny_classification"]
+
+
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, RuntimeError])
 def test_an_interrupted_write_leaves_nothing(
     request_for, tmp_path: Path, monkeypatch, stop: type[BaseException]

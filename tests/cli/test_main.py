@@ -92,7 +92,10 @@ def test_help_and_listing_import_nothing_heavy() -> None:
     program = """
 import sys
 from medfuse.cli.main import run
-for arguments in (["--help"], ["train", "--help"], ["plugins", "list"], ["sources", "list"]):
+for arguments in (
+    ["--help"], ["train", "--help"], ["plugins", "list"], ["sources", "list"],
+    ["plugins", "list", "--json"], ["plugins", "show", "attention"],
+):
     assert run(arguments) == 0, arguments
 heavy = {"torch", "monai", "timm", "torchvision", "ignite", "pandas", "matplotlib"}
 sys.exit(", ".join(heavy & set(sys.modules)) or 0)

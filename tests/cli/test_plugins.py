@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,53 @@ def test_list_as_json_holds_every_plugin(install_plugin, capsys) -> None:
     found = {p["name"]: p for p in json.loads(capsys.readouterr().out)}
     assert found["acme"]["counts"] == {"reader": 1}
     assert found["builtin"]["distribution"] == "medfuse"
+
+
+def test_list_as_json_holds_every_component_with_its_options(capsys) -> None:
+    assert run(["plugins", "list", "--json"]) == 0
+    found = {p["name"]: p["components"] for p in json.loads(capsys.readouterr().out)}
+    own = {(c["kind"], c["name"]): c for c in found["builtin"]}
+    heads = next(o for o in own["fusion", "attention"]["options"] if o["name"] == "heads")
+    assert heads["kind"] == "int"
+    assert (heads["default"], heads["minimum"], heads["maximum"]) == (4, 1, 64)
+    assert heads["accepts"] == "int, 1 to 64"
+    assert heads["summary"] == "attention heads"
+    assert own["head", "mlp"]["summary"].startswith("Gaussian noise")
+    assert [c["kind"] for c in found["timm"]] == ["family"]
+
+
+def test_show_prints_the_options_of_a_component(capsys) -> None:
+    assert run(["plugins", "show", "attention"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("fusion builtin:attention: multi-head attention")
+    assert re.search(r"^heads +int, 1 to 64 +4 +attention heads$", shown, re.MULTILINE)
+    assert re.search(r"^handles_missing +yes$", shown, re.MULTILINE)
+
+
+def test_show_finds_what_a_plugin_calls_its_own(install_plugin, capsys) -> None:
+    install_plugin(
+        "acme", HEAD.replace("readers", "metrics") + "    yield MetricSpec(name='mlp',"
+        " summary='not a head', factory='json:loads', bounds=(-1.0, 1.0))\n"
+    )  # fmt: skip
+    assert run(["plugins", "show", "acme:mlp"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("metric acme:mlp: not a head")
+    assert "-1.0, 1.0" in shown
+    assert "It takes no options." in shown
+    assert run(["plugins", "show", "mlp", "--json"]) == 0
+    assert [r["kind"] for r in json.loads(capsys.readouterr().out)] == ["head", "metric"]
+
+
+def test_show_of_a_plugin_lists_what_it_brings(capsys) -> None:
+    assert run(["plugins", "show", "builtin"]) == 0
+    rows = [line.split()[:2] for line in capsys.readouterr().out.splitlines()]
+    assert ["head", "sigmoid"] in rows
+    assert ["fusion", "stacking"] in rows
+
+
+def test_show_of_an_unknown_name_suggests_the_nearest(capsys) -> None:
+    assert run(["plugins", "show", "atention"]) == 1
+    assert 'Did you mean "attention"?' in capsys.readouterr().err
 
 
 def test_check_prints_a_line_for_each_check(install_plugin, capsys) -> None:

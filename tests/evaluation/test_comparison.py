@@ -74,3 +74,42 @@ def test_an_absent_class_leaves_nothing_to_compare(sample) -> None:
 def test_no_single_source_is_refused(sample) -> None:
     with pytest.raises(EvaluationError, match="no single source"):
         compare(sample(), {}, FEW)
+
+
+def test_a_source_is_compared_on_the_cases_that_it_can_see(sample) -> None:
+    fused = sample(200, 3, signal=3)
+    seen = np.arange(200) < 80
+    blind = np.where(seen[:, None], _worse(fused, 2, 0).probabilities, 1 / 3)
+    partly = Predictions(fused.labels, blind, fused.classes, fused.patients)
+    result = compare(fused, {"A": partly, "B": _worse(fused, 4, 1)}, FEW, {"A": seen})
+    of_all = {row["source"]: row for row in result["sources"]}
+    assert (of_all["A"]["cases"], of_all["B"]["cases"], result["cases"]) == (80, 200, 200)
+    alone = compare(fused.only(seen), {"A": partly.only(seen), "B": partly.only(seen)}, FEW)
+    assert of_all["A"]["auroc"] == alone["sources"][0]["auroc"]
+    assert result["best_source"] == "A"
+    assert "(A), on the 80 of 200 cases that it can see;" in result["verdict"]
+
+
+def test_a_source_that_sees_few_cases_is_not_the_best_beside_one_that_sees_more(sample) -> None:
+    fused = sample(200, 3, signal=3)
+    few = np.arange(200) < 19
+    singles = {"A": fused, "B": _worse(fused, 2, 1)}
+    assert compare(fused, singles, FEW)["best_source"] == "A"
+    assert compare(fused, singles, FEW, {"A": few})["best_source"] == "B"
+
+
+def test_a_source_that_sees_no_case_is_said_and_not_measured(sample) -> None:
+    fused = sample(100, 3)
+    singles = {"A": fused, "B": _worse(fused, 1, 1)}
+    result = compare(fused, singles, FEW, {"A": np.zeros(100, dtype=bool)})
+    row = result["sources"][0]
+    assert (row["cases"], row["auroc"]["second"], row["p_adjusted"]) == (0, None, None)
+    assert result["best_source"] == "B"
+    json.dumps(result, allow_nan=False)
+
+
+def test_cases_of_one_class_that_a_source_sees_give_no_number(sample) -> None:
+    fused = sample(100, 2)
+    result = compare(fused, {"A": fused}, FEW, {"A": fused.labels == 1})
+    assert result["sources"][0]["auroc"]["second"] is None
+    assert result["verdict"] == "fusing A cannot be compared: too few cases of some class."

@@ -100,3 +100,15 @@ def test_worst_errors_are_wrong_and_fall_in_confidence(predictions: Predictions)
     assert chances == sorted(chances, reverse=True)
     wrong = predictions.predicted != predictions.labels
     assert chances[0] == predictions.probabilities[wrong].max()
+
+
+def test_the_comparison_says_how_many_cases_a_source_can_see(predictions: Predictions) -> None:
+    seen = np.arange(60) < 40
+    singles = {"A": predictions, "B": predictions, "C": predictions}
+    none = np.zeros(60, dtype=bool)
+    table = comparison_table(compare(predictions, singles, SETTINGS, {"A": seen, "C": none}))
+    assert table.header[1] == "cases it can see"
+    assert [row[1] for row in table.rows] == ["40 of 60", "60 of 60", "0 of 60"]
+    assert {len(row) for row in table.rows} == {len(table.header)}
+    whole = comparison_table(compare(predictions, singles, SETTINGS))
+    assert "cases it can see" not in whole.header

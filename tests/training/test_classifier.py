@@ -74,7 +74,7 @@ def test_maps_are_asked_for_where_the_fusion_takes_them(registry: Registry) -> N
     [
         (_use("atention"), _use("mlp"), PluginError, "attention"),
         (_use("concat"), _use("mlp", hiden=3), ConfigError, 'Did you mean "hidden"'),
-        (_use("concat"), _use("mlp", dropout=2.0), ConfigError, "from 0.0 to 0.95"),
+        (_use("concat"), _use("mlp", dropout=2.0), ConfigError, "float, 0 to 0.95"),
         (_use("attention", heads=7, width=32), _use("mlp"), ConfigError, "fusion 'attention'.*7"),
         (_use("concat"), _use("sigmoid"), ConfigError, "one logit for 2 classes, found 3"),
     ],

@@ -119,6 +119,16 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path, change: dict[str
         fit(make_classifier(), DATA, HELD_OUT, make_config(), make_run(folder=tmp_path, **change))
 
 
+def test_a_run_goes_on_on_another_device(tmp_path: Path) -> None:
+    def run(device: str) -> Run:
+        configuration = {"name": "x", "training": {"device": device, "epochs": 4}}
+        return make_run(folder=tmp_path, configuration=configuration)
+
+    fit(make_classifier(), DATA, HELD_OUT, make_config(device="cpu"), run("cpu"))
+    result = fit(make_classifier(), DATA, HELD_OUT, make_config(device="auto"), run("auto"))
+    assert result.resumed_from == 4
+
+
 def test_checkpoints_of_other_cases_and_damaged_ones_are_refused(tmp_path: Path) -> None:
     fit(make_classifier(), DATA, None, make_config(), make_run(folder=tmp_path))
     with pytest.raises(TrainingError, match="of other cases"):

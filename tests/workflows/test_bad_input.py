@@ -29,8 +29,14 @@ def folder(tmp_path: Path) -> Path:
     return write_phantoms(tmp_path / "cohort", patients_per_class=4)
 
 
-def refused(experiment: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> str:
-    """Train from the command line, require a refusal, and return its text."""
+def refused(
+    experiment: dict[str, Any],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    *,
+    at_once: bool = True,
+) -> str:
+    """Train from the command line, require a refusal before training, and return its text."""
     file = tmp_path / "experiment.yaml"
     file.write_text(yaml.safe_dump(experiment))
     code = run(["train", str(file), "--out", str(tmp_path / "run"), "--quiet"])
@@ -43,6 +49,7 @@ def refused(experiment: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFi
     assert not list((tmp_path / "run").glob("**/*_classification")), "a bundle was left behind"
     assert not (tmp_path / "run" / "metrics.json").exists()
     assert not (tmp_path / "run" / "report.html").exists()
+    assert not (at_once and (tmp_path / "run").exists())
     return error
 
 
@@ -232,7 +239,7 @@ def test_full_disk_is_one_line_and_leaves_no_half_bundle(
 ) -> None:
     experiment = small_experiment(folder, bank={"path": str(tmp_path / "bank")})
     with largest_file(size):
-        refused(experiment, tmp_path, capsys)
+        refused(experiment, tmp_path, capsys, at_once=False)
 
 
 def test_absent_cohort_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

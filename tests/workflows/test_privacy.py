@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from medfuse.workflows.train import train
+from medfuse.config import CohortConfig
+from medfuse.workflows.check import check
+from medfuse.workflows.train import TrainingOutcome, train
 
 from .conftest import small_experiment
 
@@ -49,3 +51,12 @@ def test_names_in_paths_stay_in_the_private_tables_of_the_run(
     told = {"cohort.csv"} if patients else {"cohort.csv", "predictions.csv", "report.html"}
     assert {f.relative_to(run.folder).as_posix() for f in named} == told
     assert all(f.stat().st_mode & 0o077 == 0 for f in named)
+
+
+def test_pictures_of_patients_are_readable_by_their_owner_only(
+    finished_run: TrainingOutcome, images: Path, tmp_path: Path
+) -> None:
+    check(CohortConfig(path=str(images)), tmp_path / "check", progress=False)
+    plots = [*(finished_run.folder / "plots").iterdir(), *(tmp_path / "check/plots").iterdir()]
+    assert {"samples.png", "roc.png"} < {plot.name for plot in plots}
+    assert [plot.name for plot in plots if plot.stat().st_mode & 0o077] == []

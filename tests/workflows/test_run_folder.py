@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from medfuse.config import Experiment, parse_experiment
+from medfuse.config import Experiment, load_experiment, parse_experiment
 from medfuse.errors import OutputError
-from medfuse.workflows.run_folder import claim_run_folder
+from medfuse.workflows.run_folder import claim_run_folder, is_finished
 
 
 def experiment(**changes: object) -> Experiment:
@@ -20,7 +20,7 @@ def test_broken_off_run_of_the_same_configuration_is_resumed(tmp_path: Path) -> 
         with claim_run_folder(tmp_path / "run", experiment()) as folder:
             assert not folder.finished
     with claim_run_folder(tmp_path / "run", experiment()) as folder:
-        folder.mark_finished(experiment().digest())
+        folder.mark_finished()
     with claim_run_folder(tmp_path / "run", experiment()) as folder:
         assert folder.finished
     assert "epochs" in (tmp_path / "run" / "config.yaml").read_text()
@@ -30,7 +30,7 @@ def test_folder_of_another_configuration_is_refused_unless_fresh(tmp_path: Path)
     with claim_run_folder(tmp_path, experiment()) as folder:
         (folder.path / "checkpoints").mkdir()
         (folder.path / "notes.txt").write_text("mine")
-        folder.mark_finished(experiment().digest())
+        folder.mark_finished()
     other = experiment(seed=1)
     with (
         pytest.raises(OutputError, match="another configuration.*--fresh"),
@@ -42,6 +42,49 @@ def test_folder_of_another_configuration_is_refused_unless_fresh(tmp_path: Path)
         assert not folder.checkpoints.exists()
         assert (folder.path / "notes.txt").read_text() == "mine"
     assert "seed: 1" in (tmp_path / "config.yaml").read_text()
+
+
+def test_either_configuration_of_a_run_is_its_own(tmp_path: Path) -> None:
+    asked, resolved, other = experiment(), experiment(name="resolved"), experiment(name="other")
+    with claim_run_folder(tmp_path, asked) as folder:
+        (folder.path / "members").mkdir()
+        folder.write_resolved(resolved)
+        folder.mark_finished()
+    for known in (asked, resolved):
+        assert is_finished(tmp_path, known)
+        with claim_run_folder(tmp_path, known) as folder:
+            assert folder.finished
+        assert load_experiment(tmp_path / "config.yaml").name == "resolved"
+    assert not is_finished(tmp_path, other)
+    with pytest.raises(OutputError, match="another"), claim_run_folder(tmp_path, other):
+        pass
+
+
+def test_start_that_fails_leaves_no_folder(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(ZeroDivisionError), claim_run_folder(run, experiment()):
+        1 / 0  # noqa: B018
+    assert not run.exists()
+
+
+def test_start_that_fails_leaves_a_folder_that_was_there_as_it_was(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), claim_run_folder(tmp_path, experiment()):
+        (tmp_path / "plots").mkdir()
+        (tmp_path / "notes.txt").write_text("mine")
+        1 / 0  # noqa: B018
+    assert {f.name for f in tmp_path.iterdir()} - {".lock"} == {"notes.txt"}
+
+
+def test_training_that_fails_can_go_on(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), claim_run_folder(tmp_path, experiment()) as folder:
+        folder.checkpoints.mkdir()
+        1 / 0  # noqa: B018
+    assert (tmp_path / "checkpoints").is_dir()
+    with (
+        pytest.raises(OutputError, match="another"),
+        claim_run_folder(tmp_path, experiment(seed=1)),
+    ):
+        pass
 
 
 def test_refused_start_does_not_keep_the_folder(tmp_path: Path) -> None:

@@ -138,6 +138,24 @@ def test_nothing_that_names_a_patient_or_a_path_is_in_the_bundle(
             assert not [word for word in words if word in content], file.name
 
 
+def test_a_source_alone_is_compared_on_the_cases_that_have_its_input(
+    run_with_table: TrainingOutcome,
+) -> None:
+    from medfuse.data import read_split
+
+    cohort, _ = read_split(run_with_table.folder / "cohort.csv")
+    test = cohort.part("test")
+    having = {name: sum(name in case.inputs for case in test) for name in ("image", "clinic")}
+    comparison = run_with_table.metrics["comparison"]
+    cases = {row["source"]: row["cases"] for row in comparison["sources"]}
+    assert cases == {
+        "timm:test_resnet.random": having["image"],
+        "tabular:clinic": having["clinic"],
+    }
+    assert having["image"] < comparison["cases"] == len(test)
+    assert "cases it can see" in run_with_table.report.read_text()
+
+
 def test_metrics_file_is_what_is_returned(finished_run: TrainingOutcome) -> None:
     assert json.loads((finished_run.folder / "metrics.json").read_text()) == finished_run.metrics
 

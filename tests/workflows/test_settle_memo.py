@@ -15,7 +15,7 @@ from medfuse.config import InputConfig, parse_experiment
 from medfuse.features.bank import FeatureBank
 from medfuse.preprocessing import pipeline, resolve_volumes
 from medfuse.workflows.prepare import prepare_cohort
-from medfuse.workflows.resolve import resolve_known
+from medfuse.workflows.settle_memo import resolve_known
 
 pytestmark = pytest.mark.filterwarnings("ignore:NvImgCodecPydicomReader")
 

@@ -1,0 +1,142 @@
+"""What can be known to fail before any image is read: names, options, weights, classes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from medfuse.backbones.build import BuiltSource, check_untrained, trainable_paths
+from medfuse.backbones.locate import locate_weights
+from medfuse.backbones.table_source import TABULAR, build_table_source
+from medfuse.backbones.weights import require_file
+from medfuse.bundle.names import check_classes, check_input_names
+from medfuse.config import ComponentConfig, Experiment, SourceConfig
+from medfuse.contract import ComponentSpec, DecisionFusionSpec, resolve_options
+from medfuse.data import Cohort
+from medfuse.data.split import check_divisible
+from medfuse.device import find_device
+from medfuse.errors import ConfigError, SourceError
+from medfuse.registry import (
+    RANDOM_WEIGHTS,
+    Registry,
+    load_factory,
+    parse_source,
+    select_weights,
+)
+from medfuse.training.classifier import SourceWidth, build_classifier, check_head, check_training
+from medfuse.training.loss import check_class_weights
+from medfuse.workflows.measure import load_metrics
+
+_OWN = "medfuse."
+_WIDTH, _CLASSES = 64, 2
+
+
+def check_experiment(experiment: Experiment, registry: Registry, *, download: bool = False) -> None:
+    """Refuse what the configuration and the installed plugins alone show to be wrong.
+
+    Args:
+        experiment: as configured.
+        registry: knows all components.
+        download: weights that are not on this machine may be fetched later.
+
+    Raises:
+        MedfuseError: an unknown or broken source, fusion, head, metric or device, an option that
+            cannot be, or weights that are absent.
+    """
+    find_device(experiment.training.device, "training.device")
+    if len(experiment.inputs) > 1:
+        check_input_names(list(experiment.inputs), experiment.name)
+    for number, config in enumerate(experiment.sources):
+        _check_source(config, experiment, registry, download)
+        _check_unfreezing(number, config, experiment.training.epochs)
+    fusion, head = registry.fusion(experiment.fusion.use), registry.head(experiment.head.use)
+    widths = [_WIDTH] * len(experiment.sources)
+    if isinstance(fusion, DecisionFusionSpec):
+        _try_component("fusion", fusion, experiment.fusion, [len(widths), _CLASSES])
+    else:
+        _try_component("fusion", fusion, experiment.fusion, [widths])
+    _try_component("head", head, experiment.head, [_WIDTH, _CLASSES])
+    check_training(head, experiment.training)
+    load_metrics(registry, experiment.evaluation)
+
+
+def check_with_cohort(experiment: Experiment, registry: Registry, cohort: Cohort) -> None:
+    """Refuse what does not fit the cases and classes as they are listed.
+
+    Raises:
+        CohortError: classes or cases that cannot be divided.
+        BundleError: a class name that no bundle can hold.
+        ConfigError: a head or weights of classes for another number of them.
+    """
+    check_divisible(cohort, experiment.cohort.split)
+    check_classes(cohort.classes)
+    check_head(registry.head(experiment.head.use), len(cohort.classes))
+    check_class_weights(experiment.training, len(cohort.classes))
+
+
+def check_with_sources(
+    experiment: Experiment, registry: Registry, sources: Sequence[BuiltSource], classes: int
+) -> None:
+    """Refuse a fusion or head that cannot be built for what the sources give.
+
+    Raises:
+        ConfigError: naming its options, and the widths of the features.
+    """
+    widths = [SourceWidth(source.feature_dim, source.slices) for source in sources]
+    build_classifier(experiment.fusion, experiment.head, registry, widths, classes)
+
+
+def _check_source(
+    config: SourceConfig, experiment: Experiment, registry: Registry, download: bool
+) -> None:
+    if experiment.inputs[config.input].kind == TABULAR:
+        build_table_source(config, width=1)
+        return
+    if config.use == TABULAR:
+        raise SourceError(
+            f"source {TABULAR}: reads the columns of a table, but its input {config.input!r} is "
+            f"an image. Bind it to an input of kind: {TABULAR}, or name a network."
+        )
+    reference = parse_source(config.use)
+    check_untrained(reference, config)
+    _, spec = registry.backbone(reference)
+    owner = f"source {config.use}"
+    resolve_options(spec.options, config.options, owner, open_ended=spec.open_options)
+    if config.cut is None:  # a cut leaves fewer stages, and may be any module
+        trainable_paths(spec, config.train)
+        trainable_paths(spec, config.unfreeze.train if config.unfreeze else "frozen")
+    if reference.weights != RANDOM_WEIGHTS and (reference.file or not download):
+        require_file(locate_weights(reference, select_weights(spec, reference)))
+
+
+def _check_unfreezing(number: int, config: SourceConfig, epochs: int) -> None:
+    later = config.unfreeze
+    if later is not None and later.after >= epochs:
+        raise ConfigError(
+            f"sources.{number}.unfreeze.after is {later.after}, but training.epochs is {epochs}. "
+            "Set it lower, or train longer."
+        )
+
+
+def _try_component(
+    kind: str, spec: ComponentSpec, config: ComponentConfig, arguments: Sequence[Any]
+) -> None:
+    """Resolve the options and import the factory; build what is known to take any width."""
+    options = resolve_options(spec.options, config.options, f"{kind} {config.use!r}")
+    factory = load_factory(spec)
+    if spec.factory.startswith(_OWN):
+        _try_factory(factory, arguments, options, f"{kind} {config.use!r}")
+
+
+def _try_factory(
+    factory: Callable[..., Any], arguments: Sequence[Any], options: Mapping[str, Any], owner: str
+) -> None:
+    try:
+        with torch.random.fork_rng(devices=[]):
+            factory(*arguments, **options)
+    except (ValueError, TypeError) as error:
+        text = " ".join(str(error).split())[:200]
+        shown = ", ".join(f"{name}: {value}" for name, value in options.items())
+        raise ConfigError(f"{owner} with {shown}: {text}. Change these options.") from error

@@ -1,0 +1,127 @@
+"""A run's configuration says what was done, and does it again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from medfuse.config import load_experiment, parse_experiment
+from medfuse.features.bank import FeatureBank
+from medfuse.registry import load_registry
+from medfuse.workflows.prepare import prepare_cohort
+from medfuse.workflows.resolved import input_facts, resolved_experiment
+from medfuse.workflows.train import TrainingOutcome, train
+
+from .conftest import experiment_with_table, small_experiment, table_of
+
+
+def scalars(value: Any) -> Iterator[Any]:
+    if isinstance(value, dict):
+        for item in value.values():
+            yield from scalars(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from scalars(item)
+    else:
+        yield value
+
+
+def content_of(run: TrainingOutcome) -> dict[str, Any]:
+    return yaml.safe_load((run.folder / "config.yaml").read_text())
+
+
+def test_nothing_is_left_open(
+    finished_run: TrainingOutcome, run_with_table: TrainingOutcome
+) -> None:
+    for run in (finished_run, run_with_table):
+        assert "auto" not in set(scalars(content_of(run)))
+        assert (
+            load_experiment(run.folder / "config.yaml").digest()
+            == (run.metrics["configuration_digest"])
+        )
+
+
+def test_inputs_options_and_columns_are_written_out(run_with_table: TrainingOutcome) -> None:
+    content = content_of(run_with_table)
+    image, clinic = content["inputs"]["image"], content["inputs"]["clinic"]
+    assert (image["kind"], image["intensity"], image["fit"]) == ("image", "range", "stretch")
+    assert set(clinic) == {"kind", "columns"}
+    assert set(clinic["columns"]["age"]) == {"kind", "center", "scale"}
+    assert clinic["columns"]["sex"]["levels"] == ["F", "M"]
+    assert content["fusion"] == {
+        "use": "attention", "heads": 4, "width": 32, "sharpness": 0.25, "dropout": 0.5
+    }  # fmt: skip
+    assert content["head"]["hidden"] == 256
+    assert content["sources"][0]["options"] == {"model": "test_resnet"}
+    assert content["training"]["device"] != "auto"
+    assert content["training"]["loss"] == "cross_entropy"
+
+
+def test_training_again_from_it_gives_the_same_metrics(
+    run_with_table: TrainingOutcome, tmp_path: Path
+) -> None:
+    again = train(run_with_table.folder / "config.yaml", tmp_path / "again", progress=False)
+    assert again.metrics == run_with_table.metrics
+    assert content_of(again) == content_of(run_with_table)
+    first = (run_with_table.folder / "predictions.csv").read_bytes()
+    assert (again.folder / "predictions.csv").read_bytes() == first
+
+
+def test_it_means_the_same_run_in_the_same_folder(finished_run: TrainingOutcome) -> None:
+    before = finished_run.report.stat().st_mtime_ns
+    again = train(finished_run.folder / "config.yaml", finished_run.folder, progress=False)
+    assert again.metrics == finished_run.metrics
+    assert finished_run.report.stat().st_mtime_ns == before
+
+
+def test_it_stays_as_it_is_when_resolved_again(images: Path, tmp_path: Path) -> None:
+    registry, bank = load_registry(), FeatureBank(tmp_path / "bank")
+    table = table_of(images, tmp_path / "cases.csv")
+    asked = parse_experiment(experiment_with_table(table))
+    once = resolved_experiment(asked, registry, prepare_cohort(asked, bank, progress=False))
+    twice = resolved_experiment(once, registry, prepare_cohort(once, bank, progress=False))
+    assert once == twice
+    assert once != asked
+
+
+def test_recipes_of_several_modalities_stay_open(images: Path, tmp_path: Path) -> None:
+    rows = ["a,b,label", *(f"{f},{f},{f.parent.name}" for f in sorted(images.rglob("*.png")))]
+    (tmp_path / "cases.csv").write_text("\n".join(rows))
+    inputs = {"a": {"modality": "CT"}, "b": {"modality": "MR"}}
+    sources = [{"use": "timm:test_resnet.random", "input": name} for name in inputs]
+    cohort = {"path": str(tmp_path / "cases.csv")}
+    asked = parse_experiment({"cohort": cohort, "inputs": inputs, "sources": sources})
+    prepared = prepare_cohort(asked, FeatureBank(tmp_path / "bank"), progress=False)
+    assert resolved_experiment(asked, load_registry(), prepared).augmentation.recipe == "auto"
+
+
+def test_metrics_hold_what_was_seen_but_no_level_of_a_column(
+    run_with_table: TrainingOutcome, images: Path
+) -> None:
+    inputs = run_with_table.metrics["inputs"]
+    assert inputs["image"]["settings"]["size"] == [48, 48]
+    assert inputs["image"]["fingerprint"]["bits"] == 8
+    assert inputs["clinic"]["settings"]["columns"]["sex"] == {"kind": "category", "levels": 2}
+    assert inputs["clinic"]["fingerprint"]["rows"] > 20
+    text = json.dumps(inputs)
+    assert str(images) not in text
+    assert '"F"' not in text
+
+
+def test_page_shows_the_settings_of_each_input(run_with_table: TrainingOutcome) -> None:
+    page = run_with_table.report.read_text()
+    for row in ("input image", "seen of image", "input clinic", "seen of clinic"):
+        assert row in page
+    assert "kind image, modality other, channels 1, size 48 x 48, fit stretch" in page
+    assert "columns (age: (kind: number; center: " in page
+    assert "images 50, bits 8" in page
+
+
+def test_facts_of_an_input_are_plain_data(images: Path, tmp_path: Path) -> None:
+    asked = parse_experiment(small_experiment(images))
+    facts = input_facts(prepare_cohort(asked, FeatureBank(tmp_path / "bank"), progress=False))
+    assert json.loads(json.dumps(facts)) == facts
