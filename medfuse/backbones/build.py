@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from medfuse.backbones import recipe
 from medfuse.backbones.adapter import Adapter
 from medfuse.backbones.input_contract import InputContract, SourceTarget, input_contract
+from medfuse.backbones.level_stages import with_levels
 from medfuse.backbones.locate import locate_weights
 from medfuse.backbones.slices import SlicedSource
 from medfuse.backbones.source import Source
@@ -107,12 +108,28 @@ class _Draft:
     weights: WeightsSpec | None
     contract: InputContract
 
-    @property
-    def pooling(self) -> str:
+
+@dataclass(frozen=True)
+class _Shaped:
+    """A backbone as its source runs it: perhaps cut, perhaps read at several levels.
+
+    Attributes:
+        backbone: the network.
+        spec: its description, with the stages where they lie now.
+        cut: keywords of `CutBackbone`, or ``None``.
+        levels: keywords of `LevelsBackbone`, or ``None``.
+    """
+
+    backbone: nn.Module
+    spec: BackboneSpec
+    cut: dict[str, Any] | None
+    levels: dict[str, Any] | None = None
+
+    def pooling(self, tokens: bool) -> str:
         """Return the keyword of `Source`."""
-        if self.target.tokens:
+        if tokens:
             return "grid"
-        return "native" if self.spec.native_pooling and not self.config.cut else "average"
+        return "native" if self.spec.native_pooling else "average"
 
 
 def build_sources(
@@ -144,16 +161,16 @@ def build_source(
     backbone = _construct(draft)
     cut = _cut(backbone, draft)
     loaded = _load(backbone, cut, draft)
-    spec = cut.spec if cut else draft.spec
+    shaped = _shaped(backbone, cut, draft)
     module = Source(
-        cut.backbone if cut else backbone,
+        shaped.backbone,
         Adapter(**draft.contract.adapter),
-        draft.pooling,
+        shaped.pooling(draft.target.tokens),
         target.grid,
-        trainable_paths(spec, config.train),
+        trainable_paths(shaped.spec, config.train),
     ).eval()
     features = _measured(module, draft)
-    return _described(draft, cut, loaded, module, features)
+    return _described(draft, shaped, loaded, module, features)
 
 
 def check_untrained(reference: SourceReference, config: SourceConfig) -> None:
@@ -225,6 +242,41 @@ def _load(backbone: nn.Module, cut: Cut | None, draft: _Draft) -> _Loaded:
     return _Loaded(state_digest(state), file, sha256_file(file), left_out)
 
 
+def _shaped(backbone: nn.Module, cut: Cut | None, draft: _Draft) -> _Shaped:
+    """Return the backbone with the levels that the configuration wants."""
+    whole = _Shaped(backbone, draft.spec, None)
+    shaped = _Shaped(cut.backbone, cut.spec, cut.keywords) if cut else whole
+    wanted = _wanted_levels(draft)
+    if wanted == 1:
+        return shaped
+    size = draft.contract.size
+    try:
+        levels = with_levels(shaped.backbone, shaped.spec, wanted, size)
+    except _BUILD_ERRORS as error:
+        raise _does_not_run(draft, error) from error
+    if levels is not None:
+        return _Shaped(levels.backbone, levels.spec, shaped.cut, levels.keywords)
+    if draft.config.levels != "auto":
+        raise SourceError(
+            f"source {draft.reference}: levels is {wanted}, but none of its stages gives a feature "
+            "map. Set levels: 1."
+        )
+    return shaped
+
+
+def _wanted_levels(draft: _Draft) -> int:
+    config, target = draft.config, draft.target
+    if config.levels == "auto":
+        frozen = config.train == "frozen" and config.unfreeze is None
+        return draft.spec.levels if frozen and not target.tokens and not target.slices else 1
+    if config.levels > 1 and target.tokens:
+        raise SourceError(
+            f"source {draft.reference}: levels is {config.levels}, but the fusion takes feature "
+            "maps. Set levels: 1, or use a fusion of vectors (attention, concat, ...)."
+        )
+    return config.levels
+
+
 def _published_digest(draft: _Draft) -> str | None:
     """Return the digest of the weights a name stands for; a file of one's own has none."""
     if draft.weights is None or (draft.reference.file and not draft.reference.weights):
@@ -238,11 +290,7 @@ def _measured(module: Source, draft: _Draft) -> Tensor:
         with torch.no_grad():
             features: Tensor = module(image)
     except _BUILD_ERRORS as error:
-        text = " ".join(str(error).split())[:200]
-        size = " x ".join(map(str, draft.contract.size))
-        raise SourceError(
-            f"source {draft.reference}: does not run at {size} ({text}). Set another input_size."
-        ) from error
+        raise _does_not_run(draft, error) from error
     if features.ndim != 2 + draft.target.tokens:
         raise SourceError(
             f"source {draft.reference}: gives {tuple(features.shape)}, expected one "
@@ -251,13 +299,23 @@ def _measured(module: Source, draft: _Draft) -> Tensor:
     return features
 
 
+def _does_not_run(draft: _Draft, error: Exception) -> SourceError:
+    text = " ".join(str(error).split())[:200]
+    size = " x ".join(map(str, draft.contract.size))
+    return SourceError(
+        f"source {draft.reference}: does not run at {size} ({text}). Set another input_size."
+    )
+
+
 def _described(
-    draft: _Draft, cut: Cut | None, loaded: _Loaded, module: Source, features: Tensor
+    draft: _Draft, shaped: _Shaped, loaded: _Loaded, module: Source, features: Tensor
 ) -> BuiltSource:
     spec, contract = draft.spec, draft.contract
     trainable = module.trainable if module.trainable == "all" else list(module.trainable)
-    keywords = {"pooling": draft.pooling, "grid": draft.target.grid, "trainable": trainable}
-    backbone = recipe.backbone_node(spec, contract.options, cut.keywords if cut else None)
+    keywords = {"pooling": module.pooling, "grid": draft.target.grid, "trainable": trainable}
+    backbone = recipe.backbone_node(spec, contract.options, shaped.cut)
+    if shaped.levels:
+        backbone = recipe.levels_node(backbone, shaped.levels)
     node = recipe.source_node(backbone, contract.adapter, keywords)
     slices = draft.target.slices
     return BuiltSource(
@@ -266,12 +324,14 @@ def _described(
         feature_dim=features.shape[-1],
         tokens=features.shape[1] if draft.target.tokens else 0,
         slices=slices,
-        identity=_identity(draft, cut, loaded),
+        identity=_identity(draft, shaped, loaded),
         node=recipe.sliced_node(node, slices) if slices else node,
-        vendored=recipe.vendored_modules(spec, cut=cut is not None, sliced=slices > 0),
+        vendored=recipe.vendored_modules(
+            spec, cut=bool(shaped.cut), levels=bool(shaped.levels), sliced=slices > 0
+        ),
         requires=recipe.required_distributions(spec),
         card=_card(draft, loaded),
-        spec=cut.spec if cut else spec,
+        spec=shaped.spec,
     )
 
 
@@ -284,7 +344,7 @@ def _label(draft: _Draft) -> str:
     return f"{name}{weights}{file}{cut}"
 
 
-def _identity(draft: _Draft, cut: Cut | None, loaded: _Loaded) -> dict[str, Any]:
+def _identity(draft: _Draft, shaped: _Shaped, loaded: _Loaded) -> dict[str, Any]:
     return {
         "version": IDENTITY_VERSION,
         "weights": loaded.digest,
@@ -296,9 +356,10 @@ def _identity(draft: _Draft, cut: Cut | None, loaded: _Loaded) -> dict[str, Any]
         "providers": recipe.provider_versions(draft.spec),
         "adapter": draft.contract.adapter,
         "input_size": list(draft.contract.size),
-        "cut": cut.keywords if cut else None,
-        "pooling": draft.pooling,
+        "cut": shaped.cut,
+        "pooling": shaped.pooling(draft.target.tokens),
         "grid": draft.target.grid if draft.target.tokens else 0,
+        **({"levels": shaped.levels} if shaped.levels else {}),
         **({"sliced": True} if draft.target.slices else {}),
     }
 

@@ -13,6 +13,7 @@ from medfuse.registry.vendoring import vendored_target
 _SOURCE = "medfuse.backbones.source"
 _ADAPTER = "medfuse.backbones.adapter"
 _CUT = "medfuse.backbones.cut"
+_LEVELS = "medfuse.backbones.levels"
 _SLICES = "medfuse.backbones.slices"
 
 
@@ -52,6 +53,16 @@ def backbone_node(
     return {"_target_": vendored_target(f"{_CUT}:CutBackbone"), "backbone": node, **cut}
 
 
+def levels_node(
+    backbone: dict[str, Any] | None, levels: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """Return the node of a backbone that gives features of several stages."""
+    if backbone is None:
+        return None
+    target = vendored_target(f"{_LEVELS}:LevelsBackbone")
+    return {"_target_": target, "backbone": backbone, **levels}
+
+
 def sliced_node(source: dict[str, Any] | None, slices: int) -> dict[str, Any] | None:
     """Return the node of a source for images that sees the slices of a volume."""
     if source is None:
@@ -60,10 +71,13 @@ def sliced_node(source: dict[str, Any] | None, slices: int) -> dict[str, Any] | 
     return {"_target_": target, "source": source, "slices": slices}
 
 
-def vendored_modules(spec: BackboneSpec, *, cut: bool, sliced: bool = False) -> tuple[str, ...]:
+def vendored_modules(
+    spec: BackboneSpec, *, cut: bool, levels: bool = False, sliced: bool = False
+) -> tuple[str, ...]:
     """Return the modules whose files a bundle needs."""
     own = spec.export.modules if isinstance(spec.export, VendoredSource) else ()
-    return (_SOURCE, _ADAPTER, *((_CUT,) if cut else ()), *((_SLICES,) if sliced else ()), *own)
+    needed = {_CUT: cut, _LEVELS: levels, _SLICES: sliced}
+    return (_SOURCE, _ADAPTER, *(name for name, used in needed.items() if used), *own)
 
 
 def required_distributions(spec: BackboneSpec) -> tuple[str, ...]:

@@ -127,10 +127,15 @@ def _layout(output: Tensor, spec: BackboneSpec, path: str, size: Sequence[int]) 
     if output.ndim == 3:
         prefix = nearest.prefix_tokens if nearest else 0
         return _token_layout(output.shape[1], prefix, size, f"{spec.name}: {path}")
+    return {"layout": "channels_last" if channels_last(output, nearest, size) else "grid"}
+
+
+def channels_last(output: Tensor, stage: Stage | None, size: Sequence[int]) -> bool:
+    """Return whether a map's channels are its last axis: measured, ``stage`` decides a draw."""
     first, last = _unevenness(output.shape[2:], size), _unevenness(output.shape[1:-1], size)
-    declared = nearest is not None and nearest.layout == "channels_last"
-    channels_last = declared if first == last else last < first
-    return {"layout": "channels_last" if channels_last else "grid"}
+    if first == last:
+        return stage is not None and stage.layout == "channels_last"
+    return last < first
 
 
 def _unevenness(grid: Sequence[int], size: Sequence[int]) -> float:

@@ -114,6 +114,7 @@ class UnfreezeConfig(Section):
 class SourceConfig(Section):
     """One pretrained network. ``use`` is ``plugin:name.weights`` or ``plugin:name@FILE``.
 
+    ``levels`` is how many resolutions give features, 1 the network's own vector alone.
     ``license`` (SPDX) states the license of a file of one's own, which nothing else tells.
     """
 
@@ -123,6 +124,9 @@ class SourceConfig(Section):
     train: Annotated[str, _LEARNS] = "frozen"
     unfreeze: UnfreezeConfig | None = None
     cut: str | None = None
+    levels: Literal["auto"] | Annotated[int, BeforeValidator(_no_boolean), Field(ge=1, le=9)] = (
+        "auto"
+    )
     input_size: tuple[Annotated[int, Field(ge=1, le=4096)], ...] | None = None
     normalization: NormalizationConfig | None = None
     remap: dict[str, str] = {}

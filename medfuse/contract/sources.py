@@ -112,6 +112,8 @@ class BackboneSpec(ComponentSpec):
         stem: module path of the first convolution or patch embedding.
         stages: from input to output; the names for ``cut`` and ``last:N``.
         native_pooling: the product returns its own pooled vector.
+        levels: resolutions whose maps give features where the configuration leaves it open and
+            the source is frozen; 1 is the product's own vector alone.
         weights: what can be loaded, the default first.
         open_options: pass undeclared options to the factory.
     """
@@ -121,6 +123,7 @@ class BackboneSpec(ComponentSpec):
     stem: str = ""
     stages: tuple[Stage, ...] = ()
     native_pooling: bool = False
+    levels: int = 3
     weights: tuple[WeightsSpec, ...] = ()
     open_options: bool = False
 

@@ -66,6 +66,7 @@ def spec(**changes) -> BackboneSpec:
         "stem": "stem",
         "stages": tuple(Stage(name=s, module_path=s, feature_dim=999) for s in stages),
         "native_pooling": True,
+        "levels": 1,
         "weights": (weights,),
     }
     return BackboneSpec(**{**fields, **changes})
@@ -256,6 +257,81 @@ def test_a_source_that_differs_has_another_identity(weights):
     ]
     assert len({json.dumps(v.identity, sort_keys=True) for v in variants}) == len(variants)
     assert build(use).identity == build(use, train="last:1").identity
+
+
+class Pyramid(Net):
+    """The stages have a resolution each, and the map is the last one's."""
+
+    def __init__(self, width: int = 4) -> None:
+        super().__init__(width)
+        self.stage2 = nn.Conv2d(6, 8, 2, stride=2)
+
+
+@pytest.fixture
+def pyramid(monkeypatch):
+    monkeypatch.setattr("medfuse.backbones.build.load_factory", lambda _spec: Pyramid)
+    return spec(levels=2)
+
+
+def test_a_frozen_source_reads_as_many_levels_as_its_backbone_says(pyramid):
+    built = build("lab:net.random", one=pyramid)
+    assert built.feature_dim == 10 + 8 + 2 * 6  # own vector, deviation of the map, stage1
+    assert built.identity["levels"] == {
+        "stages": [{"module_path": "stage1", "channels_last": False}]
+    }
+
+
+@pytest.mark.parametrize(
+    "settings", [{"train": "last:1"}, {"unfreeze": {"after": 1}}, {"levels": 1}]
+)
+def test_one_that_learns_gives_its_own_vector(pyramid, settings):
+    built = build("lab:net.random", one=pyramid, **settings)
+    assert built.feature_dim == 10
+    assert "levels" not in built.identity
+
+
+def test_slices_and_tokens_have_no_levels_of_themselves(pyramid):
+    tokens = SourceTarget(channels=3, size=(32, 32), tokens=True, grid=2)
+    volume = SourceTarget(channels=1, size=(32, 32, 5))
+    assert build("lab:net.random", tokens, one=pyramid).feature_dim == 8
+    assert build("lab:net.random", volume, one=pyramid).feature_dim == 10
+    assert build("lab:net.random", volume, one=pyramid, levels=2).feature_dim == 30
+
+
+def test_levels_behind_a_cut(pyramid, weights):
+    built = build("lab:net.random", one=pyramid, cut="stage1", levels=2)
+    assert built.feature_dim == 6 + 6
+    assert built.module.pooling == "native"
+
+
+def test_stages_of_a_source_with_levels_can_learn(pyramid):
+    built = build("lab:net.random", one=pyramid, train="last:1", levels=2)
+    learning = {n for n, p in built.module.backbone.named_parameters() if p.requires_grad}
+    assert learning == {
+        "backbone.stage2.weight",
+        "backbone.stage2.bias",
+        "backbone.neck.weight",
+        "backbone.neck.bias",
+    }
+
+
+def test_levels_of_tokens_are_refused(pyramid):
+    tokens = SourceTarget(channels=3, size=(32, 32), tokens=True, grid=2)
+    with pytest.raises(SourceError, match=r"levels is 2, but the fusion takes.*levels: 1"):
+        build("lab:net.random", tokens, one=pyramid, levels=2)
+
+
+def test_levels_without_a_stage_are_refused():
+    with pytest.raises(SourceError, match="levels is 2, but none of its stages gives a feature"):
+        build("lab:net.random", one=spec(stages=()), levels=2)
+
+
+def test_the_node_holds_the_levels(pyramid):
+    built = build("lab:net.random", one=pyramid)
+    backbone = built.node["backbone"]
+    assert backbone["_target_"] == "scripts.backbones_levels.LevelsBackbone"
+    assert backbone["stages"] == built.identity["levels"]["stages"]
+    assert "medfuse.backbones.levels" in built.vendored
 
 
 def test_training_policies_become_paths():

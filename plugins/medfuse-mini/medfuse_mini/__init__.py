@@ -46,6 +46,7 @@ def medfuse_backbones() -> Iterator[BackboneSpec]:
         weights=(_distilled("resnet"),),
         in_channels=1,
         native_pooling=True,
+        levels=1,  # its own vector holds the means of three stages already
         requires=("timm",),
         export=_export(),
     )
@@ -61,6 +62,7 @@ def medfuse_backbones() -> Iterator[BackboneSpec]:
         weights=(_distilled("densenet"),),
         in_channels=1,
         native_pooling=True,
+        levels=1,  # its own vector holds the means of three stages already
         requires=("timm",),
         export=_export(),
     )

@@ -43,7 +43,7 @@ def build(use, **settings):
     dims = 3 if "_3d" in use else 2
     size = (32, 24, 32) if dims == 3 else (64, 48)
     target = SourceTarget(channels=1, size=size, spatial_dims=dims)
-    return build_source(SourceConfig(use=use, **settings), Monai(), target)
+    return build_source(SourceConfig(use=use, **{"levels": 1, **settings}), Monai(), target)
 
 
 @each

@@ -64,7 +64,7 @@ class Timm:
 
 
 def build(use, target=TARGET, **settings):
-    return build_source(SourceConfig(use=str(use), **settings), Timm(), target)
+    return build_source(SourceConfig(use=str(use), **{"levels": 1, **settings}), Timm(), target)
 
 
 @each

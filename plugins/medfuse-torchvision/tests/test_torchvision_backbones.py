@@ -42,7 +42,7 @@ class Torchvision:
 
 def build(use, **settings):
     target = SourceTarget(channels=1, size=(64, 64))
-    return build_source(SourceConfig(use=use, **settings), Torchvision(), target)
+    return build_source(SourceConfig(use=use, **{"levels": 1, **settings}), Torchvision(), target)
 
 
 @each
