@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from medfuse.backbones.build import IDENTITY_VERSION, BuiltSource
+from medfuse.backbones.build import BuiltSource
+from medfuse.backbones.description import IDENTITY_VERSION
 from medfuse.backbones.table_row import TableRow
 from medfuse.config import SourceConfig
 from medfuse.errors import SourceError

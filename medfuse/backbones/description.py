@@ -1,0 +1,76 @@
+"""What is told of a source: its label, what identifies its features, and its card."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from medfuse.backbones import recipe
+from medfuse.backbones.draft import Draft, Loaded, Shaped
+from medfuse.registry.provenance import origin_of
+from medfuse.registry.references import RANDOM_WEIGHTS
+
+IDENTITY_VERSION = 2
+_LOG = logging.getLogger("medfuse.backbones")
+
+
+def label_of(draft: Draft) -> str:
+    """Return the display name of a source; it holds no path."""
+    reference = draft.reference
+    name = f"{reference.plugin or draft.plugin}:{reference.name}"
+    weights = f".{reference.weights}" if reference.weights else ""
+    file = f"@{Path(reference.file).name}" if reference.file else ""
+    cut = f" to {draft.config.cut}" if draft.config.cut else ""
+    return f"{name}{weights}{file}{cut}"
+
+
+def identity_of(draft: Draft, shaped: Shaped, loaded: Loaded) -> dict[str, Any]:
+    """Return plain data; two sources with equal identity give equal features."""
+    return {
+        "version": IDENTITY_VERSION,
+        "weights": loaded.digest,
+        "plugin": draft.plugin,
+        "origin": origin_of(draft.plugin, draft.spec),
+        "backbone": draft.spec.name,
+        "target": recipe.export_target(draft.spec),
+        "options": dict(draft.contract.options),
+        "providers": recipe.provider_versions(draft.spec),
+        "adapter": draft.contract.adapter,
+        "input_size": list(draft.contract.size),
+        "cut": shaped.cut,
+        "pooling": shaped.pooling(draft.target.tokens),
+        "grid": draft.target.grid if draft.target.tokens else 0,
+        **({"levels": shaped.levels} if shaped.levels else {}),
+        **({"sliced": True} if draft.target.slices else {}),
+    }
+
+
+def card_of(draft: Draft, loaded: Loaded) -> dict[str, Any]:
+    """Return origin, license and digests of the weights; warn where the contract is assumed."""
+    own_file = draft.reference.file is not None and draft.reference.weights is None
+    untrained = draft.reference.weights == RANDOM_WEIGHTS
+    matches = bool(draft.weights and draft.weights.sha256 == loaded.sha256)
+    known = not own_file or matches
+    assumed = not (untrained or known or draft.config.normalization)
+    if assumed:
+        _LOG.warning(
+            "source %s: the input contract of this file is unknown; that of %s is assumed "
+            "(mean %s, std %s). Set normalization to say otherwise.",
+            label_of(draft),
+            draft.spec.name,
+            draft.contract.adapter["mean"],
+            draft.contract.adapter["std"],
+        )
+    stated = {"license": draft.config.license} if draft.config.license else {}
+    return {
+        **recipe.weights_card(None if untrained else draft.weights, known=known),
+        **stated,
+        "providers": recipe.provider_versions(draft.spec),
+        "source": label_of(draft),
+        "file": loaded.file.name if loaded.file else None,
+        "sha256": loaded.sha256,
+        "state_digest": loaded.digest,
+        "left_out": list(loaded.left_out),
+        "contract_assumed": assumed,
+    }

@@ -1,0 +1,60 @@
+"""What is known of a source while it is built."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from medfuse.backbones.input_contract import InputContract, SourceTarget
+from medfuse.config import SourceConfig
+from medfuse.contract import BackboneSpec, WeightsSpec
+from medfuse.registry.references import SourceReference
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What is known of a source before it is built."""
+
+    config: SourceConfig
+    target: SourceTarget
+    reference: SourceReference
+    plugin: str
+    spec: BackboneSpec
+    weights: WeightsSpec | None
+    contract: InputContract
+
+
+@dataclass(frozen=True)
+class Shaped:
+    """A backbone as its source runs it: perhaps cut, perhaps read at several levels.
+
+    Attributes:
+        backbone: the network.
+        spec: its description, with the stages where they lie now.
+        cut: keywords of `CutBackbone`, or ``None``.
+        levels: keywords of `LevelsBackbone`, or ``None``.
+    """
+
+    backbone: nn.Module
+    spec: BackboneSpec
+    cut: dict[str, Any] | None
+    levels: dict[str, Any] | None = None
+
+    def pooling(self, tokens: bool) -> str:
+        """Return the keyword of `Source`."""
+        if tokens:
+            return "grid"
+        return "native" if self.spec.native_pooling else "average"
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Weights as they were loaded."""
+
+    digest: str
+    file: Path | None = None
+    sha256: str | None = None
+    left_out: tuple[str, ...] = ()
