@@ -40,9 +40,7 @@ class Monai:
 
 
 def build(use, **settings):
-    dims = 3 if "_3d" in use else 2
-    size = (32, 24, 32) if dims == 3 else (64, 48)
-    target = SourceTarget(channels=1, size=size, spatial_dims=dims)
+    target = SourceTarget(channels=1, size=(32, 24, 32) if "_3d" in use else (64, 48))
     return build_source(SourceConfig(use=use, **{"levels": 1, **settings}), Monai(), target)
 
 
@@ -56,6 +54,18 @@ def test_a_network_is_measured_cut_and_traced(name, width, cut, cut_width):
         with torch.no_grad():
             traced = torch.jit.trace(built.module, image)
             torch.testing.assert_close(traced(image), built.module(image))
+
+
+@pytest.mark.parametrize("name", ["resnet10", "resnet18_3d"])
+def test_by_default_several_levels_are_read(name):
+    alone = build(f"monai:{name}.random")
+    built = build(f"monai:{name}.random", levels="auto")
+    assert built.feature_dim > alone.feature_dim
+    image = torch.rand(2, 1, *built.identity["input_size"])
+    with torch.no_grad():
+        features = built.module(image)
+        torch.testing.assert_close(features[:, : alone.feature_dim], alone.module(image))
+        torch.testing.assert_close(torch.jit.trace(built.module, image)(image), features)
 
 
 def test_a_volume_can_be_resized():

@@ -38,8 +38,13 @@ class Network(NamedTuple):
     cut: str
     cut_width: int
 
-    def build(self, target=None, cut=None):
-        settings = {"options": self.options, "input_size": self.size, "cut": cut}
+    def build(self, target=None, cut=None, levels=1):
+        settings = {
+            "options": self.options,
+            "input_size": self.size,
+            "cut": cut,
+            "levels": levels,
+        }
         return build(f"timm:{self.name}.random", target or TARGET, **settings)
 
 
@@ -90,6 +95,16 @@ def test_a_trace_gives_the_same(network):
         with torch.no_grad():
             traced = torch.jit.trace(module, image)
             torch.testing.assert_close(traced(image), module(image))
+
+
+@each
+def test_several_levels_begin_with_the_own_vector_and_trace(network):
+    alone, built = network.build(), network.build(levels="auto")
+    image = torch.rand(2, 1, 64, 64)
+    with torch.no_grad():
+        features = built.module(image)
+        torch.testing.assert_close(features[:, : alone.feature_dim], alone.module(image))
+        torch.testing.assert_close(torch.jit.trace(built.module, image)(image), features)
 
 
 def test_pooled_and_map_equal_timms_own():

@@ -57,6 +57,18 @@ def test_a_network_is_measured_cut_and_traced(name, size, pooled, cut, width):
             torch.testing.assert_close(traced(image), built.module(image))
 
 
+@pytest.mark.parametrize("name", ["resnet18", "convnext_tiny"])
+def test_by_default_several_levels_are_read(name):
+    alone = build(f"torchvision:{name}.random")
+    built = build(f"torchvision:{name}.random", levels="auto")
+    assert built.feature_dim > alone.feature_dim
+    image = torch.rand(2, 1, 64, 64)
+    with torch.no_grad():
+        features = built.module(image)
+        torch.testing.assert_close(features[:, : alone.feature_dim], alone.module(image))
+        torch.testing.assert_close(torch.jit.trace(built.module, image)(image), features)
+
+
 @pytest.mark.parametrize(
     "name",
     ["resnet18", "mobilenet_v3_small", "densenet121", "convnext_tiny", "swin_t", "alexnet"],
