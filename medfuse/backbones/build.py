@@ -210,7 +210,7 @@ def _shaped(backbone: nn.Module, cut: Cut | None, draft: Draft) -> Shaped:
     if draft.config.levels != "auto":
         raise SourceError(
             f"source {draft.reference}: levels is {wanted}, but none of its stages gives a feature "
-            "map. Set levels: 1."
+            "map beside the last one. Set levels: 1."
         )
     return shaped
 

@@ -11,7 +11,7 @@ from medfuse.backbones.draft import Draft, Loaded, Shaped
 from medfuse.registry.provenance import origin_of
 from medfuse.registry.references import RANDOM_WEIGHTS
 
-IDENTITY_VERSION = 2
+IDENTITY_VERSION = 3
 _LOG = logging.getLogger("medfuse.backbones")
 
 

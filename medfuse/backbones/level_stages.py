@@ -39,7 +39,7 @@ def with_levels(
 
     Of the stages whose maps have the same grid the last one is read, as in feature pyramids. A
     stage whose output is the backbone's own map is not read twice. ``None`` where no stage gives
-    a map: transformers, and backbones without stages.
+    another map: transformers, and backbones without stages.
 
     Args:
         backbone: in eval mode.
@@ -55,7 +55,7 @@ def with_levels(
         for stage in list(by_grid.values())[-count:]
         if not _same(outputs[stage.module_path], last)
     ]
-    if not by_grid or count < 2:
+    if not chosen or count < 2:
         return None
     keywords = {"stages": chosen}
     return Levels(LevelsBackbone(backbone, **keywords).eval(), _moved(spec), keywords)

@@ -275,7 +275,7 @@ def pyramid(monkeypatch):
 
 def test_a_frozen_source_reads_as_many_levels_as_its_backbone_says(pyramid):
     built = build("lab:net.random", one=pyramid)
-    assert built.feature_dim == 10 + 8 + 2 * 6  # own vector, deviation of the map, stage1
+    assert built.feature_dim == 10 + 6  # own vector, stage1
     assert built.identity["levels"] == {
         "stages": [{"module_path": "stage1", "channels_last": False}]
     }
@@ -295,12 +295,12 @@ def test_slices_and_tokens_have_no_levels_of_themselves(pyramid):
     volume = SourceTarget(channels=1, size=(32, 32, 5))
     assert build("lab:net.random", tokens, one=pyramid).feature_dim == 8
     assert build("lab:net.random", volume, one=pyramid).feature_dim == 10
-    assert build("lab:net.random", volume, one=pyramid, levels=2).feature_dim == 30
+    assert build("lab:net.random", volume, one=pyramid, levels=2).feature_dim == 16
 
 
 def test_levels_behind_a_cut(pyramid, weights):
-    built = build("lab:net.random", one=pyramid, cut="stage1", levels=2)
-    assert built.feature_dim == 6 + 6
+    built = build("lab:net.random", one=pyramid, cut="stage2", levels=2)
+    assert built.feature_dim == 8 + 6
     assert built.module.pooling == "native"
 
 

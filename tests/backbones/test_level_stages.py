@@ -62,6 +62,10 @@ def test_no_stages_are_no_levels():
     assert with_levels(Net(True).eval(), spec(), 3, SIZE) is None
 
 
+def test_a_stage_that_is_the_map_is_no_other_level():
+    assert with_levels(Net(False).eval(), spec("d"), 3, SIZE) is None
+
+
 def test_tokens_are_no_level():
     class Tokens(nn.Module):
         def __init__(self) -> None:
@@ -90,7 +94,7 @@ def test_channels_last_is_measured_and_not_believed():
     assert levels is not None
     assert levels.keywords["stages"] == [{"module_path": "move", "channels_last": True}]
     with torch.no_grad():
-        assert levels.backbone(torch.rand(2, 1, *SIZE))[1].shape == (2, 3 + 3 + 7 + 7)
+        assert levels.backbone(torch.rand(2, 1, *SIZE))[1].shape == (2, 3 + 7)
 
 
 def test_stages_of_the_description_lie_below_the_wrapper():

@@ -38,25 +38,19 @@ def net():
     return Net().eval()
 
 
-def statistics(feature_map: torch.Tensor) -> torch.Tensor:
-    flat = feature_map.flatten(2)
-    return torch.cat([flat.mean(2), flat.std(2, correction=0)], 1)
-
-
-def test_own_vector_then_deviation_of_the_map_then_statistics_of_the_stages(net):
+def test_own_vector_then_the_means_of_the_stages(net):
     image = torch.rand(2, 1, 33, 29)
-    feature_map, vector = LevelsBackbone(net, [stage("one"), stage("two")])(image)
+    _, vector = LevelsBackbone(net, [stage("one"), stage("two")])(image)
     one = net.one(image)
-    own = net(image)[1]
-    expected = [own, statistics(feature_map)[:, 5:], statistics(one), statistics(net.two(one))]
-    torch.testing.assert_close(vector, torch.cat(expected, 1))
-    assert vector.shape == (2, 5 + 5 + 2 * 3 + 2 * 4)
+    means = [feature_map.mean((2, 3)) for feature_map in (one, net.two(one))]
+    torch.testing.assert_close(vector, torch.cat([net(image)[1], *means], 1))
+    assert vector.shape == (2, 5 + 3 + 4)
 
 
 def test_without_a_vector_of_its_own_the_map_is_averaged():
     net = Net(pooled=False).eval()
-    feature_map, vector = LevelsBackbone(net, [])(torch.rand(2, 1, 20, 20))
-    torch.testing.assert_close(vector, statistics(feature_map))
+    feature_map, vector = LevelsBackbone(net, [stage("one")])(torch.rand(2, 1, 20, 20))
+    torch.testing.assert_close(vector[:, :5], feature_map.mean((2, 3)))
 
 
 def test_a_stage_with_channels_last_is_read_along_its_grid():
@@ -70,19 +64,7 @@ def test_a_stage_with_channels_last_is_read_along_its_grid():
 
     image = torch.rand(2, 3, 6, 5)
     _, vector = LevelsBackbone(Last(), [stage("move", channels_last=True)])(image)
-    torch.testing.assert_close(vector[:, 6:], statistics(image))
-
-
-def test_a_flat_map_has_a_gradient():
-    net = Net().train()
-    image = torch.zeros(2, 1, 20, 20, requires_grad=True)
-    LevelsBackbone(net, [stage("one")])(image)[1].sum().backward()
-    assert torch.isfinite(image.grad).all()
-
-
-def test_a_map_of_one_element_is_finite(net):
-    _, vector = LevelsBackbone(net, [stage("two")])(torch.rand(1, 1, 7, 7))
-    assert torch.isfinite(vector).all()
+    torch.testing.assert_close(vector[:, 3:], image.mean((2, 3)))
 
 
 def test_a_copy_reads_its_own_stages(net):
