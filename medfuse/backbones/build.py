@@ -63,6 +63,7 @@ class BuiltSource:
         card: origin, license and digests of the weights, for reports.
         spec: the backbone's description, with the stages that a cut left; for `trainable_paths`.
             ``None`` where there is no backbone.
+        levels: resolutions that give features.
     """
 
     label: str
@@ -76,6 +77,7 @@ class BuiltSource:
     requires: tuple[str, ...]
     card: dict[str, Any]
     spec: BackboneSpec | None
+    levels: int = 1
 
     @property
     def extractor(self) -> nn.Module:
@@ -283,4 +285,5 @@ def _described(
         requires=recipe.required_distributions(spec),
         card=card_of(draft, loaded),
         spec=shaped.spec,
+        levels=_wanted_levels(draft) if shaped.levels else 1,
     )

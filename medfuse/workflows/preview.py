@@ -16,6 +16,8 @@ from medfuse.audit import class_name, open_picture
 from medfuse.config import AugmentationConfig, CohortConfig, InputConfig
 from medfuse.data import Case, Cohort, Event, read_cohort
 from medfuse.data.image_facts import ImageFileError
+from medfuse.data.plugin_reader import PluginReader
+from medfuse.data.readers import Readers, installed_readers
 from medfuse.errors import CohortError, ImageError
 from medfuse.preprocessing import (
     CanonicalImage,
@@ -26,6 +28,7 @@ from medfuse.preprocessing import (
     drawing_for,
     resolve_input,
 )
+from medfuse.registry import load_registry
 from medfuse.storage import write_json
 from medfuse.workflows.preview_panels import Planes, canonical_planes, stored_planes, view_planes
 
@@ -132,15 +135,20 @@ def preview(
     Raises:
         CohortError: the cohort cannot be listed, or no case has one of the inputs.
         ImageError: no file of an input can be read, or they differ in what must be alike.
+        PluginError: a plugin's reader is needed and cannot be imported.
         OutputError: the results cannot be written.
     """
     wanted = {inputs: InputConfig()} if isinstance(inputs, str) else inputs
     chosen = options or PreviewOptions()
-    listed = read_cohort(cohort, wanted)
+    readers = installed_readers(load_registry())
+    listed = read_cohort(cohort, wanted, readers.endings)
     found = Preview(
         cohort=listed,
         options=chosen,
-        inputs=tuple(_input(n, c, listed, chosen, progress) for n, c in wanted.items()),
+        inputs=tuple(
+            _input(_Files(name, config, listed, readers), chosen, progress)
+            for name, config in wanted.items()
+        ),
     )
     if out is not None:
         _write(found, Path(out), Path(cohort.path).name)
@@ -157,9 +165,18 @@ def _write(found: Preview, folder: Path, name: str) -> None:
     write_sections(preview_page(found, figures, name, created), folder / "preview.html")
 
 
-def _input(
-    name: str, given: InputConfig, cohort: Cohort, options: PreviewOptions, progress: bool
-) -> InputPreview:
+@dataclass(frozen=True)
+class _Files:
+    """The files of one input, before they are read."""
+
+    name: str
+    given: InputConfig
+    cohort: Cohort
+    readers: Readers
+
+
+def _input(files: _Files, options: PreviewOptions, progress: bool) -> InputPreview:
+    name, given, cohort = files.name, files.given, files.cohort
     table = given.kind == "tabular"
     cases = [case for case in cohort.cases if name in case.inputs]
     learned = [case for case in cases if case.role != "test"] if table else cases
@@ -168,9 +185,12 @@ def _input(
             f"{cohort.root}: no case has the input {name!r}, expected some. "
             "Fill its column, or remove it from inputs."
         )
-    resolved, fingerprint = resolve_input(given, [case.inputs[name] for case in learned])
+    used = files.readers.used_by(case.inputs[name] for case in cases)
+    plugins = tuple(one.reader for one in used)
+    resolved, fingerprint = resolve_input(given, [case.inputs[name] for case in learned], plugins)
     drawing = None if table else drawing_for(options.augmentation, resolved, fingerprint)
-    reader = _Reader(name, Preprocessing(resolved, fingerprint), drawing, options.views)
+    preprocessing = Preprocessing(resolved, fingerprint, used)
+    reader = _Reader(name, preprocessing, plugins, drawing, options.views)
     shown: list[ShownCase] = []
     refused: list[tuple[str, str]] = []
     picked = _picked(cohort, cases, options.cases)
@@ -207,6 +227,7 @@ class _Reader:
 
     name: str
     preprocessing: Preprocessing
+    plugins: tuple[PluginReader, ...]
     drawing: Drawing | None
     views: int
 
@@ -218,7 +239,7 @@ class _Reader:
             if self.drawing is None:
                 vector = tuple(float(value) for value in image.pixels)
                 return ShownCase(case, label, vector=vector, events=image.events)
-            facts, planes = stored_planes(open_picture(reference))
+            facts, planes = stored_planes(open_picture(reference, self.plugins))
         except (ImageError, ImageFileError) as error:
             return str(error.code)
         config, spacing = self.preprocessing.input, self.drawing.spacing

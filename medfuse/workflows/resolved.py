@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from medfuse.backbones.build import BuiltSource
 from medfuse.backbones.table_source import TABULAR
 from medfuse.config import ComponentConfig, Experiment, InputConfig, SourceConfig
 from medfuse.contract import ComponentSpec, resolve_options
@@ -17,7 +18,10 @@ _OF_VOLUMES = {"orientation", "spacing", "bias_field"}
 
 
 def resolved_experiment(
-    experiment: Experiment, registry: Registry, prepared: PreparedCohort
+    experiment: Experiment,
+    registry: Registry,
+    prepared: PreparedCohort,
+    sources: Sequence[BuiltSource],
 ) -> Experiment:
     """Return the experiment as it is carried out; resolved again, it stays as it is.
 
@@ -34,7 +38,10 @@ def resolved_experiment(
     return experiment.model_copy(
         update={
             "inputs": inputs,
-            "sources": [_source(source, registry) for source in experiment.sources],
+            "sources": [
+                _source(config, registry, built)
+                for config, built in zip(experiment.sources, sources, strict=True)
+            ],
             "fusion": _component(fusion, experiment.fusion),
             "head": _component(head, experiment.head),
             "training": experiment.training.model_copy(update=training),
@@ -71,13 +78,13 @@ def _without_levels(column: Mapping[str, Any]) -> dict[str, Any]:
     return {k: len(v) if k == "levels" else v for k, v in column.items()}
 
 
-def _source(config: SourceConfig, registry: Registry) -> SourceConfig:
+def _source(config: SourceConfig, registry: Registry, built: BuiltSource) -> SourceConfig:
     if config.use == TABULAR:
         return config
     _, spec = registry.backbone(parse_source(config.use))
     owner = f"source {config.use}"
     options = resolve_options(spec.options, config.options, owner, open_ended=spec.open_options)
-    return config.model_copy(update={"options": options})
+    return config.model_copy(update={"options": options, "levels": built.levels})
 
 
 def _component(spec: ComponentSpec, config: ComponentConfig) -> ComponentConfig:

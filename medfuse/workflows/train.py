@@ -144,7 +144,7 @@ def _run(
     check_missing_inputs(experiment.fusion.use, registry, prepared.known())
     prepared.write(folder.path / "cohort.csv", experiment.cohort.split.seed)
     sources = with_tables(experiment, networks, prepared)
-    resolved = resolved_experiment(experiment, registry, prepared)
+    resolved = resolved_experiment(experiment, registry, prepared, sources)
     folder.write_resolved(resolved)
     features = extract(resolved, prepared, sources, bank, progress=progress)
     task = LearningTask(resolved, registry, prepared, features, progress)

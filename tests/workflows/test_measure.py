@@ -83,7 +83,7 @@ def test_options_that_a_metric_refuses_name_it(metric_plugin) -> None:
     metric_plugin("acme")
     with pytest.raises(ConfigError, match=r"metric 'acme:score': unknown option 'gamma'"):
         metrics(score={"gamma": 1})
-    with pytest.raises(ConfigError, match="option 'beta' is 0.1, expected a value from 0.5"):
+    with pytest.raises(ConfigError, match="option 'beta' is 0.1, expected float, 0.5 or more"):
         metrics(score={"beta": 0.1})
 
 

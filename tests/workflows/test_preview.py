@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -12,6 +13,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from PIL import Image
+from pydicom.dataset import Dataset
 
 import medfuse
 from medfuse.config import AugmentationConfig, CohortConfig, InputConfig
@@ -159,6 +161,11 @@ def test_several_inputs_and_tables_are_shown_where_they_are(tmp_path) -> None:
     assert f">{table.shown[0].case.case_id}<" in page
 
 
+def _of_series(uid: str, dataset: Dataset, number: int) -> None:
+    dataset.SeriesInstanceUID = uid
+    dataset.SOPInstanceUID = f"{uid}.{number}"
+
+
 def test_archives_and_dicom_series_are_shown(tmp_path, synthetic: ModuleType) -> None:
     arrays = {}
     for part, count in (("train", 6), ("val", 2), ("test", 2)):
@@ -168,7 +175,8 @@ def test_archives_and_dicom_series_are_shown(tmp_path, synthetic: ModuleType) ->
     (read,) = _shown(tmp_path / "set.npz").inputs
     assert [item.facts[0] for item in read.shown] == ["NPY, 8 bits"] * 4
     for name in ("ill/1", "ill/2", "well/3", "well/4"):
-        synthetic.write_series(tmp_path / "tree" / name, 6)
+        uid = f"{synthetic.ROOT}{name[-1]}"
+        synthetic.write_series(tmp_path / "tree" / name, 6, partial(_of_series, uid))
     (read,) = _shown(tmp_path / "tree").inputs
     assert read.resolved.modality == "CT"
     assert [len(item.planes["canonical lung"]) for item in read.shown] == [3] * 4

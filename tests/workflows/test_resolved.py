@@ -9,10 +9,11 @@ from typing import Any
 
 import yaml
 
-from medfuse.config import load_experiment, parse_experiment
+from medfuse.config import Experiment, load_experiment, parse_experiment
 from medfuse.features.bank import FeatureBank
 from medfuse.registry import load_registry
-from medfuse.workflows.prepare import prepare_cohort
+from medfuse.workflows.extract import load_sources
+from medfuse.workflows.prepare import PreparedCohort, prepare_cohort
 from medfuse.workflows.resolved import input_facts, resolved_experiment
 from medfuse.workflows.train import TrainingOutcome, train
 
@@ -78,12 +79,18 @@ def test_it_means_the_same_run_in_the_same_folder(finished_run: TrainingOutcome)
     assert finished_run.report.stat().st_mtime_ns == before
 
 
+def resolved(asked: Experiment, prepared: PreparedCohort) -> Experiment:
+    registry = load_registry()
+    sources = load_sources(asked, registry, prepared)
+    return resolved_experiment(asked, registry, prepared, sources)
+
+
 def test_it_stays_as_it_is_when_resolved_again(images: Path, tmp_path: Path) -> None:
-    registry, bank = load_registry(), FeatureBank(tmp_path / "bank")
+    bank = FeatureBank(tmp_path / "bank")
     table = table_of(images, tmp_path / "cases.csv")
     asked = parse_experiment(experiment_with_table(table))
-    once = resolved_experiment(asked, registry, prepare_cohort(asked, bank, progress=False))
-    twice = resolved_experiment(once, registry, prepare_cohort(once, bank, progress=False))
+    once = resolved(asked, prepare_cohort(asked, bank, progress=False))
+    twice = resolved(once, prepare_cohort(once, bank, progress=False))
     assert once == twice
     assert once != asked
 
@@ -96,7 +103,7 @@ def test_recipes_of_several_modalities_stay_open(images: Path, tmp_path: Path) -
     cohort = {"path": str(tmp_path / "cases.csv")}
     asked = parse_experiment({"cohort": cohort, "inputs": inputs, "sources": sources})
     prepared = prepare_cohort(asked, FeatureBank(tmp_path / "bank"), progress=False)
-    assert resolved_experiment(asked, load_registry(), prepared).augmentation.recipe == "auto"
+    assert resolved(asked, prepared).augmentation.recipe == "auto"
 
 
 def test_metrics_hold_what_was_seen_but_no_level_of_a_column(

@@ -43,13 +43,13 @@ def experiment(folder: Path, *columns: str, **split: Any) -> Experiment:
 def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the files that are looked at."""
     seen: list[str] = []
-    resolve = settle.resolve_input
+    resolve = settle.resolve_known
 
-    def noted(config: Any, references: list[str]) -> Any:
+    def noted(config: Any, references: list[str], *more: Any) -> Any:
         seen.extend(Path(reference).stem for reference in references)
-        return resolve(config, references)
+        return resolve(config, references, *more)
 
-    monkeypatch.setattr(settle, "resolve_input", noted)
+    monkeypatch.setattr(settle, "resolve_known", noted)
     return seen
 
 

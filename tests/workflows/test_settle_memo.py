@@ -52,9 +52,9 @@ class Reads:
             monkeypatch.setattr(module, name, self._counted(getattr(module, name)))
 
     def _counted(self, read):
-        def counted(reference: str):
+        def counted(reference: str, *readers: object):
             self.calls.append(reference)
-            return read(reference)
+            return read(reference, *readers)
 
         return counted
 

@@ -104,5 +104,5 @@ def test_the_command_ends_with_1_where_something_is_wrong(acme, capsys) -> None:
 def test_genuine_weights_pass(shared_weights: Path) -> None:
     file = shared_weights / "mobilenetv2_035.keras_in1k.safetensors"
     found = verify_source(f"timm:mobilenetv2_035@{file}")
-    assert found.feature_dim == 1280
+    assert found.feature_dim == 1280 + 112 + 32 + 16
     assert found.left_out == ()
