@@ -1,4 +1,4 @@
-"""The cohort by class, site and part: counts, sizes, spacing, intensity, bits, file types."""
+"""The cohort by class, site, part, modality and input: counts, sizes, spacing, intensities."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True)
 class Breakdown:
-    """One row of a table: the files that share a class, a site or a part.
+    """One row of a table: the files that share a class, site, part, modality or input.
 
     Attributes:
-        name: of the class, site or part.
+        name: of the class, site, part, modality or input.
         cases: number of cases.
         patients: number of patients; ``None`` where the source names none.
         refused: files that cannot be used.
@@ -41,9 +41,10 @@ class Breakdown:
 
 
 def breakdowns(cohort: Cohort, scan: Scan) -> dict[str, list[Breakdown]]:
-    """Return the rows by ``class``, ``site``, ``part`` and ``input``; only kinds that divide.
+    """Return the rows by ``class``, ``site``, ``part``, ``modality`` and ``input``.
 
-    The class table is always there and ends with the row ``all``.
+    Only kinds that divide; the class table is always there and ends with the row ``all``. A file
+    that cannot be read is of the modality ``unknown``.
     """
     keys: dict[str, Callable[[Case], str]] = {
         "class": lambda case: class_name(cohort, case),
@@ -54,6 +55,8 @@ def breakdowns(cohort: Cohort, scan: Scan) -> dict[str, list[Breakdown]]:
     kept = {kind: rows for kind, rows in tables.items() if kind == "class" or len(rows) > 1}
     every = _row("all", cohort.cases, scan.seen, scan.refused)
     kept["class"] = [*kept["class"], every]
+    if len({item.look.modality for item in scan.seen}) > 1:
+        kept["modality"] = _by_modality(scan)
     inputs = sorted({item.input for item in scan.seen} | {bad.input for bad in scan.refused})
     if len(inputs) > 1:
         kept["input"] = [_of_input(cohort, scan, name) for name in inputs]
@@ -79,6 +82,23 @@ def _rows(cohort: Cohort, scan: Scan, key: Callable[[Case], str]) -> list[Breakd
     for refusal in scan.refused:
         refused[place[refusal.case_id]].append(refusal)
     return [_row(name, groups[name], seen[name], refused[name]) for name in names]
+
+
+def _by_modality(scan: Scan) -> list[Breakdown]:
+    groups: dict[str, list[Seen]] = {}
+    for item in scan.seen:
+        groups.setdefault(item.look.modality or UNKNOWN, []).append(item)
+    if scan.refused:
+        groups.setdefault(UNKNOWN, [])
+    return [
+        _row(
+            name,
+            list({item.case.case_id: item.case for item in groups[name]}.values()),
+            groups[name],
+            scan.refused if name == UNKNOWN else (),
+        )
+        for name in sorted(groups, key=lambda name: (name == UNKNOWN, name))
+    ]
 
 
 def _of_input(cohort: Cohort, scan: Scan, name: str) -> Breakdown:
