@@ -8,6 +8,7 @@ from typing import Literal
 
 from medfuse.audit.conflicts import Conflicts
 from medfuse.audit.duplicates import DuplicateGroup
+from medfuse.audit.look import Look
 from medfuse.audit.policy import Policy
 from medfuse.audit.scan import Scan
 from medfuse.audit.shortcuts import Shortcut, ShortcutReport
@@ -115,28 +116,33 @@ def _refused(scan: Scan, policy: Policy) -> Iterator[Finding]:
 
 
 def _files(scan: Scan, policy: Policy) -> Iterator[Finding]:
-    looks = [item.look for item in scan.seen]
     dimensions = {(item.input, len(item.look.shape)) for item in scan.seen}
     if len(dimensions) > len({name for name, _ in dimensions}):
         text = "2D images and volumes in one input. List them as two inputs, or as two cohorts."
-        yield Finding("fatal", "MIXED_DIMENSIONS", len(looks), text)
+        yield Finding("fatal", "MIXED_DIMENSIONS", len(scan.seen), text)
     yield from _depths(scan, policy)
-    blank = sum(look.std == 0 for look in looks)
+    blank = sum(item.look.std == 0 for item in scan.seen)
     if blank:
         text = f"{counted(blank, 'file')} with one value everywhere. Remove them."
         yield Finding("warning", "BLANK", blank, text)
+    for name in sorted({name for name, _ in dimensions}):
+        yield from _mixtures(name, [item.look for item in scan.seen if item.input == name])
+    for code, count in scan.events().items():
+        yield Finding(
+            "note", code, count, f"{counted(count, 'file')} converted while reading ({code})."
+        )
+
+
+def _mixtures(name: str, looks: Sequence[Look]) -> Iterator[Finding]:
     for what, values in {
         "MIXED_FILE_TYPES": {look.kind for look in looks},
         "MIXED_COLOR": {"color" if look.channels == 3 else "gray" for look in looks},
         "MIXED_MODALITY": {look.modality for look in looks if look.modality},
     }.items():
         if len(values) > 1:
-            text = f"{' and '.join(sorted(values))} files side by side; see the shortcuts."
+            found = " and ".join(sorted(values))
+            text = f"{found} files side by side in input {name}; see the shortcuts."
             yield Finding("note", what, len(values), text)
-    for code, count in scan.events().items():
-        yield Finding(
-            "note", code, count, f"{counted(count, 'file')} converted while reading ({code})."
-        )
 
 
 def _depths(scan: Scan, policy: Policy) -> Iterator[Finding]:
@@ -227,7 +233,7 @@ def _shortcut_text(shortcut: Shortcut) -> str:
     best = max(shortcut.per_class, key=lambda name: shortcut.per_class[name])
     who = f", of {best} {shortcut.per_class[best]:.3f}" if len(shortcut.per_class) > 2 else ""
     return (
-        f"{shortcut.name} ({shortcut.about}) alone predicts the label with AUROC "
+        f"{shortcut.title} ({shortcut.about}) alone predicts the label with AUROC "
         f"{shortcut.auroc:.3f} [{shortcut.low:.3f}, {shortcut.high:.3f}]{who}. {shortcut.advice}"
     )
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from medfuse.audit.middle_slices import SIDE
 from medfuse.audit.picture import (
     Picture,
     displayed,
@@ -33,7 +34,7 @@ class Look:
     Attributes:
         digest: of the decoded samples; equal for the same picture in two files, and for one
             volume however its axes are stored.
-        thumbnail: uint8 ``(64, 64)`` of the displayed picture.
+        thumbnail: uint8 ``(64, 64)`` of the displayed picture; of a volume its axial slice.
         shape: height and width; columns, rows and slices of a volume.
         channels: 1 or 3.
         spacing: mm along ``shape``, or ``None``.
@@ -89,7 +90,7 @@ def look(reference: str, readers: Sequence[PluginReader] = ()) -> Look:
     low, middle, high = np.percentile(picture.gray, _PERCENTILES)
     return Look(
         digest=picture.digest,
-        thumbnail=thumbnail(shown),
+        thumbnail=thumbnail(shown if len(picture.shape) == 2 else shown[:, :SIDE]),
         shape=picture.shape,
         channels=_channels(picture),
         spacing=picture.spacing,

@@ -51,10 +51,12 @@ def test_inputs_count_the_cases_that_have_them(tmp_path: Path, save) -> None:
     scan = Scan(seen, (Refusal("c2", "ct", "CORRUPT"),))
     rows = {row.name: row for row in breakdowns(Cohort(cases, ("a",), Path("x")), scan)["input"]}
     assert {name: (row.cases, row.refused) for name, row in rows.items()} == {
-        "ct": (2, 1), "xray": (2, 0),
+        "ct": (2, 1), "ct: a": (2, 1), "xray": (2, 0), "xray: a": (2, 0),
     }  # fmt: skip
     assert rows["ct"].counts["kind"] == {"NIFTI": 1}
     assert rows["xray"].counts["kind"] == {"PNG": 2}
+    (whole,) = breakdowns(Cohort(cases, ("a",), Path("x")), scan)["class"][-1:]
+    assert (whole.shapes, whole.spacing, whole.intensity) == ({}, {}, ()), "never mixed"
 
 
 def test_patients_are_counted_only_where_they_are_named(save) -> None:
