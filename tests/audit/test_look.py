@@ -12,18 +12,8 @@ from nibabel import orientations
 from medfuse.audit.look import THUMBNAIL, look, thumbnail
 from medfuse.config import InputConfig
 from medfuse.preprocessing import Preprocessing, resolve_input
-from tests.audit.conftest import picture
+from tests.audit.conftest import picture, volume_file
 from tests.data.dicom import synthetic
-
-
-def volume_file(path: Path, codes: str = "RAS", dtype=np.int16) -> str:
-    """Write one volume, its axes turned."""
-    values = np.random.default_rng(0).integers(0, 200, (20, 24, 12)).astype(dtype)
-    turn = orientations.axcodes2ornt(codes)
-    affine = np.diag([0.5, 0.5, 3.0, 1]) @ orientations.inv_ornt_aff(turn, values.shape)
-    image = nibabel.Nifti1Image(orientations.apply_orientation(values, turn), affine)
-    nibabel.save(image, path)
-    return str(path)
 
 
 def test_a_volume_with_turned_axes_and_another_type_is_the_same(tmp_path: Path) -> None:
@@ -61,6 +51,15 @@ def test_a_dicom_series_and_its_nifti_copy_are_the_same(tmp_path: Path) -> None:
     one, two = look(str(tmp_path / "series")), look(str(tmp_path / "copy.nii.gz"))
     assert two.digest == one.digest
     assert (one.kind, two.kind) == ("DICOM", "NIFTI")
+
+
+def test_the_thumbnail_of_a_volume_is_its_axial_slice(tmp_path: Path) -> None:
+    values = np.zeros((40, 40, 40), np.int16)
+    values[:, 20:, 20] = 100  # the anterior half of one axial slice
+    nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), tmp_path / "v.nii")
+    shown = look(str(tmp_path / "v.nii")).thumbnail
+    assert shown[: THUMBNAIL // 2 - 2].min() > 200
+    assert shown[THUMBNAIL // 2 + 2 :].max() == 0
 
 
 def test_the_thumbnail_is_averaged_and_square(save) -> None:

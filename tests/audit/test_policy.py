@@ -9,8 +9,7 @@ import pytest
 
 from medfuse.audit import Policy, audit, policy_of
 from medfuse.config import CohortConfig, InputConfig
-from tests.audit.conftest import picture
-from tests.audit.test_look import volume_file
+from tests.audit.conftest import picture, volume_file
 
 ACCEPTED = {
     "skips_bad_images": ("REFUSED_FILES",),

@@ -8,8 +8,7 @@ from pathlib import Path
 from medfuse.audit import Refusal, Scan, Seen, breakdowns, class_name
 from medfuse.audit.look import look
 from medfuse.data import Case, Cohort
-from tests.audit.conftest import picture
-from tests.audit.test_look import volume_file
+from tests.audit.conftest import picture, volume_file
 from tests.data.dicom import synthetic
 
 

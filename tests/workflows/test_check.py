@@ -14,8 +14,7 @@ from medfuse.audit import Audit
 from medfuse.config import CohortConfig, InputConfig
 from medfuse.errors import CohortError
 from medfuse.workflows.check import check
-from tests.audit.conftest import picture
-from tests.audit.test_look import volume_file
+from tests.audit.conftest import picture, volume_file
 
 
 def write_cohort(folder: Path) -> CohortConfig:
