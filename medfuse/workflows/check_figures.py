@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from medfuse import plots
 from medfuse.audit import Audit, DuplicateGroup, Seen, class_name, displayed, open_picture
+from medfuse.audit.middle_slices import SIDE
 from medfuse.audit.shortcuts import CLEAR
 from medfuse.data.image_facts import ImageFileError
 from medfuse.data.plugin_reader import PluginReader
@@ -126,7 +127,8 @@ def _sheet_row(found: Audit, group: DuplicateGroup) -> list[tuple[str, NDArray[n
         picture = _picture(item, found.scan.readers) if shown else blank
         if picture is not None:
             about = " ".join(filter(None, (class_name(found.cohort, item.case), item.case.role)))
-            row.append((f"{PurePosixPath(item.case.case_id).name}\n{about}", picture))
+            compared = picture if len(item.look.shape) == 2 else picture[:, :SIDE]
+            row.append((f"{PurePosixPath(item.case.case_id).name}\n{about}", compared))
     return row
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from medfuse.audit import Audit, audit
-from medfuse.data import read_cohort
+from medfuse.data import Case, Cohort, read_cohort
 from medfuse.workflows import check_figures
+from tests.audit.conftest import volume_file
 
 from .test_check import write_cohort
 
@@ -41,6 +42,21 @@ def test_copies_are_shown_side_by_side_with_name_class_and_part(
     assert (one[0], two[0]) == ("c0\na", "c3\nb")
     assert (one[1] == two[1]).all()
     assert one[1].shape == (64, 64)
+
+
+def test_copies_of_volumes_are_shown_by_the_slice_that_is_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [volume_file(tmp_path / f"{name}.nii", name) for name in ("RAS", "LPS")]
+    rows = []
+    draw = check_figures.plots.contact_sheet
+    monkeypatch.setattr(
+        check_figures.plots, "contact_sheet", lambda r, *more: rows.extend(r) or draw(r, *more)
+    )
+    cases = tuple(Case(str(n), {"image": file}, n, str(n)) for n, file in enumerate(files))
+    found = audit(Cohort(cases, ("a", "b"), tmp_path), progress=False)
+    check_figures.draw(found, tmp_path / "plots")
+    assert [picture.shape for _, picture in rows[0]] == [(192, 192)] * 2
 
 
 def test_a_file_that_went_away_is_left_out(found: Audit, tmp_path: Path) -> None:
