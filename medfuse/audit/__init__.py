@@ -10,6 +10,7 @@ from medfuse.audit.duplicates import DuplicateGroup, find_duplicates
 from medfuse.audit.findings import Finding, judge
 from medfuse.audit.look import Look
 from medfuse.audit.picture import displayed, open_picture
+from medfuse.audit.policy import Policy, policy_of
 from medfuse.audit.scan import Refusal, Scan, Seen, scan
 from medfuse.audit.shortcuts import Shortcut, ShortcutReport, probe_shortcuts
 from medfuse.audit.tables import Breakdown, breakdowns, class_name
@@ -21,6 +22,7 @@ __all__ = [
     "DuplicateGroup",
     "Finding",
     "Look",
+    "Policy",
     "Refusal",
     "Scan",
     "Seen",
@@ -34,6 +36,7 @@ __all__ = [
     "find_duplicates",
     "judge",
     "open_picture",
+    "policy_of",
     "probe_shortcuts",
     "scan",
 ]

@@ -8,7 +8,8 @@ from typing import Any
 
 from medfuse.audit.conflicts import Conflicts, find_conflicts
 from medfuse.audit.duplicates import DuplicateGroup, find_duplicates
-from medfuse.audit.findings import Finding, judge
+from medfuse.audit.findings import Evidence, Finding, judge
+from medfuse.audit.policy import Policy
 from medfuse.audit.scan import Scan, scan
 from medfuse.audit.shortcuts import ShortcutReport, probe_shortcuts
 from medfuse.audit.tables import Breakdown, breakdowns
@@ -25,7 +26,7 @@ class Audit:
     Attributes:
         cohort: as it was listed.
         scan: what its files show.
-        tables: breakdowns by ``class``, ``site``, ``part``, ``input``.
+        tables: breakdowns by ``class``, ``site``, ``part``, ``modality``, ``input``.
         duplicates: groups of one picture.
         conflicts: contradictions of patients.
         shortcuts: what trivial features predict.
@@ -88,6 +89,7 @@ def audit(
     cohort: Cohort,
     *,
     readers: Sequence[PluginReader] = (),
+    policy: Policy | None = None,
     workers: int = 2,
     progress: bool = True,
 ) -> Audit:
@@ -96,6 +98,7 @@ def audit(
     Args:
         cohort: as `medfuse.data.read_cohort` lists it.
         readers: of plugins, for files whose ending is theirs.
+        policy: what training will accept; nothing wrong if not given.
         workers: threads that decode.
         progress: show a bar on stderr where that is a terminal.
     """
@@ -103,6 +106,7 @@ def audit(
     duplicates = find_duplicates(found.seen)
     conflicts = find_conflicts(cohort.cases)
     shortcuts = probe_shortcuts(found.seen, cohort.classes, duplicates)
+    evidence = Evidence(cohort, found, duplicates, conflicts, shortcuts)
     return Audit(
         cohort=cohort,
         scan=found,
@@ -110,7 +114,7 @@ def audit(
         duplicates=duplicates,
         conflicts=conflicts,
         shortcuts=shortcuts,
-        findings=judge(cohort, found, duplicates, conflicts, shortcuts),
+        findings=judge(evidence, policy or Policy()),
     )
 
 

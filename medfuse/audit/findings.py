@@ -8,6 +8,8 @@ from typing import Literal
 
 from medfuse.audit.conflicts import Conflicts
 from medfuse.audit.duplicates import DuplicateGroup
+from medfuse.audit.look import Look
+from medfuse.audit.policy import Policy
 from medfuse.audit.scan import Scan
 from medfuse.audit.shortcuts import Shortcut, ShortcutReport
 from medfuse.data import Cohort, tally
@@ -26,7 +28,7 @@ class Finding:
     """One thing that was found.
 
     Attributes:
-        level: ``fatal``: `medfuse train` refuses the cohort as it is; ``warning``: a result
+        level: ``fatal``: `medfuse train` refuses the cohort as configured; ``warning``: a result
             would flatter or mislead; ``note``: worth knowing.
         code: stable upper-case name.
         count: of files, groups or cases, as the text says.
@@ -39,21 +41,27 @@ class Finding:
     text: str
 
 
-def judge(
-    cohort: Cohort,
-    scan: Scan,
-    duplicates: Sequence[DuplicateGroup],
-    conflicts: Conflicts,
-    shortcuts: ShortcutReport,
-) -> list[Finding]:
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What was seen, to be judged."""
+
+    cohort: Cohort
+    scan: Scan
+    duplicates: Sequence[DuplicateGroup]
+    conflicts: Conflicts
+    shortcuts: ShortcutReport
+
+
+def judge(seen: Evidence, policy: Policy) -> list[Finding]:
     """Return all findings, fatal ones first."""
     found = [
-        *_classes(cohort),
-        *_files(scan),
-        *_duplicates(duplicates),
-        *_patients(conflicts),
-        *_shortcuts(shortcuts),
-        *_listing(cohort, scan),
+        *_classes(seen.cohort),
+        *_refused(seen.scan, policy),
+        *_files(seen.scan, policy),
+        *_duplicates(seen.duplicates, policy),
+        *_patients(seen.conflicts, policy),
+        *_shortcuts(seen.shortcuts),
+        *_listing(seen.cohort, seen.scan),
     ]
     order = {"fatal": 0, "warning": 1, "note": 2}
     return sorted(found, key=lambda finding: order[finding.level])
@@ -95,49 +103,68 @@ def _classes(cohort: Cohort) -> Iterator[Finding]:
         )
 
 
-def _files(scan: Scan) -> Iterator[Finding]:
-    if scan.refused:
-        codes = ", ".join(f"{count} {code}" for code, count in scan.codes().items())
-        text = (
-            f"{counted(len(scan.refused), 'file')} cannot be read ({codes}). Mend or remove, or "
-            "set cohort.on_bad_image: skip."
-        )
-        yield Finding("fatal", "REFUSED_FILES", len(scan.refused), text)
-    looks = [item.look for item in scan.seen]
+def _refused(scan: Scan, policy: Policy) -> Iterator[Finding]:
+    if not scan.refused:
+        return
+    codes = ", ".join(f"{count} {code}" for code, count in scan.codes().items())
+    fate = "Mend or remove, or set cohort.on_bad_image: skip."
+    level: Level = "fatal"
+    if policy.skips_bad_images:
+        level, fate = "warning", "Training leaves them out."
+    text = f"{counted(len(scan.refused), 'file')} cannot be read ({codes}). {fate}"
+    yield Finding(level, "REFUSED_FILES", len(scan.refused), text)
+
+
+def _files(scan: Scan, policy: Policy) -> Iterator[Finding]:
     dimensions = {(item.input, len(item.look.shape)) for item in scan.seen}
     if len(dimensions) > len({name for name, _ in dimensions}):
         text = "2D images and volumes in one input. List them as two inputs, or as two cohorts."
-        yield Finding("fatal", "MIXED_DIMENSIONS", len(looks), text)
-    bits = sorted({look.bits for look in looks})
-    if len(bits) > 1:
-        text = (
-            f"files of {', '.join(map(str, bits))} bits side by side. Convert them, or set "
-            "inputs.NAME.intensity: percentile."
-        )
-        yield Finding("fatal", "MIXED_BIT_DEPTH", len(looks), text)
-    blank = sum(look.std == 0 for look in looks)
+        yield Finding("fatal", "MIXED_DIMENSIONS", len(scan.seen), text)
+    yield from _depths(scan, policy)
+    blank = sum(item.look.std == 0 for item in scan.seen)
     if blank:
         text = f"{counted(blank, 'file')} with one value everywhere. Remove them."
         yield Finding("warning", "BLANK", blank, text)
-    for what, values in {
-        "MIXED_FILE_TYPES": {look.kind for look in looks},
-        "MIXED_COLOR": {"color" if look.channels == 3 else "gray" for look in looks},
-        "MIXED_MODALITY": {look.modality for look in looks if look.modality},
-    }.items():
-        if len(values) > 1:
-            text = f"{' and '.join(sorted(values))} files side by side; see the shortcuts."
-            yield Finding("note", what, len(values), text)
+    for name in sorted({name for name, _ in dimensions}):
+        yield from _mixtures(name, [item.look for item in scan.seen if item.input == name])
     for code, count in scan.events().items():
         yield Finding(
             "note", code, count, f"{counted(count, 'file')} converted while reading ({code})."
         )
 
 
-def _duplicates(groups: Sequence[DuplicateGroup]) -> Iterator[Finding]:
+def _mixtures(name: str, looks: Sequence[Look]) -> Iterator[Finding]:
+    for what, values in {
+        "MIXED_FILE_TYPES": {look.kind for look in looks},
+        "MIXED_COLOR": {"color" if look.channels == 3 else "gray" for look in looks},
+        "MIXED_MODALITY": {look.modality for look in looks if look.modality},
+    }.items():
+        if len(values) > 1:
+            found = " and ".join(sorted(values))
+            text = f"{found} files side by side in input {name}; see the shortcuts."
+            yield Finding("note", what, len(values), text)
+
+
+def _depths(scan: Scan, policy: Policy) -> Iterator[Finding]:
+    """Images of one input must have one depth, by which they are scaled; volumes need not."""
+    depths: dict[str, list[int]] = {}
+    for item in scan.seen:
+        if item.look.depth and item.input not in policy.any_depth:
+            depths.setdefault(item.input, []).append(item.look.depth)
+    for name, found in depths.items():
+        if len(set(found)) > 1:
+            text = (
+                f"images of {', '.join(map(str, sorted(set(found))))} bits side by side in input "
+                f"{name}. Convert them, or set inputs.{name}.intensity: percentile."
+            )
+            yield Finding("fatal", "MIXED_BIT_DEPTH", len(found), text)
+
+
+def _duplicates(groups: Sequence[DuplicateGroup], policy: Policy) -> Iterator[Finding]:
     for kind in ("exact", "near"):
         found = [group for group in groups if group.kind == kind]
         words = "identical images" if kind == "exact" else "near duplicates"
-        level: Level = "fatal" if kind == "exact" else "warning"
+        level: Level = "fatal" if kind == "exact" and not policy.drops_leaks else "warning"
         for what, several in {
             "LABELS": [group for group in found if len(group.labels) > 1],
             "PARTS": [group for group in found if len(group.roles) > 1],
@@ -145,7 +172,7 @@ def _duplicates(groups: Sequence[DuplicateGroup]) -> Iterator[Finding]:
             if several:
                 where = "with different labels" if what == "LABELS" else "in different parts"
                 remedy = (
-                    "Correct or remove them, or set cohort.on_leak: drop_from_training."
+                    _leak_remedy("Correct or remove them", policy)
                     if kind == "exact"
                     else "Look at the contact sheet; give copies one patient_id."
                 )
@@ -163,7 +190,13 @@ def _duplicates(groups: Sequence[DuplicateGroup]) -> Iterator[Finding]:
             yield Finding("warning", f"{kind.upper()}_DUPLICATES", len(found), text)
 
 
-def _patients(conflicts: Conflicts) -> Iterator[Finding]:
+def _leak_remedy(action: str, policy: Policy) -> str:
+    if policy.drops_leaks:
+        return "Training drops the copies on its side."
+    return f"{action}, or set cohort.on_leak: drop_from_training."
+
+
+def _patients(conflicts: Conflicts, policy: Policy) -> Iterator[Finding]:
     if not conflicts.known:
         text = (
             "no patients are named, so each case counts as its own; images of one patient may lie "
@@ -172,11 +205,10 @@ def _patients(conflicts: Conflicts) -> Iterator[Finding]:
         yield Finding("warning", "NO_PATIENT", conflicts.patients, text)
     if conflicts.roles:
         count = len(conflicts.roles)
-        text = (
-            f"{counted(count, 'patient')} in more than one part of the given split. Move them, or "
-            "set cohort.on_leak: drop_from_training."
-        )
-        yield Finding("fatal", "PATIENT_ACROSS_PARTS", count, text)
+        remedy = _leak_remedy("Move them", policy)
+        text = f"{counted(count, 'patient')} in more than one part of the given split. {remedy}"
+        level: Level = "warning" if policy.drops_leaks else "fatal"
+        yield Finding(level, "PATIENT_ACROSS_PARTS", count, text)
     if conflicts.labels:
         count = len(conflicts.labels)
         text = f"{counted(count, 'patient')} with cases of different classes. Fine for follow-ups."
@@ -201,7 +233,7 @@ def _shortcut_text(shortcut: Shortcut) -> str:
     best = max(shortcut.per_class, key=lambda name: shortcut.per_class[name])
     who = f", of {best} {shortcut.per_class[best]:.3f}" if len(shortcut.per_class) > 2 else ""
     return (
-        f"{shortcut.name} ({shortcut.about}) alone predicts the label with AUROC "
+        f"{shortcut.title} ({shortcut.about}) alone predicts the label with AUROC "
         f"{shortcut.auroc:.3f} [{shortcut.low:.3f}, {shortcut.high:.3f}]{who}. {shortcut.advice}"
     )
 

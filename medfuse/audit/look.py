@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from medfuse.audit.middle_slices import SIDE
 from medfuse.audit.picture import (
     Picture,
     displayed,
@@ -16,7 +17,6 @@ from medfuse.audit.picture import (
     quantization,
     stored_bytes,
 )
-from medfuse.data.pixel_digest import pixel_digest
 from medfuse.data.plugin_reader import PluginReader
 
 THUMBNAIL = 64
@@ -32,13 +32,15 @@ class Look:
     """One file, measured. Nothing in it names a file or a patient.
 
     Attributes:
-        digest: of the stored samples; equal for the same picture in two files.
-        thumbnail: uint8 ``(64, 64)`` of the displayed picture.
+        digest: of the decoded samples; equal for the same picture in two files, and for one
+            volume however its axes are stored.
+        thumbnail: uint8 ``(64, 64)`` of the displayed picture; of a volume its axial slice.
         shape: height and width; columns, rows and slices of a volume.
         channels: 1 or 3.
         spacing: mm along ``shape``, or ``None``.
         modality: DICOM's abbreviation; empty where unknown.
         bits: per stored sample.
+        depth: 8, 16 or 32 bits as the samples of an image are read; 0 of a volume.
         kind: file type by content.
         size: bytes of the file; 0 inside an archive.
         quantization: mean of the JPEG tables, 0 without.
@@ -59,6 +61,7 @@ class Look:
     spacing: tuple[float, ...] | None
     modality: str
     bits: int
+    depth: int
     kind: str
     size: int
     quantization: float
@@ -86,13 +89,14 @@ def look(reference: str, readers: Sequence[PluginReader] = ()) -> Look:
     shown = displayed(picture)
     low, middle, high = np.percentile(picture.gray, _PERCENTILES)
     return Look(
-        digest=pixel_digest(picture.samples),
-        thumbnail=thumbnail(shown),
+        digest=picture.digest,
+        thumbnail=thumbnail(shown if len(picture.shape) == 2 else shown[:, :SIDE]),
         shape=picture.shape,
         channels=_channels(picture),
         spacing=picture.spacing,
         modality=picture.modality,
         bits=picture.bits,
+        depth=picture.depth,
         kind=picture.kind,
         size=stored_bytes(reference),
         quantization=quantization(reference) if picture.kind == "JPEG" else 0.0,

@@ -14,8 +14,10 @@ from PIL import Image
 from medfuse.audit.middle_slices import middle_slices
 from medfuse.data.image_facts import ImageFileError
 from medfuse.data.image_file import read_pixels
+from medfuse.data.pixel_digest import pixel_digest
 from medfuse.data.plugin_reader import PluginReader, reader_of
 from medfuse.data.volume_dicom import is_dicom
+from medfuse.data.volume_digest import volume_digest
 from medfuse.data.volume_file import read_volume
 from medfuse.data.volume_metaimage import HEADER_ENDING, metaimage_data_file
 
@@ -29,6 +31,7 @@ class Picture:
     """One image or volume, read once.
 
     Attributes:
+        digest: equal for the same picture in two files, as training knows it.
         samples: as stored: ``(H, W)``, ``(H, W, 3)``, or ``(X, Y, Z)`` of a volume.
         gray: float32 ``(H, W)`` in stored units; of a volume the three middle slices
             (axial, coronal, sagittal) side by side.
@@ -36,16 +39,20 @@ class Picture:
         spacing: mm along ``shape``; ``None`` where the file does not say.
         modality: DICOM's abbreviation (``CT``, ``MR``, ``CR``...); empty where unknown.
         bits: per stored sample.
+        depth: 8, 16 or 32 bits as the samples of an image are read, equal in all images of an
+            input; 0 of a volume.
         kind: ``PNG``, ``JPEG``, ``NIFTI``, ``DICOM``...
         events: ``(code, detail)`` of each conversion that reading took.
     """
 
+    digest: str
     samples: NDArray[Any]
     gray: NDArray[np.float32]
     shape: tuple[int, ...]
     spacing: tuple[float, ...] | None
     modality: str
     bits: int
+    depth: int
     kind: str
     events: tuple[tuple[str, str], ...] = ()
 
@@ -94,12 +101,14 @@ def _image_picture(reference: str, readers: Sequence[PluginReader] = ()) -> Pict
     pixels, facts = read_pixels(reference, readers)
     gray = pixels.astype(np.float32)
     return Picture(
+        digest=pixel_digest(pixels),
         samples=pixels,
         gray=gray.mean(-1) if gray.ndim == 3 else gray,
         shape=(pixels.shape[0], pixels.shape[1]),
         spacing=facts.spacing,
         modality=facts.modality,
-        bits=facts.bits,
+        bits=facts.stored_bits or facts.bits,
+        depth=facts.bits,
         kind=facts.format,
         events=facts.events,
     )
@@ -114,12 +123,14 @@ def volume_picture(reference: str, readers: Sequence[PluginReader] = ()) -> Pict
     volume = read_volume(reference, readers)
     own = reader_of(reference, readers)
     return Picture(
+        digest=volume_digest(volume.pixels, volume.affine),
         samples=volume.pixels,
         gray=middle_slices(volume.pixels, volume.affine),
         shape=volume.header.shape,
         spacing=volume.header.spacing,
         modality=volume.modality,
         bits=volume.bits,
+        depth=0,
         kind=volume_kind(reference) if own is None else own.name,
         events=volume.events,
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,7 @@ class Shortcut:
     """How well one group of trivial features predicts the label.
 
     Attributes:
+        input: whose files; empty where the cases have one input.
         name: of the group; ``all acquired`` is every group that says nothing of the patient.
         about: what the group consists of.
         acquired: it tells of how the file was made, nothing of the patient.
@@ -45,6 +46,7 @@ class Shortcut:
         best_low: low end of the interval of the class that is predicted best.
     """
 
+    input: str
     name: str
     about: str
     acquired: bool
@@ -54,6 +56,11 @@ class Shortcut:
     high: float
     per_class: Mapping[str, float]
     best_low: float
+
+    @property
+    def title(self) -> str:
+        """The name, and of several inputs the one that it is measured on."""
+        return f"{self.input}: {self.name}" if self.input else self.name
 
     @property
     def strength(self) -> str:
@@ -91,7 +98,7 @@ def probe_shortcuts(
 
     Five folds; cases of one patient, and duplicates, stay in one fold. Extremely randomized
     trees; intervals of 95 % by resampling patients. Files without a label are left out; of more
-    than 4000 files a random 4000.
+    than 4000 files a random 4000. Of several inputs each is measured alone.
 
     Args:
         seen: the readable files.
@@ -100,21 +107,49 @@ def probe_shortcuts(
         seed: of the folds, trees and resamples.
     """
     together = _together(seen, duplicates)
-    chosen = _chosen(seen, seed)
+    names = sorted({item.input for item in seen})
+    parts = [
+        _probed(_Files(seen, together, tuple(classes), name if len(names) > 1 else ""), seed)
+        for name in names or [""]
+    ]
+    return ShortcutReport(
+        shortcuts=tuple(sorted((s for p in parts for s in p.shortcuts), key=lambda s: -s.auroc)),
+        constant=tuple(name for part in parts for name in part.constant),
+        files=sum(part.files for part in parts),
+        reason="; ".join(dict.fromkeys(part.reason for part in parts if part.reason)),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Files:
+    """The files of one input; of all where ``input`` is empty."""
+
+    seen: Sequence[Seen]
+    together: NDArray[np.int64]
+    classes: tuple[str, ...]
+    input: str
+
+
+def _probed(files: _Files, seed: int) -> ShortcutReport:
+    seen, classes, name = files.seen, files.classes, files.input
+    chosen = _chosen(seen, name, seed)
     labels = np.array([seen[i].case.label for i in chosen], dtype=np.int64)
-    groups = together[chosen]
+    groups = files.together[chosen]
     reason = _why_not(labels, groups, classes)
     if reason:
-        return ShortcutReport(files=len(chosen), reason=reason)
+        return ShortcutReport(
+            files=len(chosen), reason=f"input {name}: {reason}" if name else reason
+        )
     tables = feature_table([seen[i] for i in chosen])
     about = {group.name: group for group in GROUPS}
-    constant = tuple(name for name in ("site", *about) if name not in tables)
-    acquired = [t for name, t in tables.items() if name not in about or about[name].acquired]
+    constant = tuple(
+        f"{name}: {group}" if name else group for group in ("site", *about) if group not in tables
+    )
+    acquired = [t for group, t in tables.items() if group not in about or about[group].acquired]
     if len(acquired) > 1:
         tables["all acquired"] = np.hstack(acquired)
-    probe = _Probe(labels, groups, tuple(classes), seed)
-    found = [probe.measure(name, table) for name, table in tables.items()]
-    found.sort(key=lambda shortcut: -shortcut.auroc)
+    probe = _Probe(labels, groups, classes, seed)
+    found = [replace(probe.measure(group, t), input=name) for group, t in tables.items()]
     return ShortcutReport(tuple(found), constant, len(chosen))
 
 
@@ -134,6 +169,7 @@ class _Probe:
         low, high = percentile_interval(macro[1:], 0.95) or (0.0, 1.0)
         best = max(values, key=lambda resampled: float(resampled[0]))
         return Shortcut(
+            input="",
             name=name,
             about=group.about,
             acquired=group.acquired,
@@ -171,8 +207,9 @@ def _together(seen: Sequence[Seen], duplicates: Sequence[DuplicateGroup]) -> NDA
     return np.asarray(components(keys), dtype=np.int64)
 
 
-def _chosen(seen: Sequence[Seen], seed: int) -> NDArray[np.int64]:
-    labeled = np.array([i for i, item in enumerate(seen) if item.case.label is not None], np.int64)
+def _chosen(seen: Sequence[Seen], name: str, seed: int) -> NDArray[np.int64]:
+    known = [i for i, item in enumerate(seen) if item.case.label is not None]
+    labeled = np.array([i for i in known if name in ("", seen[i].input)], np.int64)
     if len(labeled) <= _MOST_FILES:
         return labeled
     picked = np.random.default_rng(seed).choice(labeled, _MOST_FILES, replace=False)

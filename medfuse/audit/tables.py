@@ -1,10 +1,10 @@
-"""The cohort by class, site and part: counts, sizes, spacing, intensity, bits, file types."""
+"""The cohort by class, site, part, modality and input: counts, sizes, spacing, intensities."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,14 +17,15 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True)
 class Breakdown:
-    """One row of a table: the files that share a class, a site or a part.
+    """One row of a table: the files that share a class, site, part, modality or input.
 
     Attributes:
-        name: of the class, site or part.
+        name: of the class, site, part, modality or input.
         cases: number of cases.
         patients: number of patients; ``None`` where the source names none.
         refused: files that cannot be used.
-        shapes: smallest, median and largest size.
+        shapes: smallest, median and largest size; empty, as ``spacing`` and ``intensity``, where
+            files of several inputs would be mixed.
         spacing: smallest, median and largest voxel size in mm; empty where no file says.
         intensity: medians over the files of the 1st, 50th and 99th percentile, stored units.
         counts: per property (``modality``, ``bits``, ``kind``, ``channels``) value to files.
@@ -41,9 +42,11 @@ class Breakdown:
 
 
 def breakdowns(cohort: Cohort, scan: Scan) -> dict[str, list[Breakdown]]:
-    """Return the rows by ``class``, ``site``, ``part`` and ``input``; only kinds that divide.
+    """Return the rows by ``class``, ``site``, ``part``, ``modality`` and ``input``.
 
-    The class table is always there and ends with the row ``all``.
+    Only kinds that divide; the class table is always there and ends with the row ``all``. Of
+    several inputs each has a row, and one for each class; the other tables do not mix their
+    sizes. A file that cannot be read is of the modality ``unknown``.
     """
     keys: dict[str, Callable[[Case], str]] = {
         "class": lambda case: class_name(cohort, case),
@@ -54,9 +57,11 @@ def breakdowns(cohort: Cohort, scan: Scan) -> dict[str, list[Breakdown]]:
     kept = {kind: rows for kind, rows in tables.items() if kind == "class" or len(rows) > 1}
     every = _row("all", cohort.cases, scan.seen, scan.refused)
     kept["class"] = [*kept["class"], every]
+    if len({item.look.modality for item in scan.seen}) > 1:
+        kept["modality"] = _by_modality(scan)
     inputs = sorted({item.input for item in scan.seen} | {bad.input for bad in scan.refused})
     if len(inputs) > 1:
-        kept["input"] = [_of_input(cohort, scan, name) for name in inputs]
+        kept["input"] = [row for name in inputs for row in _of_input(cohort, scan, name)]
     return kept
 
 
@@ -81,19 +86,39 @@ def _rows(cohort: Cohort, scan: Scan, key: Callable[[Case], str]) -> list[Breakd
     return [_row(name, groups[name], seen[name], refused[name]) for name in names]
 
 
-def _of_input(cohort: Cohort, scan: Scan, name: str) -> Breakdown:
-    return _row(
-        name,
-        [case for case in cohort.cases if name in case.inputs],
-        [item for item in scan.seen if item.input == name],
-        [refusal for refusal in scan.refused if refusal.input == name],
+def _by_modality(scan: Scan) -> list[Breakdown]:
+    groups: dict[str, list[Seen]] = {}
+    for item in scan.seen:
+        groups.setdefault(item.look.modality or UNKNOWN, []).append(item)
+    if scan.refused:
+        groups.setdefault(UNKNOWN, [])
+    return [
+        _row(
+            name,
+            list({item.case.case_id: item.case for item in groups[name]}.values()),
+            groups[name],
+            scan.refused if name == UNKNOWN else (),
+        )
+        for name in sorted(groups, key=lambda name: (name == UNKNOWN, name))
+    ]
+
+
+def _of_input(cohort: Cohort, scan: Scan, name: str) -> list[Breakdown]:
+    having = tuple(case for case in cohort.cases if name in case.inputs)
+    seen = tuple(item for item in scan.seen if item.input == name)
+    refused = tuple(refusal for refusal in scan.refused if refusal.input == name)
+    classes = _rows(
+        replace(cohort, cases=having), Scan(seen, refused), lambda case: class_name(cohort, case)
     )
+    every = _row(name, having, seen, refused)
+    return [every, *(replace(row, name=f"{name}: {row.name}") for row in classes)]
 
 
 def _row(
     name: str, cases: Sequence[Case], seen: Sequence[Seen], refused: Sequence[Refusal]
 ) -> Breakdown:
     looks = [item.look for item in seen]
+    alike = looks if len({item.input for item in seen}) == 1 else []
     properties: dict[str, Iterable[Any]] = {
         "modality": (look.modality or UNKNOWN for look in looks),
         "bits": (look.bits for look in looks),
@@ -106,9 +131,9 @@ def _row(
         cases=len(cases),
         patients=len({case.patient_id for case in cases}) if known else None,
         refused=len(refused),
-        shapes=_extent([look.shape for look in looks]),
-        spacing=_extent([look.spacing for look in looks if look.spacing]),
-        intensity=_medians([look.percentiles for look in looks]),
+        shapes=_extent([look.shape for look in alike]),
+        spacing=_extent([look.spacing for look in alike if look.spacing]),
+        intensity=_medians([look.percentiles for look in alike]),
         counts={key: _counted(values) for key, values in properties.items()},
     )
 

@@ -126,7 +126,7 @@ def _summary(found: Audit) -> list[str]:
         parts.append(format_table([cell.upper() for cell in table.header], table.rows))
     if found.shortcuts.shortcuts:
         lines = [
-            [s.name, f"{s.auroc:.3f} [{s.low:.3f}, {s.high:.3f}]", s.strength]
+            [s.title, f"{s.auroc:.3f} [{s.low:.3f}, {s.high:.3f}]", s.strength]
             for s in found.shortcuts.shortcuts
         ]
         parts.append(format_table(["TRIVIAL FEATURES", "AUROC OF THE LABEL", "SHORTCUT"], lines))

@@ -196,11 +196,13 @@ class TrainingConfig(Section):
 class EvaluationConfig(Section):
     """What is measured on the test cases.
 
-    ``metrics`` gives options to metrics of plugins, by the name they report.
+    ``metrics`` gives options to metrics of plugins, by the name they report. Sites and patterns of
+    inputs with fewer than ``minimum_cases`` test cases are counted, not measured.
     """
 
     bootstrap: int = Field(1000, ge=0)
     confidence: float = Field(0.95, gt=0, lt=1)
+    minimum_cases: int = Field(10, ge=2)
     calibrate: Literal["temperature", "none"] = "temperature"
     baselines: bool = True
     metrics: dict[str, dict[str, Any]] = {}

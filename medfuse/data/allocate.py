@@ -4,15 +4,15 @@ Greedy allocation, the largest groups first, as in scikit-learn's ``StratifiedGr
 for parts of unequal size and, through hashes in place of a random generator, independent of the
 order of the cases and of the platform. With one case per group it is the proportional
 stratification of Sechidis, Tsoumakas and Vlahavas (2011, doi 10.1007/978-3-642-23808-6_10), in
-which a case counts for its label and, where the cases come from several sites, for its label at
-its site as well.
+which a case counts for its label and, where the cases come from several sites or differ in the
+inputs they have, for its label at its site and with its inputs as well.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 from medfuse.data.cohort import Case
@@ -24,7 +24,8 @@ Group = Sequence[Case]
 class _Balance:
     """Cases per (part, stratum) so far, and as wished.
 
-    A stratum is a label, a ``(label, site)``, or ``"all"``, which is every case.
+    A stratum is a label, a label at a site, a label with a set of inputs, or ``"all"``, which is
+    every case.
     """
 
     wished: dict[tuple[str, object], float]
@@ -49,8 +50,7 @@ def allocate(groups: Sequence[Group], shares: Mapping[str, float], seed: str) ->
             every other part gets at least one case of a class that has enough of them.
         seed: decides between equally good places.
     """
-    several = len({case.site for group in groups for case in group}) > 1
-    counts = [_counts(group, several) for group in groups]
+    counts = _counted(groups)
     keys = [_key(seed, group) for group in groups]
     balance = _Balance(_wishes(counts, shares), Counter(), _weights(counts))
     order = sorted(range(len(groups)), key=lambda i: (-max(counts[i].values()), keys[i]))
@@ -63,10 +63,24 @@ def allocate(groups: Sequence[Group], shares: Mapping[str, float], seed: str) ->
     return chosen
 
 
-def _counts(group: Group, several_sites: bool) -> Counter[object]:
+def _counted(groups: Sequence[Group]) -> list[Counter[object]]:
+    """Return the cases by stratum of each group; what all cases share divides nothing."""
+    traits: dict[str, Callable[[Case], Hashable]] = {
+        "site": lambda case: case.site,
+        "inputs": lambda case: tuple(sorted(case.inputs)),
+    }
+    dividing = {
+        name: trait
+        for name, trait in traits.items()
+        if len({trait(case) for group in groups for case in group}) > 1
+    }
+    return [_counts(group, dividing) for group in groups]
+
+
+def _counts(group: Group, traits: Mapping[str, Callable[[Case], Hashable]]) -> Counter[object]:
     counts: Counter[object] = Counter(case.label for case in group)
-    if several_sites:
-        counts.update((case.label, case.site) for case in group)
+    for name, trait in traits.items():
+        counts.update((case.label, name, trait(case)) for case in group)
     counts["all"] = len(group)
     return counts
 

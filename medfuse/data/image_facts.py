@@ -46,6 +46,7 @@ class ImageFacts:
         events: ``(code, detail)`` of each conversion that reading took.
         modality: as DICOM writes it (``CR``, ``DX``, ``MG``, ``CT``); empty of other formats.
         spacing: mm between rows and between columns, as DICOM has it; ``None`` where unknown.
+        stored_bits: per sample in the file, where reading changes them; else 0.
     """
 
     bits: int
@@ -54,6 +55,7 @@ class ImageFacts:
     events: tuple[tuple[str, str], ...] = ()
     modality: str = ""
     spacing: tuple[float, float] | None = None
+    stored_bits: int = 0
 
 
 def facts_of_array(

@@ -1,4 +1,4 @@
-"""Give every case its part: stratified by label and site, grouped by patient and by pixels."""
+"""Give every case its part: stratified by label, site and inputs, grouped by patient and pixels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from medfuse.data.groups import link_cases
 from medfuse.data.sites import with_held_out_site
 from medfuse.errors import CohortError, ConfigError
 
-ALGORITHM = "greedy-stratified-groups-2"
+ALGORITHM = "greedy-stratified-groups-3"
 _LOGGER = logging.getLogger("medfuse")
 
 

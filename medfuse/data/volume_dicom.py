@@ -64,7 +64,8 @@ def read_dicom_picture(reference: str) -> tuple[NDArray[np.float32], ImageFacts]
                 f"holds {pixels.shape[-1]} slices, expected one picture. Set kind: volume.",
             )
         pixels, spacing = np.ascontiguousarray(pixels[..., 0].T), spacing[1::-1]
-    return pixels, ImageFacts(32, True, "DICOM", tuple(image.events), image.modality, spacing)
+    events = tuple(image.events)
+    return pixels, ImageFacts(32, True, "DICOM", events, image.modality, spacing, image.bits)
 
 
 def _read(reference: str) -> Any:

@@ -17,7 +17,8 @@ class EvaluationSettings:
         seed: of the resampling.
         bins: equal-width bins of the expected calibration error.
         operating_points: specificities (and sensitivities) to fix, each in (0, 1).
-        minimum_cases: a site or subgroup with fewer cases is counted, not measured.
+        minimum_cases: a site, subgroup or pattern of inputs with fewer cases is counted, not
+            measured.
     """
 
     bootstrap: int = 1000
@@ -25,7 +26,7 @@ class EvaluationSettings:
     seed: int = 0
     bins: int = 15
     operating_points: tuple[float, ...] = (0.90, 0.95)
-    minimum_cases: int = 20
+    minimum_cases: int = 10
 
     def __post_init__(self) -> None:
         if self.bootstrap < 0 or self.bins < 1 or not 0 < self.confidence < 1:

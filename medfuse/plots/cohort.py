@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
 from medfuse.plots.style import (
@@ -75,6 +76,8 @@ def histograms(panels: Mapping[str, Mapping[str, ArrayLike]], title: str) -> Fig
                 linestyle=dash(index // 7 if len(groups) > 7 else index),
                 label=f"{short(group, 22, 1)} ({len(array)})",
             )  # fmt: skip
+        if _whole(edges + 0.5):
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         label(axes, "", name, "files (%)")
     figure.suptitle(plain(title), fontsize=11, x=0.02, ha="left", color=INK)
     if drawn:
@@ -141,6 +144,14 @@ def _pooled(groups: Mapping[str, ArrayLike]) -> dict[str, ArrayLike]:
 def _edges(arrays: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
     pooled = np.concatenate(arrays) if arrays else np.zeros(1)
     low, high = (float(pooled.min()), float(pooled.max())) if len(pooled) else (0.0, 1.0)
+    if _whole(pooled):
+        step = -(-(high - low + 1) // _BINS)
+        return np.arange(low - 0.5, high + step, step)
     if low == high:
         low, high = low - 0.5, high + 0.5
     return np.linspace(low, high, _BINS + 1)
+
+
+def _whole(values: NDArray[np.float64]) -> bool:
+    """Return whether values are counts, such as pixels: bins then hold whole numbers."""
+    return bool((values == np.rint(values)).all())

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from medfuse.plots.style import INK, color, label, legend_below, new_figure, short
 
@@ -34,6 +35,7 @@ def class_counts(counts: Mapping[str, Mapping[str, int]], classes: Sequence[str]
     axes.set_yticks(places, [short(name, 26, 1) for name in classes])
     axes.set(ylim=(len(classes) - 0.4, -0.6), xlim=(0, max(ends.max(initial=0) * 1.08, 1)))
     axes.grid(visible=False, axis="y")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     label(axes, "Cases per class and part of the split", "cases", "")
     legend_below(figure, axes, columns=4)
     return figure

@@ -23,10 +23,12 @@ def sample_grid(
             number of channels shows the first.
         title: above the grid.
     """
-    columns = max([len(row) for row in images.values()] or [1])
+    wide = _widest([image for row in images.values() for image in row])
+    fewest = 2 if wide > 2 else 4
+    columns = max([fewest, *(len(row) for row in images.values())])
     rows = max(len(images), 1)
     figure = Figure(
-        figsize=(1.25 * columns + 1.4, 1.25 * rows + 0.5), layout="constrained",
+        figsize=(1.25 * wide * columns + 1.4, 1.25 * rows + 0.5), layout="constrained",
         facecolor="white", dpi=DPI,
     )  # fmt: skip
     grid = figure.subplots(rows, columns, squeeze=False)
@@ -41,6 +43,12 @@ def sample_grid(
             _show(axes, image)
     figure.suptitle(title, fontsize=11, x=0.02, ha="left", color=INK)
     return figure
+
+
+def _widest(images: Sequence[NDArray[np.float32]]) -> float:
+    """Return width over height of the widest image, at least 1 and at most 3."""
+    widths = [float(image.shape[2]) / float(image.shape[1]) for image in images]
+    return min(3.0, max([1.0, *widths]))
 
 
 def _show(axes: Axes, image: NDArray[np.float32]) -> None:

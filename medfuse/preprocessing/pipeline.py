@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from monai.data.meta_tensor import MetaTensor
-from nibabel import orientations
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -18,6 +17,7 @@ from medfuse.data.image_facts import ImageFileError
 from medfuse.data.image_file import read_pixels
 from medfuse.data.pixel_digest import pixel_digest
 from medfuse.data.readers import InstalledReader
+from medfuse.data.volume_digest import volume_digest
 from medfuse.data.volume_file import read_volume
 from medfuse.errors import ImageError
 from medfuse.preprocessing.canonical import CanonicalImage
@@ -130,7 +130,7 @@ class Preprocessing:
         affine = self._reader.affine(volume.header, reference)
         values = torch.from_numpy(self._reader.to_float(volume, reference))[None]
         image = MetaTensor(values, affine=torch.as_tensor(affine))
-        return _Stored(image, pixel_digest(_upright(volume.pixels, affine)), volume.events)
+        return _Stored(image, volume_digest(volume.pixels, volume.affine), volume.events)
 
     def _transformed(self, image: Tensor) -> tuple[NDArray[np.float32], list[tuple[str, str]]]:
         """Return the canonical pixels, and what the transforms tell of what they did."""
@@ -147,9 +147,3 @@ class _Stored(NamedTuple):
     image: Tensor
     digest: str
     events: tuple[tuple[str, str], ...]
-
-
-def _upright(pixels: NDArray[np.float32], affine: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Return the voxels with axes nearest to RAS, by which one volume in two formats is found."""
-    nibabel: Any = orientations
-    return np.asarray(nibabel.apply_orientation(pixels, nibabel.io_orientation(affine)))

@@ -16,6 +16,9 @@ _NAMES = {
     "recall": "recall (sensitivity)",
 }
 _CLASS_COLUMNS = ("auroc", "auprc", "precision", "recall", "f1")
+_GROUP_CAPTIONS = {
+    "inputs": "By the inputs that a case has, the others missing. Few cases, wide intervals."
+}
 _GROUP_COLUMNS = ("accuracy", "balanced_accuracy", "auroc_macro", "brier")
 
 
@@ -50,7 +53,7 @@ def operating_point_table(metrics: Mapping[str, Any]) -> Table:
 
 
 def group_table(metrics: Mapping[str, Any], column: str) -> Table:
-    """Return the metrics of each site or subgroup; small groups are counted only."""
+    """Return the metrics of each site, subgroup or pattern of inputs; small ones are counted."""
     rows = []
     for name, group in metrics["groups"][column].items():
         counts = [name or "(none)", str(group["cases"]), str(group["patients"])]
@@ -59,7 +62,7 @@ def group_table(metrics: Mapping[str, Any], column: str) -> Table:
         else:
             rows.append([*counts, *(estimate_text(group["overall"][k]) for k in _GROUP_COLUMNS)])
     header = [column, "cases", "patients", *map(metric_name, _GROUP_COLUMNS)]
-    return Table(header=header, rows=rows, caption=f"By {column}.")
+    return Table(header=header, rows=rows, caption=_GROUP_CAPTIONS.get(column, f"By {column}."))
 
 
 def comparison_table(comparison: Mapping[str, Any]) -> Table:

@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from medfuse.audit import Audit, Look, audit, class_name
+from medfuse.audit import Audit, Look, audit, class_name, policy_of
 from medfuse.config import CohortConfig, InputConfig
 from medfuse.data import read_cohort
 from medfuse.data.readers import installed_readers
@@ -50,7 +50,12 @@ def check(
     readers = installed_readers(load_registry())
     listed = read_cohort(cohort, inputs, readers.endings)
     used = readers.used_by(reference for case in listed.cases for reference in case.inputs.values())
-    found = audit(listed, readers=[one.reader for one in used], progress=progress)
+    found = audit(
+        listed,
+        readers=[one.reader for one in used],
+        policy=policy_of(cohort, inputs),
+        progress=progress,
+    )
     if out is not None:
         _write(found, Path(out), Path(cohort.path).name)
     return found

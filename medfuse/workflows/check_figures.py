@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medfuse import plots
 from medfuse.audit import Audit, DuplicateGroup, Seen, class_name, displayed, open_picture
+from medfuse.audit.middle_slices import SIDE
 from medfuse.audit.shortcuts import CLEAR
 from medfuse.data.image_facts import ImageFileError
 from medfuse.data.plugin_reader import PluginReader
 from medfuse.report import Figure
 from medfuse.workflows.gallery import Gallery
 
-_SLICES = "A few files of each class; of a volume the axial, coronal and sagittal middle slice."
+_FILES = "A few files of each class."
+_SLICES = "A few volumes of each class: axial, coronal and sagittal middle slice."
 _SAMPLES = 6
+_VOLUMES = 2
 _MOST_CLASSES = 20
 _SHEET_ROWS = 8
 _SHEET_COLUMNS = 6
@@ -45,33 +48,41 @@ def _classes(found: Audit, folder: Path) -> list[Figure]:
     gallery.add("class_counts", plots.class_counts(counts, names), "Cases of each class, by part.")
     totals = {name: sum(row.get(name, 0) for row in counts.values()) for name in names}
     gallery.add("class_pie", plots.class_pie(totals), "Share of each class.")
-    samples = _samples(found)
-    if samples:
-        grid = plots.sample_grid(samples, "Files of each class, evenly picked")
-        gallery.add("samples", grid, _SLICES, wide=True)
+    for name, suffix in _inputs(found).items():
+        samples = _samples(found, name)
+        if samples:
+            grid = plots.sample_grid(samples, f"Files of each class, evenly picked{suffix}")
+            caption = _FILES if _flat(found, name) else _SLICES
+            gallery.add(_named("samples", suffix), grid, caption, wide=True)
     return gallery.figures
 
 
 def _files(found: Audit, folder: Path) -> list[Figure]:
-    if not found.scan.seen:
-        return []
     gallery = Gallery(folder)
-    looks = _by_class(found)
-    names = ("height (px)", "width (px)") if _flat(found) else ("columns", "rows", "slices")
+    for name, suffix in _inputs(found).items():
+        _measures(found, name, suffix, gallery)
+    return gallery.figures
+
+
+def _measures(found: Audit, name: str, suffix: str, gallery: Gallery) -> None:
+    looks = _by_class(found, name)
+    flat = _flat(found, name)
+    names = ("height (px)", "width (px)") if flat else ("columns", "rows", "slices")
     sizes = {
-        name: {label: [item.look.shape[axis] for item in items] for label, items in looks.items()}
-        for axis, name in enumerate(names)
+        side: {label: [item.look.shape[axis] for item in items] for label, items in looks.items()}
+        for axis, side in enumerate(names)
     }
-    gallery.add("sizes", plots.histograms(sizes, "Size of the files"), "Size by class.")
+    drawing = plots.histograms(sizes, f"Size of the files{suffix}")
+    gallery.add(_named("sizes", suffix), drawing, "Size by class.", wide=True)
     values = {
         "mean (stored units)": {k: [i.look.mean for i in v] for k, v in looks.items()},
         "standard deviation": {k: [i.look.std for i in v] for k, v in looks.items()},
         "1st percentile": {k: [i.look.percentiles[0] for i in v] for k, v in looks.items()},
         "99th percentile": {k: [i.look.percentiles[2] for i in v] for k, v in looks.items()},
     }
-    drawing = plots.histograms(values, "Intensity of the files")
-    gallery.add("intensities", drawing, "Intensity by class, one value per file.", wide=True)
-    return gallery.figures
+    drawing = plots.histograms(values, f"Intensity of the files{suffix}")
+    caption = "Intensity by class, one value per file."
+    gallery.add(_named("intensities", suffix), drawing, caption, wide=True)
 
 
 def _duplicates(found: Audit, folder: Path) -> list[Figure]:
@@ -91,19 +102,20 @@ def _shortcuts(found: Audit, folder: Path) -> list[Figure]:
     if not found.shortcuts.shortcuts:
         return []
     gallery = Gallery(folder)
-    rows = [(s.name, s.auroc, s.low, s.high) for s in found.shortcuts.shortcuts]
+    rows = [(s.title, s.auroc, s.low, s.high) for s in found.shortcuts.shortcuts]
     caption = "Macro AUROC, cross-validated by patient, with 95 % intervals. Dashed: called clear."
     gallery.add("shortcuts", plots.shortcut_bars(rows, CLEAR), caption)
     return gallery.figures
 
 
-def _samples(found: Audit) -> dict[str, list[NDArray[np.float32]]]:
+def _samples(found: Audit, name: str) -> dict[str, list[NDArray[np.float32]]]:
     grid: dict[str, list[NDArray[np.float32]]] = {}
-    for name, items in list(_by_class(found).items())[:_MOST_CLASSES]:
-        places = np.linspace(0, len(items) - 1, min(_SAMPLES, len(items))).round().astype(int)
+    most = _SAMPLES if _flat(found, name) else _VOLUMES
+    for label, items in list(_by_class(found, name).items())[:_MOST_CLASSES]:
+        places = np.linspace(0, len(items) - 1, min(most, len(items))).round().astype(int)
         pictures = [_picture(items[place], found.scan.readers) for place in np.unique(places)]
-        grid[name] = [picture[None] for picture in pictures if picture is not None]
-    return {name: row for name, row in grid.items() if row}
+        grid[label] = [picture[None] for picture in pictures if picture is not None]
+    return {label: row for label, row in grid.items() if row}
 
 
 def _sheet_row(found: Audit, group: DuplicateGroup) -> list[tuple[str, NDArray[np.float32]]]:
@@ -115,7 +127,8 @@ def _sheet_row(found: Audit, group: DuplicateGroup) -> list[tuple[str, NDArray[n
         picture = _picture(item, found.scan.readers) if shown else blank
         if picture is not None:
             about = " ".join(filter(None, (class_name(found.cohort, item.case), item.case.role)))
-            row.append((f"{item.case.case_id}\n{about}", picture))
+            compared = picture if len(item.look.shape) == 2 else picture[:, :SIDE]
+            row.append((f"{PurePosixPath(item.case.case_id).name}\n{about}", compared))
     return row
 
 
@@ -133,13 +146,24 @@ def _urgency(group: DuplicateGroup) -> tuple[int, int, int]:
     return (-len(group.labels), -len(group.roles), -len(group.members))
 
 
-def _by_class(found: Audit) -> dict[str, list[Seen]]:
+def _inputs(found: Audit) -> dict[str, str]:
+    """Return the inputs that have files, each with what tells it apart in a title."""
+    names = sorted({item.input for item in found.scan.seen})
+    return {name: f": {name}" if len(names) > 1 else "" for name in names}
+
+
+def _named(figure: str, suffix: str) -> str:
+    return f"{figure}{suffix.replace(': ', '_')}"
+
+
+def _by_class(found: Audit, name: str) -> dict[str, list[Seen]]:
     names = (*found.cohort.classes, "unknown")
     groups: dict[str, list[Seen]] = {name: [] for name in names}
     for item in found.scan.seen:
-        groups[class_name(found.cohort, item.case)].append(item)
+        if item.input == name:
+            groups[class_name(found.cohort, item.case)].append(item)
     return {name: items for name, items in groups.items() if items}
 
 
-def _flat(found: Audit) -> bool:
-    return any(len(item.look.shape) == 2 for item in found.scan.seen)
+def _flat(found: Audit, name: str) -> bool:
+    return any(len(item.look.shape) == 2 for item in found.scan.seen if item.input == name)

@@ -11,7 +11,7 @@ from medfuse.audit.findings import counted
 from medfuse.data import tally
 from medfuse.report import Figure, Section, SectionPage, Table
 
-_MOST_GROUPS = 100
+_MOST_GROUPS = 25
 _MOST_FILES = 50
 _PACKAGES = ("medfuse", "numpy", "scikit-learn", "pillow")
 _LEVELS = {"fatal": "stops training", "warning": "may mislead", "note": "note"}
@@ -120,13 +120,13 @@ def _headline(found: Audit) -> dict[str, str]:
         "identical / near duplicates": (
             f"{len(found.groups('exact'))} / {len(found.groups('near'))} groups"
         ),
-        "best trivial predictor": f"{best.name} {best.auroc:.3f}" if best else "not measured",
+        "best trivial predictor": f"{best.title} {best.auroc:.3f}" if best else "not measured",
     }
 
 
 def _findings(found: Audit) -> list[Table]:
     rows = [[_LEVELS[f.level], f.text, f.code] for f in found.findings]
-    return [Table(header=["", "what", "code"], rows=rows)] if rows else []
+    return [Table(header=["level", "what", "code"], rows=rows)] if rows else []
 
 
 def _refused(found: Audit) -> list[Table]:
@@ -164,22 +164,23 @@ def _duplicates(found: Audit) -> Iterator[Table]:
 
 def _shortcut_text(found: Audit) -> str:
     report = found.shortcuts
-    if report.reason:
+    if not report.shortcuts:
         return f"Not measured: {report.reason}."
     same = f" The same in every file: {', '.join(report.constant)}." if report.constant else ""
+    gaps = f" Not measured: {report.reason}." if report.reason else ""
     return (
         f"How well features that need no look at the patient predict the label, on {report.files} "
         "files: five folds by patient, duplicates kept together. AUROC 0.5 is nothing. A network "
-        f"can learn whatever is found here.{same}"
+        f"can learn whatever is found here.{same}{gaps}"
     )
 
 
 def _shortcuts(found: Audit) -> list[Table]:
     rows = [
         [
-            s.name,
+            s.title,
             s.about,
-            f"{s.auroc:.3f} [{s.low:.3f}, {s.high:.3f}]",
+            f"{s.auroc:.3f} [{s.low:.3f},\u00a0{s.high:.3f}]",
             ", ".join(f"{name} {value:.2f}" for name, value in s.per_class.items()),
             s.strength,
         ]

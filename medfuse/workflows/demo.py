@@ -19,7 +19,7 @@ Kind = Literal["image", "volume", "several"]
 _log = logging.getLogger(__name__)
 _PATIENTS = 60
 _VOLUMES = 24
-_CASES = 60
+_CASES = 99
 _SIZE = (128, 128)
 
 
@@ -70,12 +70,17 @@ def volume_experiment(images: Path) -> Experiment:
 
 
 def several_experiment(images: Path) -> Experiment:
-    """Return the demo of cases with several inputs."""
+    """Return the demo of cases with several inputs; half are tested, so that each pattern of
+    missing inputs has enough cases to be measured.
+    """
     first, second = (_embedded() * 2)[:2]
     return parse_experiment(
         {
             "name": "several-inputs-phantom",
-            "cohort": {"path": str((images / "cases.csv").resolve())},
+            "cohort": {
+                "path": str((images / "cases.csv").resolve()),
+                "split": {"test": 0.5},
+            },
             "inputs": {
                 "ct": {"kind": "volume", "modality": "CT", "windows": ["brain"]},
                 "xray": {"kind": "image", "modality": "XR", "size": list(_SIZE)},

@@ -29,7 +29,12 @@ from medfuse.workflows.seen import SeenCases
 
 def settings_of(config: EvaluationConfig, seed: int) -> EvaluationSettings:
     """Return how metrics are measured, as the configuration asks."""
-    return EvaluationSettings(bootstrap=config.bootstrap, confidence=config.confidence, seed=seed)
+    return EvaluationSettings(
+        bootstrap=config.bootstrap,
+        confidence=config.confidence,
+        seed=seed,
+        minimum_cases=config.minimum_cases,
+    )
 
 
 def test_rows(cohort: Cohort) -> np.ndarray:

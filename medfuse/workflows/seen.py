@@ -7,8 +7,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from numpy.typing import NDArray
-
 from medfuse.backbones.build import BuiltSource
 from medfuse.backbones.seen import seen_images
 from medfuse.data.cells import holds_cells
@@ -16,6 +14,7 @@ from medfuse.data.image_facts import ImageFileError
 from medfuse.data.image_file import read_pixels
 from medfuse.data.pixel_digest import pixel_digest
 from medfuse.data.plugin_reader import PluginReader
+from medfuse.data.volume_digest import volume_digest
 from medfuse.data.volume_file import read_volume
 
 GROUP = "seen in training"
@@ -82,14 +81,15 @@ def digests_of_files(
     references: Collection[str], readers: Sequence[PluginReader] = ()
 ) -> frozenset[str]:
     """Return the pixel digests of image and volume files; one that cannot be read has none."""
-    arrays = (_samples(item, readers) for item in references if not holds_cells(item))
-    return frozenset(pixel_digest(array) for array in arrays if array is not None)
+    found = (_digest(item, readers) for item in references if not holds_cells(item))
+    return frozenset(digest for digest in found if digest is not None)
 
 
-def _samples(reference: str, readers: Sequence[PluginReader]) -> NDArray[Any] | None:
-    """Return the stored samples of an image, or of what is refused as one but is a volume."""
+def _digest(reference: str, readers: Sequence[PluginReader]) -> str | None:
+    """Return the digest of an image, or of what is refused as one but is a volume."""
     with suppress(ImageFileError):
-        return read_pixels(reference, readers)[0]
+        return pixel_digest(read_pixels(reference, readers)[0])
     with suppress(ImageFileError):
-        return read_volume(reference, readers).pixels
+        volume = read_volume(reference, readers)
+        return volume_digest(volume.pixels, volume.affine)
     return None

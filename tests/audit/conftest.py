@@ -3,8 +3,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
+from nibabel import orientations
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
@@ -19,6 +21,16 @@ def picture(seed: int, side: int = 96) -> np.ndarray:
     texture = gaussian_filter(rng.normal(size=(side, side)), 2.5)
     texture *= 50 / texture.std()
     return np.clip(disk + texture * (disk > 20) + 5, 0, 255).astype(np.uint8)
+
+
+def volume_file(path: Path, codes: str = "RAS", dtype=np.int16) -> str:
+    """Write one volume, its axes turned."""
+    values = np.random.default_rng(0).integers(0, 200, (20, 24, 12)).astype(dtype)
+    turn = orientations.axcodes2ornt(codes)
+    affine = np.diag([0.5, 0.5, 3.0, 1]) @ orientations.inv_ornt_aff(turn, values.shape)
+    image = nibabel.Nifti1Image(orientations.apply_orientation(values, turn), affine)
+    nibabel.save(image, path)
+    return str(path)
 
 
 @pytest.fixture

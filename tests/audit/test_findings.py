@@ -90,3 +90,21 @@ def test_tables_count_by_class_site_and_part(save, cohort_of):
     assert tables["class"][-1].shapes == {
         "smallest": (64, 64), "median": (66, 66), "largest": (69, 69),
     }  # fmt: skip
+
+
+def test_several_inputs_are_not_a_mixture(save):
+    from pathlib import Path
+
+    from medfuse.data import Case, Cohort
+
+    cases = tuple(
+        Case(
+            f"c{place}",
+            {"ct": save(f"{place}.jpg", picture(place)), "xray": save(f"{place}.png", picture(9))},
+            place % 2,
+            f"p{place}",
+        )
+        for place in range(4)
+    )
+    codes = {finding.code for finding in _audit(Cohort(cases, ("a", "b"), Path("x"))).findings}
+    assert "MIXED_FILE_TYPES" not in codes

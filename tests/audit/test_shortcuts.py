@@ -71,3 +71,20 @@ def test_too_few_cases_are_said(save, cohort_of):
     report = _report(save, cohort_of, 8, lambda place: (picture(place), {}))
     assert report.shortcuts == ()
     assert "at least 10 are needed" in report.reason
+
+
+def test_each_of_several_inputs_is_probed_alone(save):
+    from pathlib import Path
+
+    from medfuse.data import Case, Cohort
+
+    cases, small = [], save("small.png", picture(0, 40))
+    for place in range(40):
+        large = save(f"{place}.png", picture(place, 60 + 8 * (place % 2)))
+        cases.append(Case(f"c{place}", {"ct": large, "xray": small}, place % 2, f"p{place}"))
+    seen = scan(Cohort(tuple(cases), ("a", "b"), Path("x")), progress=False).seen
+    report = probe_shortcuts(seen, ("a", "b"))
+    (size,) = (s for s in report.shortcuts if s.name == "size")
+    assert (size.input, size.title, size.strength) == ("ct", "ct: size", "strong")
+    assert "xray: size" in report.constant
+    assert report.files == 80

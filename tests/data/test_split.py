@@ -225,3 +225,39 @@ def test_an_empty_validation_part_is_said(caplog):
     assert "the validation part is empty" in caplog.text
     full = assign_roles(_cohort([(i % 2, i) for i in range(40)], ("a", "b")), SplitConfig())
     assert "PART_EMPTY" not in tally(full.events)
+
+
+def _of_two_traits(trait: str) -> Cohort:
+    """240 cases of 2 labels and 4 sites, or 4 patterns of inputs, of very different sizes."""
+    sizes = {"a": 144, "b": 48, "c": 24, "d": 24}
+    values = [value for value, size in sizes.items() for _ in range(size)]
+    cases = tuple(
+        Case(
+            f"c{i:04d}",
+            dict.fromkeys(("ct", *(value if trait == "inputs" else "")), f"{i}.png"),
+            i % 2,
+            f"p{i}",
+            site=value if trait == "site" else "",
+        )
+        for i, value in enumerate(values)
+    )
+    return Cohort(cases, ("no", "yes"), Path("x"))
+
+
+@pytest.mark.parametrize("trait", ["site", "inputs"])
+@pytest.mark.parametrize("seed", range(4))
+def test_each_site_and_each_pattern_of_inputs_has_its_share_in_each_part(trait, seed):
+    cohort = assign_roles(_of_two_traits(trait), SplitConfig(test=0.25, seed=seed))
+    tested = Counter(
+        (case.label, case.site, tuple(case.inputs)) for case in cohort.cases if case.role == "test"
+    )
+    assert sorted(tested.values()) == [3, 3, 3, 3, 6, 6, 18, 18]
+
+
+@pytest.mark.parametrize("trait", ["site", "inputs"])
+def test_folds_are_even_within_each_site_and_each_pattern_of_inputs(trait):
+    cohort = assign_roles(_of_two_traits(trait), SplitConfig(folds=3))
+    counts = Counter(
+        (case.fold, case.label, case.site, tuple(case.inputs)) for case in cohort.cases
+    )
+    assert sorted(counts.values()) == [4] * 12 + [8] * 6 + [24] * 6

@@ -184,7 +184,7 @@ def test_groups_are_measured_alone_and_small_ones_are_only_counted(sample) -> No
     alone = evaluate(grouped.only(sites == "south"), FEW)
     assert result["south"]["overall"] == alone["overall"]
     assert result["tiny"]["overall"] is None
-    assert result["tiny"]["reason"] == "5 cases, at least 20 needed"
+    assert result["tiny"]["reason"] == "5 cases, at least 10 needed"
     assert sum(group["cases"] for group in result.values()) == 100
 
 

@@ -61,6 +61,19 @@ def test_a_small_group_shows_its_count_and_why_it_is_not_measured(predictions) -
     assert rows[1][:4] == ["south", "5", "5", "5 cases, at least 10 needed"]
 
 
+def test_patterns_of_inputs_are_measured_and_called_so() -> None:
+    labels = np.arange(40) % 2
+    chances = np.where(labels[:, None] == [0, 1], 0.7, 0.3)
+    inputs = ["ct + age"] * 12 + ["ct"] * 28
+    given = Predictions(labels, chances, ["healthy", "ill"], groups={"inputs": inputs})
+    table = group_table(evaluate(given, EvaluationSettings(bootstrap=20)), "inputs")
+    assert [(row[0], row[1], row[3][:5]) for row in table.rows] == [
+        ("ct", "28", "1.000"),
+        ("ct + age", "12", "1.000"),
+    ]
+    assert table.caption.startswith("By the inputs that a case has")
+
+
 def test_an_undefined_metric_is_called_so_with_its_reason(predictions: Predictions) -> None:
     metrics = evaluate(predictions.only(predictions.labels == 1), SETTINGS)
     rows = {row[0]: row[1:] for row in overall_table(metrics).rows}

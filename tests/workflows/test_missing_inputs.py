@@ -1,8 +1,9 @@
-"""A fusion that needs every input: refused before training, and by its bundle."""
+"""Cases that lack inputs: each pattern is measured; a fusion that needs all inputs refuses them."""
 
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import pytest
 from PIL import Image
 
 from medfuse.errors import ConfigError
+from medfuse.report.metric_tables import estimate_text
 from medfuse.serving.predict import load_bundle
+from medfuse.workflows.phantom_volumes import write_cases
 from medfuse.workflows.train import train
 
 PLUGIN = """
@@ -103,3 +106,37 @@ def test_the_bundle_is_verified_with_whole_cases_alone(install_plugin, tmp_path:
     install_plugin("plain", PLUGIN, plain_fusion=FUSION)
     outcome = train(experiment(write_cohort(tmp_path, 0)), tmp_path / "run", progress=False)
     assert [c for c in verify_bundle(outcome.bundle).checks if c.status == "failed"] == []
+
+
+@pytest.mark.slow
+def test_each_pattern_of_missing_inputs_has_a_score_in_metrics_and_report(tmp_path: Path) -> None:
+    cohort = write_cases(tmp_path / "cases", patients_per_class=27)
+    data = {
+        "cohort": {"path": str(cohort), "split": {"test": 0.5}},
+        "inputs": {
+            "ct": {"kind": "volume", "modality": "CT", "windows": ["brain"]},
+            "xray": {"modality": "XR", "size": [48, 48]},
+            "clinical": {"kind": "tabular", "columns": {"age": "number", "sex": "category"}},
+        },
+        "sources": [
+            {"use": "timm:test_resnet.random", "input": "ct"},
+            {"use": "timm:test_resnet.random", "input": "xray"},
+            {"use": "tabular", "input": "clinical"},
+        ],
+        "training": {"epochs": 2, "members": 1},
+        "evaluation": {"bootstrap": 20, "minimum_cases": 2},
+        "bank": {"path": str(tmp_path / "bank")},
+    }
+    run = train(data, tmp_path / "run", progress=False)
+    groups = json.loads((run.folder / "metrics.json").read_text())["test"]["groups"]["inputs"]
+    assert set(groups) == {
+        "ct", "xray", "clinical", "ct + xray", "ct + clinical", "xray + clinical",
+        "ct + xray + clinical",
+    }  # fmt: skip
+    page = run.report.read_text()
+    for pattern, group in groups.items():
+        score = group["overall"]["accuracy"]
+        assert score["low"] <= score["value"] <= score["high"]
+        cases, shown = group["cases"], estimate_text(score)
+        row = f'<th scope="row">{pattern}</th><td>{cases}</td><td>{cases}</td><td>{shown}</td>'
+        assert row in page

@@ -141,7 +141,7 @@ def test_windows_have_a_column_each_and_views_show_one(tmp_path) -> None:
 
 
 def test_several_inputs_and_tables_are_shown_where_they_are(tmp_path) -> None:
-    cohort = write_cases(tmp_path / "cases", 4)
+    cohort = write_cases(tmp_path / "cases", 9)
     rows = list(csv.DictReader(cohort.read_text().splitlines()))
     missing = {name: sum(not row[name] for row in rows) for name in ("ct", "xray")}
     assert sum(missing.values())
@@ -150,10 +150,10 @@ def test_several_inputs_and_tables_are_shown_where_they_are(tmp_path) -> None:
         "xray": InputConfig(modality="XR"),
         "clinical": InputConfig(kind="tabular", columns={"age": "number", "sex": "category"}),
     }
-    found = _shown(cohort, inputs, PreviewOptions(4, 1), tmp_path / "out")
+    found = _shown(cohort, inputs, PreviewOptions(9, 1), tmp_path / "out")
     counts = {read.name: len(read.shown) for read in found.inputs}
-    assert counts["ct"] == 8 - missing["ct"]
-    assert counts["xray"] == 8 - missing["xray"]
+    assert counts["ct"] == 18 - missing["ct"]
+    assert counts["xray"] == 18 - missing["xray"]
     table = found.inputs[2]
     assert len(table.shown[0].vector) == 5
     page = (tmp_path / "out" / "preview.html").read_text()

@@ -10,13 +10,15 @@ from pathlib import Path
 import pytest
 
 from medfuse.bundle.seen import OWN_TRAINING, SEEN, read_seen
-from medfuse.config import EvaluationConfig
+from medfuse.config import EvaluationConfig, InputConfig
 from medfuse.contract import BackboneSpec, WeightsSpec
 from medfuse.data import read_split
+from medfuse.preprocessing import Preprocessing, resolve_input
 from medfuse.workflows import seen as seen_module
 from medfuse.workflows.evaluate import evaluate
 from medfuse.workflows.seen import digests_of_files, find_seen, seen_by_sources
 from medfuse.workflows.train import TrainingOutcome, train
+from tests.audit.conftest import volume_file
 
 from .conftest import small_experiment
 
@@ -142,3 +144,12 @@ def test_embedded_sources_are_flagged_on_a_real_image_that_they_saw(
     assert 40 < count < 130, json.dumps(count)
     held_out = digests_of_files([f"{archive}::test_images::{i}" for i in range(200)])
     assert listed.isdisjoint(held_out)
+
+
+def test_a_volume_is_known_however_its_axes_are_stored(tmp_path: Path) -> None:
+    one = volume_file(tmp_path / "a.nii.gz", "RAS")
+    two = volume_file(tmp_path / "b.nii", "LPS")
+    assert digests_of_files([one]) == digests_of_files([two])
+    resolved, fingerprint = resolve_input(InputConfig(kind="volume", modality="CT"), [two])
+    trained = Preprocessing(resolved, fingerprint).load(two).pixel_digest
+    assert digests_of_files([one]) == {trained}
