@@ -119,9 +119,9 @@ def _require_present(path: Path, cohort: Cohort, inputs: Inputs) -> None:
 
 
 def _wanted(path: Path, case: Case, inputs: Inputs) -> dict[str, str]:
-    """Return the inputs that are asked for, of tables the columns that are."""
+    """Return the inputs that are asked for, in their order, of tables the columns that are."""
     kept = {}
-    for name in sorted(inputs.keys() & case.inputs.keys()):
+    for name in [name for name in inputs if name in case.inputs]:
         reference = case.inputs[name]
         if holds_cells(reference) != is_table(inputs[name]):
             found, expected = ("cells", "files") if holds_cells(reference) else ("files", "cells")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from medfuse.config import Experiment, parse_experiment
 from medfuse.data import tally
@@ -52,6 +54,23 @@ def test_case_that_has_nothing_else_is_left_out(images: Path, tmp_path: Path) ->
     assert "c3" not in names  # its cells are blank
     details = {e.subject: e.detail for e in found.cohort.events if e.code == "EMPTY_FILE"}
     assert details == {"c3": "image: case skipped", "c4": "image: input skipped"}
+
+
+def test_what_reading_took_is_counted_by_code_also_where_nothing_is_read_again(
+    images: Path, tmp_path: Path
+) -> None:
+    root = shutil.copytree(images, tmp_path / "images")
+    (root / "notes.txt").write_text("notes")
+    picture = Image.open(path := sorted(root.rglob("*.png"))[0])
+    picture.load()
+    picture.getexif()[0x0112] = 3
+    picture.save(path, exif=picture.getexif())
+    cohort = {"path": str(root), "group_pattern": r"p(\d+)_"}
+    inputs = {"image": {"modality": "XR", "size": [48, 48]}}
+    experiment = parse_experiment({"cohort": cohort, "inputs": inputs, "sources": ["mini:resnet"]})
+    for _ in range(2):
+        found = prepared(experiment, tmp_path)
+        assert found.events() == {**tally(found.cohort.events), "EXIF_ROTATED": 1}
 
 
 def test_unreadable_image_is_refused_by_name_by_default(images: Path, tmp_path: Path) -> None:
