@@ -14,6 +14,7 @@ from medfuse.data.records import Listing, Record, role_named
 from medfuse.errors import CohortError
 
 _PARTS = ("train", "val", "test")
+_HEADER, _LABEL = 4096, 1024  # bytes, at most
 
 
 def list_archive(path: Path) -> Listing:
@@ -55,8 +56,13 @@ def _part(path: Path, archive: Any, part: str, given: bool) -> list[Record]:
     key = f"{part}_images"
     if f"{part}_labels" not in archive.files:
         raise CohortError(f"{path}: holds {key} but no {part}_labels.")
-    labels = _single_labels(path, part, archive[f"{part}_labels"])
     count = _rows(path, key, archive)
+    unpacked = sum(
+        i.file_size for i in archive.zip.infolist() if i.filename == f"{part}_labels.npy"
+    )
+    if unpacked > _HEADER + _LABEL * count:
+        raise CohortError(f"{path}: {part}_labels is too large for {count} images.")
+    labels = _single_labels(path, part, archive[f"{part}_labels"])
     if count != len(labels):
         raise CohortError(f"{path}: {count} images but {len(labels)} labels in {part}.")
     return [
