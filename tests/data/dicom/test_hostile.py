@@ -80,6 +80,6 @@ def test_ten_thousand_slices_are_read_or_refused_in_time(
     try:
         assert reader.read(str(folder)).pixels.shape == (8, 8, 10000)
     except DicomError as error:
-        assert error.code == "TIMEOUT"
-    assert time.monotonic() - started < SECONDS + 5
+        assert error.code == "TIMEOUT"  # a folder has 0.02 s for each of its files
+    assert time.monotonic() - started < SECONDS + 200 + 5
     np.testing.assert_array_equal(reader.read(good).pixels, truth())
