@@ -9,17 +9,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medfuse.data.medmnist_classes import classes_of_archive
 from medfuse.data.records import Listing, Record, role_named
 from medfuse.errors import CohortError
 
 _PARTS = ("train", "val", "test")
+_HEADER, _LABEL = 4096, 1024  # bytes, at most
 
 
 def list_archive(path: Path) -> Listing:
     """Return a record for every image, in the order train, validation, test.
 
     The layout is MedMNIST v2's (Yang et al. 2023, doi 10.1038/s41597-022-01721-8). With only
-    ``train_images`` no part is given.
+    ``train_images`` no part is given. An archive with the name of a MedMNIST set has the names of
+    its classes, unless a label is none of them.
 
     Raises:
         CohortError: not an archive, arrays missing or of unequal length, several labels a case.
@@ -37,15 +40,29 @@ def list_archive(path: Path) -> Listing:
         raise CohortError(f"{path}: cannot be read as a .npz archive ({error}).") from error
     if not records:
         raise CohortError(f"{path}: its arrays are empty, expected at least one image.")
-    return Listing(tuple(records), path.parent)
+    names = classes_of_archive(path)
+    fitting = all(int(record.label) < len(names) for record in records)
+    return Listing(tuple(records), path.parent, classes=names if fitting else ())
+
+
+def only_archive(folder: Path) -> Path | None:
+    """Return the one ``.npz`` file of a folder that holds no folders; else ``None``."""
+    shown = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    found = [path for path in shown if path.suffix.lower() == ".npz" and path.is_file()]
+    return found[0] if len(found) == 1 and not any(path.is_dir() for path in shown) else None
 
 
 def _part(path: Path, archive: Any, part: str, given: bool) -> list[Record]:
     key = f"{part}_images"
     if f"{part}_labels" not in archive.files:
         raise CohortError(f"{path}: holds {key} but no {part}_labels.")
-    labels = _single_labels(path, part, archive[f"{part}_labels"])
     count = _rows(path, key, archive)
+    unpacked = sum(
+        i.file_size for i in archive.zip.infolist() if i.filename == f"{part}_labels.npy"
+    )
+    if unpacked > _HEADER + _LABEL * count:
+        raise CohortError(f"{path}: {part}_labels is too large for {count} images.")
+    labels = _single_labels(path, part, archive[f"{part}_labels"])
     if count != len(labels):
         raise CohortError(f"{path}: {count} images but {len(labels)} labels in {part}.")
     return [

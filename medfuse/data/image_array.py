@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 from medfuse.data.image_facts import ImageFacts, ImageFileError, facts_of_array, require_size
 
+_ROOMY, _RATIO = 2**30, 50
+
 
 def read_npy(file: IO[bytes], path: str) -> tuple[NDArray[Any], ImageFacts]:
     """Return the array of a ``.npy`` file, its length checked before it is read."""
@@ -71,11 +73,26 @@ def archive_array(path: str, key: str) -> NDArray[Any]:
 def _archive_array(path: str, key: str, _changed: int, _size: int) -> NDArray[Any]:
     try:
         with np.load(path, allow_pickle=False) as archive:
-            if key not in archive.files:
+            if f"{key}.npy" not in archive.zip.namelist():
                 raise ImageFileError("FILE_NOT_FOUND", path, f"holds no array {key!r}.")
+            _require_bounded(archive.zip.getinfo(f"{key}.npy"), path, key)
             return np.asarray(archive[key])
     except (zipfile.BadZipFile, AttributeError) as error:
         raise ImageFileError("TRUNCATED", path, "is no whole .npz archive.") from error
+
+
+def _require_bounded(info: zipfile.ZipInfo, path: str, key: str) -> None:
+    """Refuse an array that unpacks to gigabytes out of nearly nothing.
+
+    Masks and blank images may shrink by any ratio while they are small; the larger public
+    archives of images shrink by less than 20.
+    """
+    if info.file_size > max(_ROOMY, _RATIO * info.compress_size):
+        raise ImageFileError(
+            "TOO_LARGE",
+            path,
+            f"{key} unpacks to {info.file_size} bytes, over {_RATIO} times its own size.",
+        )
 
 
 def _from_array(pixels: NDArray[Any], path: str) -> tuple[NDArray[Any], ImageFacts]:

@@ -19,12 +19,13 @@ from medfuse.data.image_facts import (
     facts_of_array,
     require_size,
 )
+from medfuse.data.tiff_pages import listed_pages, require_bounded_strips
 
 
 def read_tiff(file: IO[bytes], path: str) -> tuple[NDArray[Any], ImageFacts]:
     """Return the samples of a TIFF file of one page, and what is known of them."""
     with tifffile.TiffFile(file) as tiff:
-        pages = [page for page in tiff.pages if not getattr(page, "is_reduced", False)]
+        pages = listed_pages(tiff, path)
         if not pages:
             raise ImageFileError("TRUNCATED", path, "holds no page. Copy it again.")
         if len(pages) != 1:
@@ -34,6 +35,7 @@ def read_tiff(file: IO[bytes], path: str) -> tuple[NDArray[Any], ImageFacts]:
         page = tiff.pages.first
         require_size(path, int(np.prod(page.shape)))
         _require_whole_segments(tiff, page, path)
+        require_bounded_strips(tiff, page, path)
         pixels = _tiff_samples(file, page, path)
         orientation = int(page.tags.valueof(ORIENTATION_TAG, 1) or 1)
         photometric = int(page.photometric)

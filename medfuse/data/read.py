@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from medfuse.config import CohortConfig, InputConfig
-from medfuse.data.archives import list_archive
+from medfuse.data.archives import list_archive, only_archive
 from medfuse.data.assemble import assemble
 from medfuse.data.cells import cells_reference, holds_cells, read_cells
 from medfuse.data.cohort import Case, Cohort
@@ -119,9 +119,9 @@ def _require_present(path: Path, cohort: Cohort, inputs: Inputs) -> None:
 
 
 def _wanted(path: Path, case: Case, inputs: Inputs) -> dict[str, str]:
-    """Return the inputs that are asked for, of tables the columns that are."""
+    """Return the inputs that are asked for, in their order, of tables the columns that are."""
     kept = {}
-    for name in sorted(inputs.keys() & case.inputs.keys()):
+    for name in [name for name in inputs if name in case.inputs]:
         reference = case.inputs[name]
         if holds_cells(reference) != is_table(inputs[name]):
             found, expected = ("cells", "files") if holds_cells(reference) else ("files", "cells")
@@ -146,6 +146,7 @@ def _refuse_given(path: Path, config: CohortConfig, keys: tuple[str, ...], why: 
 
 
 def _listing(path: Path, config: CohortConfig, inputs: Inputs, further: Sequence[str]) -> Listing:
+    path = (only_archive(path) if path.is_dir() else None) or path
     if path.is_dir():
         _refuse_given(path, config, ("label", "group"), _FOLDERS)
         only = next(iter(inputs.values()), InputConfig())

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from medfuse.data.image_array import archive_array, load_npy
 from medfuse.data.image_facts import ImageFileError
+from medfuse.data.tiff_pages import listed_pages, require_bounded_strips
 from medfuse.data.volume_facts import (
     Volume,
     VolumeHeader,
@@ -53,7 +54,7 @@ def read_tiff_volume(path: str) -> Volume:
         ImageFileError: one page, pages of unlike kind, color, damaged or too large.
     """
     with tifffile.TiffFile(path) as tiff:
-        pages: list[Any] = [p for p in tiff.pages if not getattr(p, "is_reduced", False)]
+        pages = listed_pages(tiff, path)
         kinds = {(page.shape, page.dtype) for page in pages}
         if len(pages) < 2 or len(kinds) != 1 or len(pages[0].shape) != 2:
             raise ImageFileError(
@@ -63,6 +64,8 @@ def read_tiff_volume(path: str) -> Volume:
         require_volume_size(path, shape, dtype.itemsize, tiff.filehandle.size)
         if any(int(page.photometric) != 1 for page in pages):
             raise ImageFileError("UNSUPPORTED", path, "has pages other than gray with black as 0.")
+        for page in pages:
+            require_bounded_strips(tiff, page, path)
         return _volume(np.stack([page.asarray() for page in pages]), path)
 
 

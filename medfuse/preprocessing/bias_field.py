@@ -49,11 +49,12 @@ class CorrectBiasFieldd(MapTransform):
 
 def _corrected(voxels: NDArray[np.float32], longest: int) -> NDArray[np.float32]:
     try:
-        import SimpleITK as sitk  # noqa: N813 - the name it gives itself
+        import SimpleITK
     except ImportError as error:
         raise ValueError(
             "bias_field: n4 needs SimpleITK, which is not installed. pip install medfuse[n4]"
         ) from error
+    sitk: Any = SimpleITK
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     low = float(voxels.min())
     image = sitk.GetImageFromArray(voxels - low)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from medfuse.data import split_digest, tally
+from medfuse.data import split_digest
 from medfuse.report import (
     Figure,
     ReportContent,
@@ -69,7 +69,7 @@ def run_page(facts: RunFacts, figures: Sequence[Figure], created: str) -> Report
         comparison=comparison_table(facts.comparison) if facts.comparison else None,
         figures=figures,
         worst_errors=_worst(facts) if facts.part else (),
-        events=tally(prepared.cohort.events),
+        events=prepared.events(),
         versions={
             **{name: version(name) for name in _PACKAGES},
             "configuration": experiment.digest()[:16],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from medfuse.data import (
     LeakReport,
     assign_roles,
     resolve_leaks,
+    tally,
     write_cohort,
 )
 from medfuse.errors import CohortError, ImageError
@@ -26,6 +28,8 @@ from medfuse.features.digests import ImageFacts
 from medfuse.features.images import ImageIndex
 from medfuse.preprocessing import Preprocessing, resolve_input
 from medfuse.workflows.settle import SettledCohort, SettledInput, settle_cohort
+
+_LEFT_OUT = "SKIPPED"  # the DICOM reader's word for what it left out: "LOCALIZER 1"
 
 _log = logging.getLogger(__name__)
 
@@ -91,6 +95,33 @@ class PreparedCohort:
         """Return the pixel digests of a case's images."""
         known = (i.facts[case.case_id] for i in self.pictures if case.case_id in i.facts)
         return frozenset(fact.pixel_digest for fact in known)
+
+    def events(self) -> dict[str, int]:
+        """Return how often each code occurred, as the cases were listed and as they were read.
+
+        What a folder of DICOM files holds beside its series is counted once, though the reader
+        tells it again where the listing has.
+        """
+        read: Counter[str] = Counter()
+        left_out: Counter[str] = Counter()
+        for code, detail in self._told():
+            if code == _LEFT_OUT:
+                other, _, count = detail.partition(" ")
+                left_out[other] += int(count)
+            else:
+                read[code] += 1
+        listed = {**left_out, **tally(self.cohort.events)}
+        return dict(sorted((Counter(listed) + read).items()))
+
+    def _told(self) -> list[tuple[str, str]]:
+        """Return what reading the inputs of the cases took."""
+        facts = (
+            found.facts[case.case_id]
+            for case in self.cohort.cases
+            for found in self.inputs.values()
+            if case.case_id in found.facts
+        )
+        return [event for fact in facts for event in fact.events]
 
     def write(self, path: Path | str, seed: int) -> None:
         """Write the split file, with the digests that a later load checks for leaks."""

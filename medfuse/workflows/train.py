@@ -16,7 +16,7 @@ import numpy as np
 from medfuse.backbones.build import BuiltSource
 from medfuse.config import ComponentConfig, Experiment, load_experiment, parse_experiment
 from medfuse.contract import FeatureFusionSpec
-from medfuse.data import split_digest, tally
+from medfuse.data import split_digest
 from medfuse.data.readers import installed_readers
 from medfuse.errors import OutputError
 from medfuse.evaluation import Predictions, write_predictions
@@ -213,7 +213,7 @@ def _write_results(
         "inputs": input_facts(task.prepared),
         "features": _feature_facts(task.features),
         "leaks": task.prepared.leaks.summary(),
-        "events": tally(cohort.events),
+        "events": task.prepared.events(),
         "bundle": {"path": str(bundle.relative_to(folder.path)), "difference": difference},
         "configuration_digest": task.experiment.digest(),
         "split_digest": split_digest(cohort),

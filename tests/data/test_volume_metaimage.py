@@ -37,7 +37,7 @@ FIELDS = {
     "ElementType": "MET_SHORT",
     "ElementDataFile": "LOCAL",
 }
-ORACLE = "promise not shown: SimpleITK is no part of .venv (pip install SimpleITK)"
+ORACLE = "promise not shown: needs SimpleITK (medfuse[n4])"
 
 
 def header(**changes: str | None) -> bytes:

@@ -409,3 +409,21 @@ def test_a_bundle_reads_a_dicom_folder_where_medfuse_is_absent(shared_data, tmp_
     package = Path("medfuse/data/dicom")
     for file in package.glob("*.py"):
         assert (tmp_path / "scripts/data_dicom" / file.name).read_bytes() == file.read_bytes()
+
+
+@pytest.mark.parametrize("numbers", [[3, 1, 2, 0, 5, 4], [7] * 6, [None] * 6])
+def test_the_model_input_does_not_know_instance_numbers_or_file_names(synthetic, tmp_path, numbers):
+    def renumber(dataset, number: int) -> None:
+        del dataset.InstanceNumber
+        if numbers[number] is not None:
+            dataset.InstanceNumber = numbers[number]
+
+    straight = synthetic.write_series(tmp_path / "a", 6)
+    other = synthetic.write_series(tmp_path / "b", 6, renumber)
+    for place, path in enumerate(sorted(other.iterdir())):
+        path.rename(other / f"{(place * 5 + 2) % 6}-renamed")
+    found, facts = resolve_input(InputConfig(kind="volume"), [str(straight)])
+    prep = Preprocessing(found, facts)
+    one, two = prep.load(str(straight)), prep.load(str(other))
+    assert (one.digest, one.pixel_digest) == (two.digest, two.pixel_digest)
+    assert one.pixels.std() > 0.01

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from pathlib import Path
+from types import ModuleType
 
+import dcm2niix
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 
 from medfuse.cli.main import run
@@ -146,3 +151,53 @@ def test_a_study_of_a_vendor_gets_one_answer_and_no_refusal(
     assert row.startswith("S2010,ok,,")
     assert others == []
     assert "DICOMDIR 3, LOCALIZER 1, SECONDARY_CAPTURE 6" in captured.err
+
+
+def philips(data: Path, synthetic: ModuleType, folder: Path) -> None:
+    for path in (data / "ct_head_philips" / "S2010").glob("I*"):
+        shutil.copy(path, folder)
+
+
+def first_of_ge(data: Path, synthetic: ModuleType, folder: Path) -> None:
+    """The first time point of a 4D series: 15 of its 150 files."""
+    seen = set()
+    for path in sorted((data / "mr_epi_ge" / "mr_0004").glob("*.dcm")):
+        place = tuple(pydicom.dcmread(path, stop_before_pixels=True).ImagePositionPatient)
+        if place not in seen:
+            seen.add(place)
+            shutil.copy(path, folder)
+
+
+def oblique(data: Path, synthetic: ModuleType, folder: Path) -> None:
+    def turn(dataset, number: int) -> None:
+        dataset.ImageOrientationPatient = [0.8, 0.6, 0, -0.36, 0.48, 0.8]
+        step = np.cross([0.8, 0.6, 0], [-0.36, 0.48, 0.8]) * 3 * number
+        dataset.ImagePositionPatient = [round(float(x), 6) for x in step]
+        dataset.RescaleSlope = 1 + number
+
+    synthetic.write_series(folder, 9, turn)
+
+
+@pytest.mark.parametrize(
+    "write", [pytest.param(philips, marks=pytest.mark.slow), first_of_ge, oblique]
+)
+def test_a_series_and_the_nifti_that_dcm2niix_makes_of_it_get_the_same_answer(
+    written, write, synthetic, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """An independent converter: its file is written without our reader or affine."""
+    real = write is not oblique
+    data = request.getfixturevalue("shared_data") / "dicom" if real else tmp_path
+    series = tmp_path / "series"
+    series.mkdir()
+    write(data, synthetic, series)
+    command = [dcm2niix.bin, "-z", "n", "-f", "volume", "-o", str(tmp_path), str(series)]
+    subprocess.run(command, check=True, capture_output=True)
+    nifti, mirrored = tmp_path / "volume.nii", tmp_path / "mirrored.nii"
+    image = nibabel.load(nifti)
+    assert image.ndim == 3
+    nibabel.save(nibabel.Nifti1Image(image.get_fdata()[::-1], image.affine), mirrored)
+    found = load_bundle(written["sliced"]).predict([series, nifti, mirrored])
+    assert {prediction.status for prediction in found} == {"ok"}
+    odds = [np.log(p.probabilities["malignant"] / p.probabilities["benign"]) for p in found]
+    assert odds[0] == pytest.approx(odds[1], abs=1e-4)  # at most a quarter of it in probability
+    assert abs(odds[0] - odds[2]) > 1e-3

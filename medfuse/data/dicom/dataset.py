@@ -57,6 +57,8 @@ def value(dataset: Dataset, keyword: str) -> Any:
     Raises:
         DicomError: ``DAMAGED``: the value is no value of its type.
     """
+    if keyword not in dataset:  # most are absent, and to catch warnings costs more than to look
+        return None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

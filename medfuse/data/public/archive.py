@@ -1,4 +1,4 @@
-"""Fetch an archive through MONAI's apps, if the network may be used."""
+"""Unpack an archive as MONAI's apps do, fetched first if the network may be used."""
 
 from __future__ import annotations
 
@@ -14,29 +14,36 @@ def fetch_archive(
 ) -> None:
     """Leave the unpacked archive in ``folder``.
 
+    An archive that lies in ``options.folder`` is unpacked without the network.
+
     Args:
         name: of the set, for error texts.
         folder: what the archive unpacks to, inside ``options.folder``.
-        source: gives its address and MD5; called only where the network may be used.
-        options: whether it may.
+        source: gives its address and MD5.
+        options: whether the network may be used.
 
     Raises:
-        CohortError: the network may not be used or gives something else.
+        CohortError: the network may not be used or gives something else, or the archive is damaged.
     """
-    if not options.download:
-        raise CohortError(
-            f"{folder}: there is no such folder, and the network is not used. Unpack the set "
-            "there, or allow the network with --download."
-        )
-    from monai.apps.utils import download_and_extract
-
     url, md5 = source()
     file = options.folder / PurePosixPath(url).name
+    if not options.download and not file.is_file():
+        raise CohortError(
+            f"{folder}: there is no such folder, and the network is not used. Put {file.name} "
+            f"beside it (from {url}), or allow the network with --download."
+        )
+    from monai.apps.utils import download_url, extractall
+
     options.folder.mkdir(parents=True, exist_ok=True)
     try:
-        download_and_extract(url, file, options.folder, hash_val=md5, hash_type="md5")
-    except (RuntimeError, OSError, ValueError) as error:
+        download_url(url, file, hash_val=md5, hash_type="md5")
+        extractall(file, options.folder)
+    except Exception as error:  # MONAI's are of many types, some of them plain `Exception`
         first = " ".join(str(error).split())[:120]
-        raise CohortError(f"{name}: could not be fetched ({first}).") from error
+        verb = "unpacked" if file.is_file() else "fetched"
+        raise CohortError(
+            f"{name}: could not be {verb} ({first}). Fetch {url} with another program into "
+            f"{options.folder}."
+        ) from error
     if not folder.is_dir():
         raise CohortError(f"{name}: {file} unpacked to something else than {folder}.")

@@ -1,4 +1,4 @@
-"""MedMNIST (2D and 3D): archives of small images, with the package ``medmnist`` for their names."""
+"""MedMNIST (2D and 3D): archives of small images; the package ``medmnist`` fetches them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from medfuse.data.medmnist_classes import MEDMNIST_CLASSES
 from medfuse.data.public.described import Fetched, FetchOptions, PublicSet
 from medfuse.errors import CohortError, ConfigError
 from medfuse.storage import write_text
@@ -38,6 +39,8 @@ _SETS: Mapping[str, tuple[str, str]] = {
     "vesselmnist3d": ("brain MRA, aneurysm", _BY),
     "synapsemnist3d": ("electron microscopy, synapses", _BY),
 }
+_SIZES, _SIZES_3D = (28, 64, 128, 224), (28, 64)
+_URL = "https://zenodo.org/records/10519652/files"
 _PARTS = {"train": "training", "val": "validation", "test": "test"}
 _LOGGER = logging.getLogger("medfuse")
 
@@ -51,46 +54,58 @@ def medmnist_sets() -> list[PublicSet]:
 
 
 def _fetch(described: PublicSet, options: FetchOptions) -> Fetched:
-    info = _info(described.name)
-    suffix = "" if options.size in (None, 28) else f"_{options.size}"
-    if f"MD5{suffix}" not in info:
-        sizes = sorted({28, *(int(key[4:]) for key in info if key.startswith("MD5_"))})
+    sizes = _SIZES_3D if described.dimensions == 3 else _SIZES
+    size = 28 if options.size is None else options.size
+    if size not in sizes:
         raise ConfigError(
-            f"{described.name}: size is {options.size}, expected {', '.join(map(str, sizes))}."
+            f"{described.name}: size is {size}, expected {', '.join(map(str, sizes))}."
         )
-    archive = options.folder / f"{described.name}{suffix}.npz"
+    archive = options.folder / f"{described.name}{_suffix(size)}.npz"
     if not archive.is_file():
-        _require_download(archive, info[f"url{suffix}"], options)
+        _require_download(archive, options)
         _download(described.name, options)
-    if _md5(archive) != info[f"MD5{suffix}"]:
-        _LOGGER.warning("%s: is not the published file (another MD5)", archive)
-    classes = tuple(info["label"][str(index)] for index in range(len(info["label"])))
+    notes = ["Training, validation and test are the official parts.", *_compared(archive, size)]
+    classes = MEDMNIST_CLASSES[described.name]
     cohort = archive.with_suffix(".json")
     write_text(cohort, json.dumps(_datalist(archive, classes), ensure_ascii=False) + "\n")
-    return Fetched(cohort, classes, ("Training, validation and test are the official parts.",))
+    return Fetched(cohort, classes, tuple(notes))
 
 
-def _info(name: str) -> Mapping[str, Any]:
+def _suffix(size: int) -> str:
+    return "" if size == 28 else f"_{size}"
+
+
+def _compared(archive: Path, size: int) -> list[str]:
+    """Return a note if the file could not be compared with the published one; warn if it differs.
+
+    The package that knows the digests is optional, since a file that is there needs no network.
+    """
     try:
         from medmnist.info import INFO
-    except ImportError as error:
-        raise CohortError(
-            f"{name}: needs the package medmnist. Install it: pip install 'medfuse[medmnist]'."
-        ) from error
-    return dict(INFO[name])
+    except ImportError:
+        return ["Not compared with the published file: that needs the package medmnist."]
+    published = INFO[archive.stem.partition("_")[0]].get(f"MD5{_suffix(size)}")
+    if _md5(archive) != published:
+        _LOGGER.warning("%s: is not the published file (another MD5)", archive)
+    return []
 
 
-def _require_download(archive: Path, url: str, options: FetchOptions) -> None:
+def _require_download(archive: Path, options: FetchOptions) -> None:
     if not options.download:
         raise CohortError(
             f"{archive}: there is no such file, and the network is not used. Copy it from "
-            f"{url.partition('?')[0]}, or allow the network with --download."
+            f"{_URL}/{archive.name}, or allow the network with --download."
         )
 
 
 def _download(name: str, options: FetchOptions) -> None:
-    import medmnist
-
+    try:
+        import medmnist
+    except ImportError as error:
+        raise CohortError(
+            f"{name}: needs the package medmnist to be fetched. Install it: "
+            "pip install 'medfuse[medmnist]'."
+        ) from error
     options.folder.mkdir(parents=True, exist_ok=True)
     build = getattr(medmnist, medmnist.INFO[name]["python_class"])
     try:

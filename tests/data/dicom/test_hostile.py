@@ -11,7 +11,7 @@ from medfuse.data.dicom.refusal import DicomError
 from medfuse.data.dicom.sandbox import SandboxedReader
 
 from .hostile import HOSTILE, READ
-from .synthetic import SECRETS, samples, write_series
+from .synthetic import ROOT, SECRETS, ct_slice, samples, set_pixels, write, write_series
 
 SECONDS, MEGABYTES = 20, 2000
 pytestmark = pytest.mark.filterwarnings(  # of pydicom, when it writes the attacks
@@ -57,3 +57,29 @@ def test_an_attack_is_refused_with_a_code_or_read_as_if_it_were_none(
     assert time.monotonic() - started < SECONDS + 5
     np.testing.assert_array_equal(reader.read(good).pixels, truth())
     assert {path.name for path in tmp_path.iterdir()} == {"attack"}  # nothing written beside it
+
+
+def ten_thousand(folder: Path) -> Path:
+    """Write a series of 10 000 slices of 8 x 8, from one file whose numbers are replaced."""
+    dataset = ct_slice(0)
+    set_pixels(dataset, np.full((8, 8), 7, np.uint16), bits=12)
+    dataset.SOPInstanceUID = f"{ROOT}9.10000"
+    dataset.ImagePositionPatient = [0, 0, "10000"]
+    template = write(dataset, folder / "10000.dcm").read_bytes()
+    for number in range(10001, 20000):
+        (folder / f"{number}.dcm").write_bytes(template.replace(b"10000", str(number).encode()))
+    return folder
+
+
+@pytest.mark.slow
+def test_ten_thousand_slices_are_read_or_refused_in_time(
+    tmp_path: Path, reader: SandboxedReader, good: str
+) -> None:
+    folder = ten_thousand(tmp_path / "series")
+    started = time.monotonic()
+    try:
+        assert reader.read(str(folder)).pixels.shape == (8, 8, 10000)
+    except DicomError as error:
+        assert error.code == "TIMEOUT"  # a folder has 0.02 s for each of its files
+    assert time.monotonic() - started < SECONDS + 200 + 5
+    np.testing.assert_array_equal(reader.read(good).pixels, truth())
