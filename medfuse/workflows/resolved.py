@@ -80,7 +80,7 @@ def _without_levels(column: Mapping[str, Any]) -> dict[str, Any]:
 
 def _source(config: SourceConfig, registry: Registry, built: BuiltSource) -> SourceConfig:
     if config.use == TABULAR:
-        return config
+        return config.model_copy(update={"levels": built.levels})
     _, spec = registry.backbone(parse_source(config.use))
     owner = f"source {config.use}"
     options = resolve_options(spec.options, config.options, owner, open_ended=spec.open_options)

@@ -188,14 +188,14 @@ def test_the_check_reads_the_format(grids, tmp_path: Path) -> None:
     assert (tmp_path / "out" / "check.html").is_file()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("shape", [(24, 24), (12, 12, 6)])
 def test_the_preview_reads_the_format(grids, tmp_path: Path) -> None:
     cohort = grids()
     found = preview(CohortConfig(path=str(cohort)), options=PreviewOptions(cases=2, views=1))
     assert [len(read.shown) for read in found.inputs] == [4]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", [(24, 24), (12, 12, 6)])
 def test_the_bundle_reads_the_format_where_plugin_and_medfuse_are_absent(
     grids, tmp_path: Path, shape: tuple[int, ...]
 ) -> None:
