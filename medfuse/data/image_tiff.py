@@ -16,13 +16,25 @@ from medfuse.data.image_facts import (
     ORIENTATION_TAG,
     ImageFacts,
     ImageFileError,
+    damaged,
     facts_of_array,
     require_size,
 )
 
 
 def read_tiff(file: IO[bytes], path: str) -> tuple[NDArray[Any], ImageFacts]:
-    """Return the samples of a TIFF file of one page, and what is known of them."""
+    """Return the samples of a TIFF file of one page, and what is known of them.
+
+    Raises:
+        ImageFileError: the file is damaged, or holds something else.
+    """
+    try:
+        return _read(file, path)
+    except tifffile.TiffFileError as error:  # no ValueError in older versions
+        raise damaged(path, error) from error
+
+
+def _read(file: IO[bytes], path: str) -> tuple[NDArray[Any], ImageFacts]:
     with tifffile.TiffFile(file) as tiff:
         pages = [page for page in tiff.pages if not getattr(page, "is_reduced", False)]
         if not pages:
