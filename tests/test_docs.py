@@ -8,9 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
-import tomllib
 
 from medfuse.cli.main import COMMANDS
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:  # pytest brings it there
+    import tomli as tomllib
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGES = [
@@ -80,6 +84,7 @@ SECTIONS = {
     "training": "TrainingConfig",
     "training.early_stopping": "EarlyStoppingConfig",
     "evaluation": "EvaluationConfig",
+    "bundle": "BundleConfig",
     "bank": "BankConfig",
 }
 

@@ -147,9 +147,10 @@ class Preprocessing:
 
 def _changes_nothing(transform: Any, image: Tensor) -> bool:
     """Return whether an image has the size already: MONAI's bookkeeping costs more than a JPEG."""
-    return isinstance(transform, Resized) and tuple(image.shape[1:]) == tuple(
-        transform.resizer.spatial_size
-    )
+    if not isinstance(transform, Resized):
+        return False
+    wanted: Any = transform.resizer.spatial_size
+    return tuple(image.shape[1:]) == tuple(wanted)
 
 
 @contextmanager
