@@ -62,7 +62,7 @@ class Adapter(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Return what the backbone takes."""
-        x = self.resize(image)
+        x: Tensor = self.resize(image)
         if self.channels == 1:
             x = x.mean(1, keepdim=True)
         # Before one channel becomes three: a third of the work, and the same numbers.
