@@ -46,10 +46,12 @@ test: install                  ## the whole suite
 
 test-slow: install             ## suites that need environments of their own
 	bash .ci/isolated
+	bash .ci/versions
 	bash .ci/oracles
 
 bench: install                 ## ratios measured in one run
 	$(BIN)/python benchmarks/bank.py
+	$(BIN)/python benchmarks/extraction.py
 
 wheels: install                ## wheels of medfuse and its plugins, in dist/
 	for package in . $(PACKAGES); do $(UV) build --quiet --wheel --out-dir dist $$package || exit 1; done

@@ -43,13 +43,20 @@ def atomic_path(path: Path | str, mode: int = 0o644) -> Iterator[Path]:
         _sync(temporary)
         temporary.replace(target)
     except OSError as error:
-        raise OutputError(
-            f"{target}: cannot be written ({error.strerror or error}). "
-            "Free some space or choose another output folder."
-        ) from error
+        raise _not_written(target, error) from error
     finally:
         if temporary != target:
             temporary.unlink(missing_ok=True)
+
+
+def require_file_name(path: Path | str) -> None:
+    """Pass if a file may be written at ``path``, so that nobody computes in vain.
+
+    Raises:
+        OutputError: a folder is there.
+    """
+    if Path(path).is_dir():
+        raise OutputError(f"{path}: a folder, expected the name of a file.")
 
 
 def write_text(path: Path | str, text: str, mode: int = 0o644) -> None:
@@ -82,13 +89,19 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
         staging.replace(target)
         staging = None
     except OSError as error:
-        raise OutputError(
-            f"{target}: cannot be written ({error.strerror or error}). "
-            "Free some space or choose another output folder."
-        ) from error
+        raise _not_written(target, error) from error
     finally:
         if staging is not None:
             shutil.rmtree(staging, ignore_errors=True)
+
+
+def _not_written(target: Path, error: OSError) -> OutputError:
+    text = f"{target}: cannot be written ({error.strerror or error})."
+    if isinstance(error, IsADirectoryError):
+        return OutputError(f"{target}: a folder, expected the name of a file.")
+    if isinstance(error, PermissionError | FileNotFoundError | NotADirectoryError):
+        return OutputError(f"{text} Choose another output folder.")
+    return OutputError(f"{text} Free some space or choose another output folder.")
 
 
 def sweep_partial(folder: Path | str) -> None:
@@ -124,7 +137,8 @@ def locked(path: Path | str, what: str, timeout: float = 0.0) -> Iterator[None]:
         ) from error
     except OSError as error:
         raise OutputError(
-            f"{lock_file.parent}: cannot be locked ({error.strerror or error})."
+            f"{lock_file.parent}: cannot be locked ({error.strerror or error}). "
+            "Choose another folder."
         ) from error
     try:
         yield

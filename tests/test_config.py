@@ -226,9 +226,9 @@ def test_override_that_cannot_be_applied_is_named(tmp_path: Path, override: str)
     ("content", "message"),
     [
         (b"a: [1", "not valid YAML"),
-        (b"- 1\n- 2\n", "found list, expected a mapping"),
+        (b"- 1\n- 2\n", "found a list, expected settings such as"),
         (b"\xff\xfe\x00", "cannot be read|not valid YAML"),
-        (b"", "found NoneType, expected a mapping"),
+        (b"", "found nothing, expected settings such as"),
     ],
 )
 def test_file_that_is_no_mapping_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
@@ -296,3 +296,16 @@ def test_arbitrary_data_is_an_experiment_or_a_config_error(data: dict[str, objec
         assert "\n" not in str(error)
         assert "instance of" not in str(error)
         assert "Input should" not in str(error)
+
+
+def test_a_place_that_a_list_lacks_is_named_beside_those_it_has(tmp_path: Path) -> None:
+    file = tmp_path / "experiment.yaml"
+    file.write_text("cohort: {path: images}\nsources: [{use: a}, {use: b}]\n")
+    with pytest.raises(ConfigError, match=r"there is no place '7', expected 0 to 1\."):
+        load_experiment(file, ["sources.7.train=all"])
+
+
+def test_a_bad_license_of_a_bundle_is_refused_with_what_is_expected() -> None:
+    settings = {"cohort": {"path": "x"}, "sources": ["a"], "bundle": {"license": "what?"}}
+    with pytest.raises(ConfigError, match=r"bundle\.license: found 'what\?', expected SPDX"):
+        parse_experiment(settings)

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import csv
+import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-import tomllib
 
 from medfuse.cli.main import COMMANDS
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:  # pytest brings it there
+    import tomli as tomllib
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGES = [
     *REPOSITORY.glob("*.md"),
     *REPOSITORY.glob("docs/**/*.md"),
     *REPOSITORY.glob("recipes/*.md"),
+    *REPOSITORY.glob("bundles/*.md"),
     *REPOSITORY.glob("plugins/*/README.md"),
 ]
 
@@ -80,6 +88,7 @@ SECTIONS = {
     "training": "TrainingConfig",
     "training.early_stopping": "EarlyStoppingConfig",
     "evaluation": "EvaluationConfig",
+    "bundle": "BundleConfig",
     "bank": "BankConfig",
 }
 
@@ -134,7 +143,6 @@ def test_python_of_a_page_runs(page: str, tmp_path: Path, monkeypatch: pytest.Mo
 def test_commands_and_python_about_a_bundle_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import shlex
     import shutil
 
     from medfuse.workflows.phantoms import write_phantoms
@@ -181,30 +189,41 @@ def test_no_page_or_program_names_a_place_on_a_machine() -> None:
 
 @pytest.mark.slow
 def test_quick_start_of_the_readme_runs_literally(tmp_path: Path) -> None:
-    import os
-    import shlex
-
     (console,) = code_blocks(REPOSITORY / "README.md", "console")
-    lines = [line.removeprefix("$ ") for line in console.splitlines()]
-    install, *commands = (shlex.split(line) for line in lines)
-    assert install[:2] == ["pip", "install"]
-    assert [command[1] for command in commands] == ["demo", "train", "predict", "bundle"]
-    programs = Path(sys.executable).parent
-    environment = {**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
-    for command in commands:
-        done = subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, (command, done.stderr)
+    install, *commands = console.replace("$ ", "").splitlines()
+    assert install.startswith("pip install ")
+    assert [line.split()[1] for line in commands] == ["demo", "train", "predict", "bundle"]
+    run_console(commands, tmp_path)
     table = (tmp_path / "predictions.csv").read_text().splitlines()
     assert len(table) == 1 + len(list((tmp_path / "demo/images/nodule").iterdir()))
     assert (tmp_path / "demo/run/report.html").is_file()
 
 
+@pytest.mark.slow
+def test_the_bundle_of_the_demo_is_made_and_predicts_as_its_page_says(tmp_path: Path) -> None:
+    (tmp_path / "bundles").mkdir()
+    (console,) = code_blocks(REPOSITORY / "bundles/README.md", "console")
+    run_console(console.replace("$ ", "").splitlines(), tmp_path)
+    with (tmp_path / "predictions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(list((tmp_path / "demo/images/nodule").iterdir()))
+    assert sum(row["predicted"] == "nodule" for row in rows) > 0.6 * len(rows)
+
+
+def run_console(commands: list[str], folder: Path) -> None:
+    """Run commands as a page prints them, with the programs of this environment first."""
+    programs = Path(sys.executable).parent
+    environment = {**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
+    for command in commands:
+        done = subprocess.run(
+            shlex.split(command),
+            cwd=folder, env=environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, (command, done.stderr)
+
+
 def example_of_several_inputs(folder: Path) -> dict[str, object]:
     """Write cases as the table of docs/cohort.md has them; return the page's experiment."""
-    import csv
-
     import yaml
 
     from medfuse.workflows.phantom_volumes import write_cases

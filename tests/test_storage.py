@@ -15,6 +15,7 @@ from medfuse.storage import (
     atomic_path,
     digest_of,
     locked,
+    require_file_name,
     sha256_file,
     sweep_partial,
     write_json,
@@ -108,3 +109,20 @@ def test_digests_are_those_of_sha256(tmp_path: Path) -> None:
     assert sha256_file(tmp_path / "file") == known
     assert digest_of({"a": 1, "b": [2]}) == digest_of({"b": [2], "a": 1})
     assert digest_of({"a": 1}) != digest_of({"a": 1.5})
+
+
+def test_a_folder_is_no_place_for_a_file(tmp_path: Path) -> None:
+    for attempt in (lambda: write_text(tmp_path, "x"), lambda: require_file_name(tmp_path)):
+        with pytest.raises(OutputError, match=r": a folder, expected the name of a file\.$"):
+            attempt()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_disk_is_no_full_one() -> None:
+    with pytest.raises(OutputError, match=r"cannot be written \(.*\)\. Choose another output"):
+        write_text("/proc/nobody/here.txt", "x")
+    with (
+        pytest.raises(OutputError, match=r"cannot be locked \(.*\)\. Choose another folder\."),
+        locked("/proc/nobody/lock", "run folder"),
+    ):
+        pass

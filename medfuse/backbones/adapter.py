@@ -62,20 +62,19 @@ class Adapter(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Return what the backbone takes."""
-        x = self._with_channels(self.resize(image))
+        x: Tensor = self.resize(image)
+        if self.channels == 1:
+            x = x.mean(1, keepdim=True)
+        # Before one channel becomes three: a third of the work, and the same numbers.
+        x = x * (self.high - self.low) + self.low
+        # One channel is repeated; `expand` refuses any other change.
+        x = x.expand(-1, self.channels, *(-1,) * (x.ndim - 2))
         if self.reverse:
             x = x.flip(1)
-        x = x * (self.high - self.low) + self.low
         if self.per_image:
             return _standardized(x)
         shape = (1, self.channels) + (1,) * (x.ndim - 2)
         return (x - self.mean.view(shape)) / self.std.view(shape)
-
-    def _with_channels(self, x: Tensor) -> Tensor:
-        """Average into one channel, or repeat one; `expand` refuses any other change."""
-        if self.channels == 1:
-            return x.mean(1, keepdim=True)
-        return x.expand(-1, self.channels, *(-1,) * (x.ndim - 2))
 
 
 class Resize(nn.Module):

@@ -85,6 +85,11 @@ def verify_bundle(
     root = Path(path).resolve()
     if not root.is_dir():
         raise BundleError(f"{path}: no such folder. Give a bundle, <name>_classification.")
+    if not (root / "configs").is_dir():
+        raise BundleError(
+            f"{path}: no folder configs in it. Give a bundle, <name>_classification; that of a run "
+            "lies below its folder bundle."
+        )
     if schema is not None and not Path(schema).is_file():
         raise BundleError(f"{schema}: no such file. Give MONAI's metadata schema, or leave it out.")
     with tempfile.TemporaryDirectory(prefix="medfuse-verify-") as work:

@@ -87,7 +87,10 @@ def _files(files: Sequence[object]) -> str:
 
 
 def _not_negative(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
     if not 0 <= value < float("inf"):
         raise argparse.ArgumentTypeError(f"found {text}, expected 0 or more")
     return value

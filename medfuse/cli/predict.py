@@ -38,11 +38,13 @@ def run(arguments: argparse.Namespace) -> int:
 
     from medfuse.serving import prediction_table
     from medfuse.serving.inputs import expand_inputs, require_bundle, require_inputs, table_cases
+    from medfuse.storage import require_file_name, write_text
 
     require_bundle(arguments.bundle)
+    if arguments.out:
+        require_file_name(arguments.out)
     require_inputs(arguments.inputs)
     from medfuse.serving.predict import load_bundle  # imports torch, which takes seconds
-    from medfuse.storage import write_text
 
     predictor = load_bundle(arguments.bundle, arguments.device)
     if predictor.table is not None:
@@ -69,7 +71,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
+    if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"found {text}, expected at least 1")
-    return number
+    return int(text)

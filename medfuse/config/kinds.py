@@ -6,7 +6,7 @@ import re
 import types
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeGuard, Union, get_args, get_origin
 
 from pydantic import BaseModel, GetCoreSchemaHandler
 from pydantic.fields import FieldInfo
@@ -88,7 +88,7 @@ def bare(annotation: Any) -> Any:
 def inside(annotation: Any, part: int | str) -> Any:
     """Return the type of what lies under a key or place, or ``None`` where that is not known."""
     annotation = bare(annotation)
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+    if _is_section(annotation):
         field = annotation.model_fields.get(str(part))
         return None if field is None else Annotated[(field.annotation, *field.metadata, None)]
     if get_origin(annotation) in (list, tuple) and isinstance(part, int):
@@ -102,6 +102,12 @@ def spoken(kind: str) -> str:
     """Return a kind as it stands in a sentence."""
     first, *more = kind.replace("section", "mapping").split(" | ")
     return first if not more else f"{', '.join([first, *more[:-1]])} or {more[-1]}"
+
+
+def _is_section(annotation: Any) -> TypeGuard[type[BaseModel]]:
+    # Python 3.10 takes list[int] for a class.
+    plain = get_origin(annotation) is None and isinstance(annotation, type)
+    return plain and issubclass(annotation, BaseModel)
 
 
 def _alternatives(annotation: Any) -> list[Any]:
@@ -122,7 +128,7 @@ def _described(annotation: Any, facts: list[Any]) -> str:
         return f"list of {inner}{f', at least {few[0]}' if few else ''}"
     if origin is tuple:
         return f"[{', '.join(kind_of(argument) for argument in arguments)}]"
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+    if _is_section(annotation):
         return "section"
     return f"{_NAMES[origin or annotation]}{_range(annotation, facts)}"
 

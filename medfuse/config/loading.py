@@ -36,7 +36,11 @@ def load_experiment(path: Path | str, overrides: Sequence[str] = ()) -> Experime
     except yaml.YAMLError as error:
         raise ConfigError(f"{file}: not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(data, dict):
-        raise ConfigError(f"{file}: found {type(data).__name__}, expected a mapping of settings.")
+        found = "nothing" if data is None else f"a {type(data).__name__}"
+        raise ConfigError(
+            f"{file}: found {found}, expected settings such as 'cohort: {{path: images}}' "
+            "(docs/configuration.md has all)."
+        )
     return parse_experiment(with_overrides(data, overrides), str(file), file.parent)
 
 
@@ -103,6 +107,11 @@ def _scalar(text: str, override: str) -> Any:
         raise ConfigError(f"--set {override}: the value is not valid YAML.") from error
 
 
+def _no_place(data: Any, key: str, override: str) -> ConfigError:
+    known = f"0 to {len(data) - 1}" if isinstance(data, list) and data else "none"
+    return ConfigError(f"--set {override}: there is no place {key!r}, expected {known}.")
+
+
 def _assign(data: Any, keys: list[str], value: Any, override: str) -> None:
     for key in keys[:-1]:
         if isinstance(data, list) and key.isdigit() and int(key) < len(data):
@@ -112,14 +121,14 @@ def _assign(data: Any, keys: list[str], value: Any, override: str) -> None:
                 data[key] = {}
             data = data[key]
         else:
-            raise ConfigError(f"--set {override}: there is no place {key!r}.")
+            raise _no_place(data, key, override)
     last = keys[-1]
     if isinstance(data, list) and last.isdigit() and int(last) < len(data):
         data[int(last)] = value
     elif isinstance(data, dict):
         data[last] = value
     else:
-        raise ConfigError(f"--set {override}: there is no place {last!r}.")
+        raise _no_place(data, last, override)
 
 
 def _anchored(experiment: Experiment, folder: Path, where: str) -> Experiment:

@@ -27,6 +27,7 @@ _LEARNS = Matches("frozen | all | last:N (N from 1 on)", r"frozen|all|last:[1-9]
 _NAME = Matches(
     "up to 64 letters, digits, - and _, a letter or digit first", r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
 )
+_LICENSE = Matches("SPDX expression", r"[A-Za-z0-9.+() -]+")
 _COMPONENT = Says("name | {use: name, option: value}")
 _Weight = Annotated[float, Field(gt=0)]
 _Seed = Annotated[int, BeforeValidator(_no_boolean), Field(ge=0, lt=2**32)]
@@ -131,7 +132,7 @@ class SourceConfig(Section):
     normalization: NormalizationConfig | None = None
     remap: dict[str, str] = {}
     sha256: Annotated[str, Matches("64 hexadecimal digits", r"[0-9a-f]{64}")] | None = None
-    license: Annotated[str, Matches("SPDX expression", r"[A-Za-z0-9.+() -]+")] | None = None
+    license: Annotated[str, _LICENSE] | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -223,7 +224,7 @@ class BundleConfig(Section):
 
     authors: str = Field("Not named.", min_length=1)
     copyright: str | None = Field(None, min_length=1)
-    license: str | None = Field(None, pattern=r"^[A-Za-z0-9.+() -]+$")
+    license: Annotated[str, _LICENSE] | None = None
 
 
 class Experiment(Section):

@@ -88,6 +88,7 @@ def _label(record: Record, classes: Sequence[str]) -> int | None:
     raise CohortError(
         f"{record.where}: label {record.label!r} is not in the class list "
         f"({', '.join(classes)}).{did_you_mean(record.label, classes)}"
+        " Mend the label, or add it to cohort.classes."
     )
 
 

@@ -16,6 +16,7 @@ from medfuse.data.image_facts import (
     ORIENTATION_TAG,
     ImageFacts,
     ImageFileError,
+    damaged,
     facts_of_array,
     require_size,
 )
@@ -23,7 +24,18 @@ from medfuse.data.tiff_pages import listed_pages, require_bounded_strips
 
 
 def read_tiff(file: IO[bytes], path: str) -> tuple[NDArray[Any], ImageFacts]:
-    """Return the samples of a TIFF file of one page, and what is known of them."""
+    """Return the samples of a TIFF file of one page, and what is known of them.
+
+    Raises:
+        ImageFileError: the file is damaged, or holds something else.
+    """
+    try:
+        return _read(file, path)
+    except tifffile.TiffFileError as error:  # no ValueError in older versions
+        raise damaged(path, error) from error
+
+
+def _read(file: IO[bytes], path: str) -> tuple[NDArray[Any], ImageFacts]:
     with tifffile.TiffFile(file) as tiff:
         pages = listed_pages(tiff, path)
         if not pages:

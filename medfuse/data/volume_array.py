@@ -14,7 +14,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from medfuse.data.image_array import archive_array, load_npy
-from medfuse.data.image_facts import ImageFileError
+from medfuse.data.image_facts import ImageFileError, damaged
 from medfuse.data.tiff_pages import listed_pages, require_bounded_strips
 from medfuse.data.volume_facts import (
     Volume,
@@ -53,6 +53,13 @@ def read_tiff_volume(path: str) -> Volume:
     Raises:
         ImageFileError: one page, pages of unlike kind, color, damaged or too large.
     """
+    try:
+        return _read_pages(path)
+    except tifffile.TiffFileError as error:  # no ValueError in older versions
+        raise damaged(path, error) from error
+
+
+def _read_pages(path: str) -> Volume:
     with tifffile.TiffFile(path) as tiff:
         pages = listed_pages(tiff, path)
         kinds = {(page.shape, page.dtype) for page in pages}

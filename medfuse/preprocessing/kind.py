@@ -34,7 +34,7 @@ def kind_of(reference: str, readers: Sequence[PluginReader] = ()) -> str:
         if path.lower().endswith(_VOLUME_SUFFIXES):
             return "volume"
         return _kind_of_series(path, inside) if Path(path).is_dir() else _kind_of_file(reference)
-    except (ImageFileError, OSError, ValueError, KeyError, EOFError):
+    except (ImageFileError, OSError, ValueError, KeyError, EOFError, tifffile.TiffFileError):
         return "image"
 
 

@@ -73,8 +73,9 @@ def test_an_unknown_recipe_is_one_line_and_exit_1(bank, capsys) -> None:
 
 
 @pytest.mark.parametrize("value", ["-1", "nan", "inf", "many"])
-def test_a_limit_that_is_no_number_is_a_usage_error(bank, value: str) -> None:
+def test_a_limit_that_is_no_number_is_a_usage_error(bank, value: str, capsys) -> None:
     assert main.run(["bank", "prune", "--max-gb", value]) == 2
+    assert f"found {value}, expected 0 or more" in capsys.readouterr().err
 
 
 def test_no_heavy_import(bank) -> None:

@@ -51,5 +51,12 @@ def test_what_is_no_folder_is_an_error_in_one_line(tmp_path: Path, capsys) -> No
     assert "\n" not in error
 
 
+def test_a_folder_that_is_no_bundle_is_an_error_in_one_line(tmp_path: Path, capsys) -> None:
+    assert run(["bundle", "verify", str(tmp_path)]) == 1
+    error = capsys.readouterr().err.strip()
+    assert "no folder configs in it. Give a bundle, <name>_classification" in error
+    assert "\n" not in error
+
+
 def test_an_action_is_required() -> None:
     assert run(["bundle"]) == 2

@@ -114,5 +114,19 @@ def test_what_is_not_there_is_refused_before_torch_is_imported(
     assert done.returncode == 1
 
 
+def test_a_folder_as_out_is_refused_before_anything_is_computed(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    monkeypatch.setattr(serving, "load_bundle", None)
+    assert run(["predict", "B", str(images), "--out", str(tmp_path)]) == 1
+    assert f"{tmp_path}: a folder, expected the name of a file." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("size", ["many", "-2"])
+def test_a_batch_size_that_is_none_says_what_is_expected(images: Path, size: str, capsys) -> None:
+    assert run(["predict", "B", str(images), "--batch-size", size]) == 2
+    assert f"found {size}, expected at least 1" in capsys.readouterr().err
+
+
 def test_batches_need_at_least_one_image(images: Path, capsys) -> None:
     assert run(["predict", "B", str(images), "--batch-size", "0"]) == 2

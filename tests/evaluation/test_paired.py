@@ -175,6 +175,7 @@ def test_mcnemar_mid_p_of_the_published_example() -> None:
     assert result.p_mid == pytest.approx(0.0391, abs=5e-5)
 
 
+@settings(deadline=None)  # the first call imports
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
 def test_holm_equals_statsmodels(p_values: list[float]) -> None:
     expected = multipletests(p_values, method="holm")[1]

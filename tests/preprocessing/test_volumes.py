@@ -336,7 +336,9 @@ def test_a_host_that_drops_the_affine_is_refused(tmp_path):
             chain({"image": path})
     finally:
         set_track_meta(True)
-    assert "without its affine" in str(caught.value.__cause__)
+    # Older MONAI refuses by itself, before the transform is asked.
+    text = str(caught.value.__cause__)
+    assert "without its affine" in text or "Metadata not available" in text
 
 
 ISOLATED = """
