@@ -58,6 +58,7 @@ class Adapter(nn.Module):
         self.register_buffer("std", _per_channel(std, channels, "std"))
         if bool((self.std == 0).any()):
             raise ValueError(f"std is {list(std)}, expected values other than 0")
+        self.alike = len(set(mean)) == len(set(std)) == 1
         self.resize = _resize(image_size, size, interpolation)
 
     def forward(self, image: Tensor) -> Tensor:
@@ -65,16 +66,20 @@ class Adapter(nn.Module):
         x: Tensor = self.resize(image)
         if self.channels == 1:
             x = x.mean(1, keepdim=True)
-        # Before one channel becomes three: a third of the work, and the same numbers.
         x = x * (self.high - self.low) + self.low
-        # One channel is repeated; `expand` refuses any other change.
-        x = x.expand(-1, self.channels, *(-1,) * (x.ndim - 2))
-        if self.reverse:
-            x = x.flip(1)
+        if self.alike and not self.per_image:
+            # Before one channel becomes three: a third of the work, and the same numbers.
+            return self._in_all_channels((x - self.mean[0]) / self.std[0])
+        x = self._in_all_channels(x)
         if self.per_image:
             return _standardized(x)
         shape = (1, self.channels) + (1,) * (x.ndim - 2)
         return (x - self.mean.view(shape)) / self.std.view(shape)
+
+    def _in_all_channels(self, x: Tensor) -> Tensor:
+        # One channel is repeated; `expand` refuses any other change.
+        x = x.expand(-1, self.channels, *(-1,) * (x.ndim - 2))
+        return x.flip(1) if self.reverse else x
 
 
 class Resize(nn.Module):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -81,7 +82,8 @@ class Engine:
 def ready(modules: Sequence[torch.nn.Module], device: torch.device) -> Iterator[None]:
     """Put the modules on ``device`` in eval mode, in full FP32, while the block runs.
 
-    On a processor weights lie channels last meanwhile: measured 10 to 40 % faster for
+    On a processor weights lie channels last meanwhile, and so does what goes into the parts of the
+    modules, which a first layer would rearrange at greater cost: measured 10 to 40 % faster for
     convolutional networks and equal to 2e-7 (relative) on five timm networks.
     """
     for module in modules:
@@ -94,6 +96,8 @@ def ready(modules: Sequence[torch.nn.Module], device: torch.device) -> Iterator[
                 # Back again: safetensors refuses to save what does not lie in order.
                 stack.callback(module.to, memory_format=torch.contiguous_format)
                 module.to(memory_format=torch.channels_last)
+                for part in module.children():
+                    stack.callback(part.register_forward_pre_hook(_lay_out).remove)
         yield
 
 
@@ -114,6 +118,10 @@ def _full_precision() -> Iterator[None]:
 
 def _is_flat(module: torch.nn.Module) -> bool:
     return all(p.dim() <= 4 for p in (*module.parameters(), *module.buffers()))
+
+
+def _lay_out(_module: torch.nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(_laid_out(x) if isinstance(x, torch.Tensor) else x for x in inputs)
 
 
 def _laid_out(batch: torch.Tensor) -> torch.Tensor:
