@@ -236,6 +236,7 @@ def test_a_process_that_can_import_medfuse_shows_nothing(copy: Bundle) -> None:
 
 
 def test_folders_that_do_not_exist_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "configs").mkdir()
     with pytest.raises(BundleError, match="no such folder"):
         verify_bundle(tmp_path / "absent")
     with pytest.raises(BundleError, match="no such file. Give MONAI's metadata schema"):
@@ -250,6 +251,7 @@ def test_a_verifier_that_takes_too_long_is_stopped(bundle: Path) -> None:
 def test_a_bundle_that_ends_the_process_is_an_error(tmp_path: Path, monkeypatch) -> None:
     from medfuse.bundle import verify
 
+    (tmp_path / "configs").mkdir()
     monkeypatch.setattr(verify, "_LAUNCH", "import sys; sys.exit('gone')")
     with pytest.raises(BundleError, match=r"ended with status 1 before any result \(gone\)"):
         verify_bundle(tmp_path)
