@@ -65,20 +65,6 @@ class ViewMaker:
         return augmentation_identity(self.drawing)
 
 
-def load_sources(
-    experiment: Experiment, registry: Registry, prepared: PreparedCohort, *, download: bool = False
-) -> tuple[BuiltSource, ...]:
-    """Return every source of an experiment, its weights loaded and checked.
-
-    Raises:
-        SourceError: a source is unknown, does not fit its input, or its weights are absent or do
-            not fit.
-    """
-    configs = {name: read.config for name, read in prepared.inputs.items()}
-    networks = load_networks(experiment, registry, configs, download=download)
-    return with_tables(experiment, networks, prepared)
-
-
 def load_networks(
     experiment: Experiment,
     registry: Registry,
@@ -95,7 +81,8 @@ def load_networks(
         download: allow weights to be fetched.
 
     Raises:
-        SourceError: as `load_sources`.
+        SourceError: a source is unknown, does not fit its input, or its weights are absent or do
+            not fit.
     """
     chosen = [c for c in experiment.sources if experiment.inputs[c.input].kind != "tabular"]
     targets = [_target(experiment, registry, inputs[c.input], download) for c in chosen]

@@ -237,14 +237,19 @@ def _check(task: LearningTask, model: LearnedModel, path: Path) -> float | None:
     found = predictor.predict([_served(task.prepared, cases[i]) for i in rows])
     values = np.array([[p.probabilities[c] for c in predictor.classes] for p in found])
     difference = float(np.abs(values - model.probabilities[rows]).max())
-    on_gpu = task.experiment.training.device != "cpu"
-    tolerance = _TOLERANCE_OF_GPU if on_gpu else _TOLERANCE
+    tolerance = _tolerance(task.experiment.training.device, float(model.network.temperature))
     if not difference < tolerance:
         raise BundleError(
             f"bundle {task.experiment.name}: predicts other probabilities than training reported "
             f"(up to {difference:.1e}, expected below {tolerance:.0e}). Please report this."
         )
     return difference
+
+
+def _tolerance(device: str, temperature: float) -> float:
+    """Return how far probabilities may be off: a temperature below 1 enlarges rounding."""
+    tolerance = _TOLERANCE if device == "cpu" else _TOLERANCE_OF_GPU
+    return tolerance / min(1.0, temperature)
 
 
 def _readable(prepared: PreparedCohort, case: Case) -> bool:

@@ -31,6 +31,7 @@ from medfuse.preprocessing import (
 from medfuse.registry import load_registry
 from medfuse.storage import write_json
 from medfuse.workflows.preview_panels import Planes, canonical_planes, stored_planes, view_planes
+from medfuse.workflows.settle import cases_to_look_at
 
 MOST_CLASSES = 20
 
@@ -123,7 +124,8 @@ def preview(
     """Return a few cases of each class as they are stored, preprocessed and augmented.
 
     With ``out``, ``preview.html`` (self-contained), ``preview.json`` and ``plots/`` are written,
-    readable by their owner only: they show patients. Nothing is trained or divided.
+    readable by their owner only: they show patients. Nothing is trained or divided. What is
+    ``auto`` becomes what it does in training: cases of a given test part do not decide it.
 
     Args:
         cohort: where the cases are.
@@ -133,7 +135,7 @@ def preview(
         progress: show a bar on stderr where that is a terminal.
 
     Raises:
-        CohortError: the cohort cannot be listed, or no case has one of the inputs.
+        CohortError: the cohort cannot be listed, or no case to learn from has one of the inputs.
         ImageError: no file of an input can be read, or they differ in what must be alike.
         PluginError: a plugin's reader is needed and cannot be imported.
         OutputError: the results cannot be written.
@@ -142,11 +144,12 @@ def preview(
     chosen = options or PreviewOptions()
     readers = installed_readers(load_registry())
     listed = read_cohort(cohort, wanted, readers.endings)
+    cases = cases_to_look_at(listed, cohort.split)
     found = Preview(
         cohort=listed,
         options=chosen,
         inputs=tuple(
-            _input(_Files(name, config, listed, readers), chosen, progress)
+            _input(_Files(name, config, listed, cases, readers), chosen, progress)
             for name, config in wanted.items()
         ),
     )
@@ -167,27 +170,28 @@ def _write(found: Preview, folder: Path, name: str) -> None:
 
 @dataclass(frozen=True)
 class _Files:
-    """The files of one input, before they are read."""
+    """The files of one input, before they are read; those of ``cases`` settle what is ``auto``."""
 
     name: str
     given: InputConfig
     cohort: Cohort
+    cases: tuple[Case, ...]
     readers: Readers
 
 
 def _input(files: _Files, options: PreviewOptions, progress: bool) -> InputPreview:
     name, given, cohort = files.name, files.given, files.cohort
-    table = given.kind == "tabular"
     cases = [case for case in cohort.cases if name in case.inputs]
-    learned = [case for case in cases if case.role != "test"] if table else cases
+    learned = [case.inputs[name] for case in files.cases if name in case.inputs]
     if not learned:
         raise CohortError(
-            f"{cohort.root}: no case has the input {name!r}, expected some. "
+            f"{cohort.root}: no case to learn from has the input {name!r}, expected some. "
             "Fill its column, or remove it from inputs."
         )
     used = files.readers.used_by(case.inputs[name] for case in cases)
     plugins = tuple(one.reader for one in used)
-    resolved, fingerprint = resolve_input(given, [case.inputs[name] for case in learned], plugins)
+    resolved, fingerprint = resolve_input(given, learned, plugins)
+    table = given.kind == "tabular"
     drawing = None if table else drawing_for(options.augmentation, resolved, fingerprint)
     preprocessing = Preprocessing(resolved, fingerprint, used)
     reader = _Reader(name, preprocessing, plugins, drawing, options.views)

@@ -33,6 +33,7 @@ _OWN = (
     "predictions.csv",
     "report.html",
     "single",
+    "slice_weights.csv",
     "tensorboard",
 )
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from medfuse.errors import BundleError
-from medfuse.workflows import package
+from medfuse.workflows import learn, package
 from medfuse.workflows.train import train
 
 from .conftest import small_experiment
@@ -41,7 +41,7 @@ def test_bundle_that_predicts_something_else_is_not_left_behind(
         images,
         bank={"path": str(shared_bank)},
         training={"epochs": 1, "members": 1, "device": "cpu"},
-        evaluation={"bootstrap": 0, "baselines": False},
+        evaluation={"bootstrap": 0, "baselines": False, "calibrate": "none"},
     )
     with monkeypatch.context() as patched:
         patched.setattr(package, "load_bundle", shifting(1.5e-5))
@@ -51,3 +51,20 @@ def test_bundle_that_predicts_something_else_is_not_left_behind(
     run = train(experiment, tmp_path / "run", progress=False)
     assert run.bundle.is_dir()
     assert run.metrics["bundle"]["difference"] < 1e-5
+
+
+@pytest.mark.slow
+def test_rounding_that_a_low_temperature_enlarges_is_no_other_prediction(
+    images: Path, shared_bank: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learn, "fit_temperature", lambda *_: 0.05)
+    monkeypatch.setattr(package, "load_bundle", shifting(1e-4))
+    experiment = small_experiment(
+        images,
+        bank={"path": str(shared_bank)},
+        training={"epochs": 1, "members": 1, "device": "cpu"},
+        evaluation={"bootstrap": 0, "baselines": False},
+    )
+    run = train(experiment, tmp_path / "run", progress=False)
+    assert run.metrics["training"]["temperature"] == pytest.approx(0.05)
+    assert 5e-5 < run.metrics["bundle"]["difference"] < 2e-4

@@ -16,12 +16,13 @@ from PIL import Image
 from pydicom.dataset import Dataset
 
 import medfuse
-from medfuse.config import AugmentationConfig, CohortConfig, InputConfig
+from medfuse.config import AugmentationConfig, CohortConfig, InputConfig, parse_experiment
 from medfuse.errors import CohortError
 from medfuse.preprocessing import Preprocessing
 from medfuse.workflows.phantom_volumes import write_cases
 from medfuse.workflows.preview import PreviewOptions, preview
 from medfuse.workflows.preview_panels import PLANES
+from medfuse.workflows.settle import settle_cohort
 
 pytestmark = pytest.mark.filterwarnings("ignore:NvImgCodecPydicomReader")
 
@@ -200,8 +201,24 @@ def test_an_input_that_no_case_has_is_an_error(images, tmp_path) -> None:
     lines = [f"{file},,{'ab'[n % 2]}" for n, file in enumerate(files)]
     (tmp_path / "cohort.csv").write_text("\n".join(["image,ct,label", *lines]))
     inputs = {"image": InputConfig(), "ct": InputConfig()}
-    with pytest.raises(CohortError, match="no case has the input 'ct', expected some"):
+    with pytest.raises(CohortError, match="no case to learn from has the input 'ct', expected"):
         _shown(tmp_path / "cohort.csv", inputs)
+
+
+def test_settings_are_those_of_training_where_a_test_part_is_given(tmp_path) -> None:
+    rows = ["image,label,role"]
+    for number in range(12):
+        role, width = ("test", 160) if number > 7 else ("train", 48)
+        pixels = np.full((48, width), 20 * number, np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+        rows.append(f"{number}.png,{'ab'[number % 2]},{role}")
+    (tmp_path / "cases.csv").write_text("\n".join(rows))
+    cohort = {"path": str(tmp_path / "cases.csv")}
+    asked = parse_experiment({"cohort": cohort, "sources": [{"use": "mini:resnet"}]})
+    (read,) = preview(asked.cohort, options=FEW, progress=False).inputs
+    assert read.resolved.fit == "stretch"
+    assert read.resolved == settle_cohort(asked).inputs["image"].config
+    assert any(item.case.role == "test" for item in read.shown)
 
 
 def test_it_is_part_of_the_python_api() -> None:

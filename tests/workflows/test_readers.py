@@ -237,3 +237,39 @@ def test_a_reader_without_export_is_said_at_the_start_and_is_not_in_the_bundle(
     assert not (outcome.bundle / "scripts" / "grid_reading.py").exists()
     (refused,) = load_bundle(outcome.bundle).predict([str(next(folder.rglob("*.f32")))])
     assert (refused.status, refused.reason_code) == ("refused", "NOT_AN_IMAGE")
+
+
+def beside_pictures(folder: Path) -> Path:
+    """Write a table of the volumes with a picture each, which every third case lacks."""
+    random = np.random.default_rng(1)
+    rows = ["case_id,label,mr,xr"]
+    for number, file in enumerate(sorted(folder.rglob("*.f32"))):
+        picture = f"{file.stem}.png" if number % 3 else ""
+        if picture:
+            pixels = random.integers(0, 255, (24, 24), np.uint8)
+            Image.fromarray(pixels).save(folder / picture)
+        rows.append(f"{file.stem},{file.parent.name},{file.relative_to(folder)},{picture}")
+    (folder / "cases.csv").write_text("\n".join(rows))
+    return folder / "cases.csv"
+
+
+@pytest.mark.slow
+def test_evaluation_of_volumes_beside_missing_pictures_gives_the_metrics_of_the_run(
+    grids, tmp_path: Path
+) -> None:
+    table = beside_pictures(grids((12, 12, 6)))
+    size = {"modality": "MR", "size": [32, 32, 8]}
+    described = experiment(
+        table,
+        inputs={"mr": size, "xr": {"modality": "XR", "size": [32, 32]}},
+        sources=[
+            {"use": "timm:test_resnet.random", "input": "mr", "levels": 2},
+            {"use": "timm:test_resnet.random", "input": "xr"},
+        ],
+    )
+    outcome = train(described, tmp_path / "run", progress=False)
+    found = evaluate(outcome.bundle, outcome.folder / "cohort.csv", tmp_path / "out", part="test")
+    assert found.refused == 0
+    for name, metric in outcome.metrics["test"]["overall"].items():
+        value = found.metrics["overall"][name]["value"]
+        assert value == pytest.approx(metric["value"], abs=1e-5, nan_ok=True), name

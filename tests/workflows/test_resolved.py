@@ -12,7 +12,7 @@ import yaml
 from medfuse.config import Experiment, load_experiment, parse_experiment
 from medfuse.features.bank import FeatureBank
 from medfuse.registry import load_registry
-from medfuse.workflows.extract import load_sources
+from medfuse.workflows.extract import load_networks, with_tables
 from medfuse.workflows.prepare import PreparedCohort, prepare_cohort
 from medfuse.workflows.resolved import input_facts, resolved_experiment
 from medfuse.workflows.train import TrainingOutcome, train
@@ -81,7 +81,8 @@ def test_it_means_the_same_run_in_the_same_folder(finished_run: TrainingOutcome)
 
 def resolved(asked: Experiment, prepared: PreparedCohort) -> Experiment:
     registry = load_registry()
-    sources = load_sources(asked, registry, prepared)
+    configs = {name: read.config for name, read in prepared.inputs.items()}
+    sources = with_tables(asked, load_networks(asked, registry, configs), prepared)
     return resolved_experiment(asked, registry, prepared, sources)
 
 

@@ -44,6 +44,14 @@ def test_folder_of_another_configuration_is_refused_unless_fresh(tmp_path: Path)
     assert "seed: 1" in (tmp_path / "config.yaml").read_text()
 
 
+def test_fresh_removes_the_slice_weights_of_an_earlier_run(tmp_path: Path) -> None:
+    with claim_run_folder(tmp_path, experiment()) as folder:
+        (folder.path / "metrics.json").write_text("{}")
+        (folder.path / "slice_weights.csv").write_text("of volumes")
+    with claim_run_folder(tmp_path, experiment(seed=1), fresh=True) as folder:
+        assert not (folder.path / "slice_weights.csv").exists()
+
+
 def test_either_configuration_of_a_run_is_its_own(tmp_path: Path) -> None:
     asked, resolved, other = experiment(), experiment(name="resolved"), experiment(name="other")
     with claim_run_folder(tmp_path, asked) as folder:
