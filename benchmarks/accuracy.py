@@ -21,7 +21,7 @@ from medfuse.config import ComponentConfig, Experiment, load_experiment
 from medfuse.evaluation import EvaluationSettings, Predictions, compare, evaluate
 from medfuse.features.bank import FeatureBank
 from medfuse.registry import load_registry
-from medfuse.workflows.extract import extract, load_sources
+from medfuse.workflows.extract import extract, load_networks, with_tables
 from medfuse.workflows.learn import LearningTask, learn
 from medfuse.workflows.measure import predictions_of, test_rows
 from medfuse.workflows.prepare import prepare_cohort
@@ -77,7 +77,8 @@ def run(experiment: Experiment) -> dict[str, Any]:
     """Return accuracy and AUROC of the fused model and of each source, and the paired test."""
     registry, bank = load_registry(), FeatureBank(experiment.bank.path)
     prepared = prepare_cohort(experiment, bank, progress=False)
-    sources = load_sources(experiment, registry, prepared)
+    read = {name: found.config for name, found in prepared.inputs.items()}
+    sources = with_tables(experiment, load_networks(experiment, registry, read), prepared)
     task = LearningTask(
         experiment, registry, prepared, extract(experiment, prepared, sources, bank, progress=False)
     )
