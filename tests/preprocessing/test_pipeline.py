@@ -119,9 +119,29 @@ CONFIGS = [
 ]
 
 
+@pytest.fixture
+def threads():
+    """Set torch's threads for a test; training reads in one."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def test_more_threads_than_training_has_move_no_value_by_more_than_rounding(tmp_path, threads):
+    prep = Preprocessing(CONFIGS[1])
+    chain = Compose(instantiate(prep.monai_config()))
+    path = _save(tmp_path / "a.png", COLOR)
+    threads(4)
+    served = torch.as_tensor(chain({"image": path})["image"])
+    np.testing.assert_allclose(served.numpy(), prep.load(path).pixels, rtol=0, atol=5e-6)
+
+
 @pytest.mark.parametrize("config", CONFIGS)
 @pytest.mark.parametrize("track", [True, pytest.param(False, marks=NEEDS_NO_METADATA)])
-def test_the_monai_list_gives_what_training_saw_with_and_without_metadata(tmp_path, config, track):
+def test_the_monai_list_gives_what_training_saw_with_and_without_metadata(
+    tmp_path, config, track, threads
+):
+    threads(1)
     prep = Preprocessing(config)
     chain = Compose(instantiate(prep.monai_config()))
     for array in (GRAY, COLOR):
