@@ -83,7 +83,7 @@ def test_the_report_lists_each_pattern_with_its_cases(
     several_run: TrainingOutcome, patterns: dict[str, int]
 ) -> None:
     page = (several_run.folder / "report.html").read_text()
-    table = page.split('aria-label="By inputs."')[1].split("</table>")[0]
+    table = page.split('aria-label="By the inputs that a case has')[1].split("</table>")[0]
     rows = re.findall(r'<th scope="row">([^<]*)</th>\s*<td>(\d+)</td>', table)
     assert {name: int(count) for name, count in rows} == patterns
 
