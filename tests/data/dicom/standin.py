@@ -130,7 +130,7 @@ def noise(more, reference):
     return pid("", reference)
 
 def write(more, reference):
-    Path(reference).write_bytes(b"written")
+    (Path(__file__).parent / reference).write_bytes(b"written")
 
 def leak(more, reference):
     global kept
