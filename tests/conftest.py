@@ -55,9 +55,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(autouse=True)
 def _logging_as_before() -> Iterator[None]:
-    """Undo what a command line run in process does to the logger."""
+    """Undo what a command line run in process does to the logger.
+
+    A fixture of a module that ran one has left a handler that writes to what stderr was then.
+    """
     logger = logging.getLogger("medfuse")
-    before = (logger.handlers[:], logger.level, logger.propagate)
+    before = ([], logger.level, logger.propagate)
+    logger.handlers.clear()
     yield
     logger.handlers[:], logger.level, logger.propagate = before
 
@@ -65,7 +69,9 @@ def _logging_as_before() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _no_bundle_code_left() -> Iterator[None]:
     """Forget the ``scripts`` package of a bundle that ran in process: every bundle has one."""
+    path = list(sys.path)
     yield
+    sys.path[:] = path
     for name in [n for n in sys.modules if n == "scripts" or n.startswith("scripts.")]:
         del sys.modules[name]
 

@@ -35,14 +35,17 @@ def map_ahead(
     items: Iterable[Item],
     workers: int,
     ahead: int | Room[Result],
+    begin_thread: Callable[[], None] | None = None,
 ) -> Generator[Result, None, None]:
     """Yield ``function(item)`` in order; at most ``ahead`` results wait to be used.
+
+    Each worker calls ``begin_thread`` first.
 
     Until the first size is known, no more than ``workers`` results of a `Room` are begun. An
     error is raised where its item's result would have come; what had not begun is dropped.
     """
     remaining = iter(items)
-    pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="medfuse")
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="medfuse", initializer=begin_thread)
     waiting: deque[Future[Result]] = deque()
     room = None if isinstance(ahead, int) else ahead
     most = ahead if isinstance(ahead, int) else min(workers, ahead.count)

@@ -27,6 +27,7 @@ from medfuse.features.plan import (
     wanted_keys,
 )
 from medfuse.features.request import ExtractionRequest, Features
+from medfuse.threads import lone_workers
 
 _log = logging.getLogger(__name__)
 
@@ -226,10 +227,13 @@ def _prepared(
     count = max(request.workers, request.batch_size)
     shown = None if progress else True
     with ExitStack() as stack:
-        read = map_ahead(preparation.read, items, request.workers, Room(count, _held_by_tasks))
+        begin = stack.enter_context(lone_workers())
+        room = Room(count, _held_by_tasks)
+        read = map_ahead(preparation.read, items, request.workers, room, begin)
         stack.callback(read.close)
         tasks = (task for tasks in read for task in tasks)
-        views = map_ahead(preparation.view, tasks, request.workers, Room(count, _held_by_view))
+        room_of_views = Room(count, _held_by_view)
+        views = map_ahead(preparation.view, tasks, request.workers, room_of_views, begin)
         stack.callback(views.close)
         bar = tqdm(total=len(items), desc="features", unit="image", disable=shown, leave=False)
         stack.callback(bar.close)

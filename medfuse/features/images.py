@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import PurePath
@@ -20,6 +20,7 @@ from medfuse.features.ahead import Room, map_ahead
 from medfuse.features.bank import FeatureBank
 from medfuse.features.digests import DigestMemo, ImageFacts, MemoKey
 from medfuse.features.fingerprints import fingerprints
+from medfuse.threads import lone_workers
 
 # Distributions that decode and resize: another version may give other pixels of the same file.
 _DECODERS = (
@@ -123,8 +124,11 @@ class ImageIndex:
     def _decode(self, references: Sequence[str], notes: _Notes, progress: bool) -> _Failures:
         failures: _Failures = {}
         room = Room(4 * self._workers, _held_by)
-        results = map_ahead(self._try, references, self._workers, room)
-        try:
+        with ExitStack() as stack:
+            begin = stack.enter_context(lone_workers())
+            stack.callback(notes.commit, now=True)
+            results = map_ahead(self._try, references, self._workers, room, begin)
+            stack.callback(results.close)
             pairs = zip(references, results, strict=True)
             for item, result in tqdm(pairs, **_bar(len(references), progress)):
                 if isinstance(result, ImageError):
@@ -132,9 +136,6 @@ class ImageIndex:
                 else:
                     self._remember(item, result)
                     notes.add(item, self._facts[item])
-        finally:
-            results.close()
-            notes.commit(now=True)
         return failures
 
     def _try(self, reference: str) -> LoadedImage | ImageError:

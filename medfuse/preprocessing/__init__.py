@@ -17,7 +17,6 @@ from medfuse.preprocessing.augmentation import (
     recipe_for,
 )
 from medfuse.preprocessing.canonical import CanonicalImage
-from medfuse.preprocessing.loading import LoadedImage
 from medfuse.preprocessing.pipeline import Preprocessing
 from medfuse.preprocessing.resolve import RESOLVE_VERSION, looked_at, resolve_input, tell
 from medfuse.preprocessing.tabular import tabular_slots, tabular_width
@@ -29,7 +28,6 @@ __all__ = [
     "VIEW_MODULES",
     "CanonicalImage",
     "Drawing",
-    "LoadedImage",
     "Preprocessing",
     "augment",
     "augmentation_config",

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +22,6 @@ from medfuse.data.volume_digest import volume_digest
 from medfuse.data.volume_file import read_volume
 from medfuse.errors import ImageError
 from medfuse.preprocessing.canonical import CanonicalImage
-from medfuse.preprocessing.loading import BadImagePolicy, LoadedImage, load_in_order
 from medfuse.preprocessing.nodes import (
     Node,
     config_nodes,
@@ -34,6 +32,7 @@ from medfuse.preprocessing.nodes import (
 from medfuse.preprocessing.tabular_fit import load_row
 from medfuse.preprocessing.transforms import EVENTS
 from medfuse.storage import digest_of
+from medfuse.threads import one_thread
 
 SCHEMA_VERSION = 1
 _DOES_NOT_FIT = "DOES_NOT_FIT"
@@ -96,7 +95,7 @@ class Preprocessing:
             return load_row(reference, self.input.columns)
         try:
             stored = self._stored_volume if self.input.kind == "volume" else self._stored_image
-            with _one_thread():
+            with one_thread():  # its sums keep their bits, however many cores there are
                 values, digest, events = stored(reference)
                 canonical, told = self._transformed(values)
         except ImageFileError as error:
@@ -110,16 +109,6 @@ class Preprocessing:
             digest=pixel_digest(canonical),
             events=tuple(Event(code, reference, detail) for code, detail in (*events, *told)),
         )
-
-    def load_many(
-        self,
-        references: Sequence[str],
-        workers: int = 2,
-        progress: bool = True,
-        on_bad_image: BadImagePolicy = "refuse",
-    ) -> Iterator[LoadedImage]:
-        """Yield one result per reference, in their order; see `load_in_order`."""
-        return load_in_order(self.load, references, workers, progress, on_bad_image)
 
     def _stored_image(self, reference: str) -> _Stored:
         pixels, facts = read_pixels(reference, self._plugins)
@@ -151,22 +140,6 @@ def _changes_nothing(transform: Any, image: Tensor) -> bool:
         return False
     wanted: Any = transform.resizer.spatial_size
     return tuple(image.shape[1:]) == tuple(wanted)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Keep torch to the calling thread while the block runs.
-
-    Files are read several at a time already, and threads of torch that wait for each other cost
-    more than they give: measured 20 ms of the processor for an image that takes 2. Sums also keep
-    their bits, however many cores there are.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class _Stored(NamedTuple):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
@@ -16,6 +15,7 @@ from medfuse.config import TrainingConfig
 from medfuse.errors import TrainingError
 from medfuse.model import DecisionClassifier, FusedNetwork
 from medfuse.storage import digest_of
+from medfuse.threads import one_thread
 from medfuse.training.checkpoint import LAST, load_checkpoint
 from medfuse.training.data import TrainingData
 from medfuse.training.learner import Learner
@@ -62,7 +62,9 @@ def fit(
     used = _sources_used(model, data, run)
     _check(model, data, config, run)
     untrained = copy.deepcopy(model) if _combines_by_fit(model) else None
-    with _threads_for(used):
+    # A head's matrices are small: threads that wait for each other make it many times slower on
+    # a busy machine, and gain little on an idle one.
+    with nullcontext() if used else one_thread():
         session, resumed_from = _prepare(Learner(model, used), data, validation, config, run)
         session.train()
         session.keep_best()
@@ -74,21 +76,6 @@ def fit(
         inner = replace(run, last_epoch=result.best_epoch, attach_handlers=None)
         fit_out_of_fold((model, untrained), data, lambda m, d, r: fit(m, d, None, config, r), inner)
     return result
-
-
-@contextmanager
-def _threads_for(used: frozenset[int]) -> Iterator[None]:
-    """Compute heads on one thread, sources on all.
-
-    A head's matrices are small; threads that wait for each other make it many times slower on a
-    busy machine, and gain little on an idle one.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(before if used else 1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _prepare(

@@ -17,16 +17,14 @@ class Gallery:
 
     Args:
         folder: for the PNG files.
-        mode: permissions of the files.
     """
 
-    def __init__(self, folder: Path, mode: int = 0o600) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.mode = mode
         self.figures: list[Figure] = []
 
     def add(self, name: str, drawing: Any, caption: str, *, wide: bool = False) -> None:
         """Write ``name.png`` and remember the figure for the page, there over its whole width."""
-        plots.save_figure(drawing, self.folder / f"{name}.png", self.mode)
+        plots.save_figure(drawing, self.folder / f"{name}.png", 0o600)
         figure = embed_figure(drawing, caption)
         self.figures.append(replace(figure, wide=wide or figure.wide))

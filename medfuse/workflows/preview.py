@@ -16,9 +16,8 @@ from medfuse.audit import class_name, open_picture
 from medfuse.config import AugmentationConfig, CohortConfig, InputConfig
 from medfuse.data import Case, Cohort, Event, read_cohort
 from medfuse.data.image_facts import ImageFileError
-from medfuse.data.plugin_reader import PluginReader
-from medfuse.data.readers import Readers, installed_readers
-from medfuse.errors import CohortError, ImageError
+from medfuse.data.readers import installed_readers
+from medfuse.errors import ImageError
 from medfuse.preprocessing import (
     CanonicalImage,
     Drawing,
@@ -26,12 +25,11 @@ from medfuse.preprocessing import (
     augment,
     augmentation_identity,
     drawing_for,
-    resolve_input,
 )
 from medfuse.registry import load_registry
 from medfuse.storage import write_json
 from medfuse.workflows.preview_panels import Planes, canonical_planes, stored_planes, view_planes
-from medfuse.workflows.settle import cases_to_look_at
+from medfuse.workflows.settle import InputFiles, cases_to_look_at, settle_input
 
 MOST_CLASSES = 20
 
@@ -149,7 +147,7 @@ def preview(
         cohort=listed,
         options=chosen,
         inputs=tuple(
-            _input(_Files(name, config, listed, cases, readers), chosen, progress)
+            _input(InputFiles(name, config, listed, cases, readers), chosen, progress)
             for name, config in wanted.items()
         ),
     )
@@ -168,35 +166,17 @@ def _write(found: Preview, folder: Path, name: str) -> None:
     write_sections(preview_page(found, figures, name, created), folder / "preview.html")
 
 
-@dataclass(frozen=True)
-class _Files:
-    """The files of one input, before they are read; those of ``cases`` settle what is ``auto``."""
-
-    name: str
-    given: InputConfig
-    cohort: Cohort
-    cases: tuple[Case, ...]
-    readers: Readers
-
-
-def _input(files: _Files, options: PreviewOptions, progress: bool) -> InputPreview:
-    name, given, cohort = files.name, files.given, files.cohort
-    cases = [case for case in cohort.cases if name in case.inputs]
-    learned = [case.inputs[name] for case in files.cases if name in case.inputs]
-    if not learned:
-        raise CohortError(
-            f"{cohort.root}: no case to learn from has the input {name!r}, expected some. "
-            "Fill its column, or remove it from inputs."
-        )
-    used = files.readers.used_by(case.inputs[name] for case in cases)
-    plugins = tuple(one.reader for one in used)
-    resolved, fingerprint = resolve_input(given, learned, plugins)
+def _input(files: InputFiles, options: PreviewOptions, progress: bool) -> InputPreview:
+    name, given, cohort = files.name, files.config, files.cohort
+    settled = settle_input(files)
+    resolved, fingerprint = settled.config, settled.fingerprint
     table = given.kind == "tabular"
     drawing = None if table else drawing_for(options.augmentation, resolved, fingerprint)
-    preprocessing = Preprocessing(resolved, fingerprint, used)
-    reader = _Reader(name, preprocessing, plugins, drawing, options.views)
+    preprocessing = Preprocessing(resolved, fingerprint, settled.readers)
+    reader = _Reader(name, preprocessing, drawing, options.views)
     shown: list[ShownCase] = []
     refused: list[tuple[str, str]] = []
+    cases = [case for case in cohort.cases if name in case.inputs]
     picked = _picked(cohort, cases, options.cases)
     for case in tqdm(picked, desc=name, unit="case", disable=None if progress else True):
         found = reader.show(case, class_name(cohort, case))
@@ -231,7 +211,6 @@ class _Reader:
 
     name: str
     preprocessing: Preprocessing
-    plugins: tuple[PluginReader, ...]
     drawing: Drawing | None
     views: int
 
@@ -243,7 +222,8 @@ class _Reader:
             if self.drawing is None:
                 vector = tuple(float(value) for value in image.pixels)
                 return ShownCase(case, label, vector=vector, events=image.events)
-            facts, planes = stored_planes(open_picture(reference, self.plugins))
+            plugins = [one.reader for one in self.preprocessing.readers]
+            facts, planes = stored_planes(open_picture(reference, plugins))
         except (ImageError, ImageFileError) as error:
             return str(error.code)
         config, spacing = self.preprocessing.input, self.drawing.spacing

@@ -21,14 +21,13 @@ from medfuse.workflows.preview_panels import PLANES
 _PACKAGES = ("medfuse", "monai", "numpy", "torch")
 _OF_IMAGES = ("kind", "modality", "channels", "crop", "intensity", "foreground", "size", "fit")
 _OF_VOLUMES = ("orientation", "bias_field", "spacing")
-_PRIVATE = 0o600
 
 
 def draw(found: Preview, folder: Path) -> dict[str, list[Figure]]:
     """Return the figures by input, each also written to ``folder``: one for each class."""
     figures: dict[str, list[Figure]] = {}
     for read in found.inputs:
-        gallery = Gallery(folder, _PRIVATE)
+        gallery = Gallery(folder)
         groups: dict[str, list[ShownCase]] = {}
         for item in read.shown:
             groups.setdefault(item.label, []).append(item)

@@ -89,7 +89,7 @@ def settle_cohort(
     return SettledCohort(
         cohort,
         {
-            name: _settled(_InputFiles(name, config, cohort, cases, readers), bank)
+            name: settle_input(InputFiles(name, config, cohort, cases, readers), bank)
             for name, config in experiment.inputs.items()
             if config.kind != "tabular"
         },
@@ -107,7 +107,7 @@ def cases_to_look_at(cohort: Cohort, split: SplitConfig) -> tuple[Case, ...]:
 
 
 @dataclass(frozen=True)
-class _InputFiles:
+class InputFiles:
     """The files of one input, before they are read; those of ``cases`` may be looked at."""
 
     name: str
@@ -117,7 +117,8 @@ class _InputFiles:
     readers: Readers
 
 
-def _settled(files: _InputFiles, bank: FeatureBank | None) -> SettledInput:
+def settle_input(files: InputFiles, bank: FeatureBank | None = None) -> SettledInput:
+    """Return how the files of one input are read; see `settle_cohort`."""
     name = files.name
     having = [case.inputs[name] for case in files.cohort.cases if name in case.inputs]
     learned = [case.inputs[name] for case in files.cases if name in case.inputs]

@@ -1,4 +1,5 @@
 import inspect
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -186,33 +187,13 @@ def test_digests_tell_pictures_files_and_settings_apart(tmp_path):
     assert wider.digest() != prep.digest() == Preprocessing(_input()).digest()
 
 
-def test_many_images_come_in_order_from_any_number_of_threads(tmp_path):
+def test_threads_share_one_preprocessing(tmp_path):
     paths = [_save(tmp_path / f"{i}.png", GRAY + np.uint8(i)) for i in range(20)]
     prep = Preprocessing(_input())
-    one, two = ([r.image.digest for r in prep.load_many(paths, w, False)] for w in (0, 3))
-    assert one == two
+    one = [prep.load(path).digest for path in paths]
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(lambda path: prep.load(path).digest, paths)) == one
     assert len(set(one)) == 20
-
-
-def test_bad_images_are_all_counted_before_refusing(tmp_path):
-    paths = [_save(tmp_path / f"{i}.png", GRAY) for i in range(6)]
-    for i in (1, 4):
-        Path(paths[i]).write_bytes(b"")
-    prep = Preprocessing(_input())
-    with pytest.raises(
-        ImageError, match=r"(?s)2 of 6 images: .*1\.png.*4\.png.*on_bad_image: skip"
-    ):
-        list(prep.load_many(paths, progress=False))
-    results = list(prep.load_many(paths, progress=False, on_bad_image="skip"))
-    assert [r.error.code if r.error else "" for r in results] == [
-        "",
-        "EMPTY_FILE",
-        "",
-        "",
-        "EMPTY_FILE",
-        "",
-    ]
-    assert results[1].events[0].code == "EMPTY_FILE"
 
 
 def test_auto_takes_the_range_of_8_bit_and_percentiles_of_16_bit(tmp_path):
@@ -267,10 +248,8 @@ def test_hosts_that_replace_the_reader_are_caught():
 )
 def test_the_known_leaks_of_public_sets_are_found_and_dropped(shared_data, name, kind, groups):
     cohort = read_cohort(CohortConfig(path=str(shared_data / name)))
-    references = [case.inputs["image"] for case in cohort.cases]
     prep = Preprocessing(_input(size=(8, 8)))
-    loaded = prep.load_many(references, progress=False)
-    digests = {c.case_id: r.image.pixel_digest for c, r in zip(cohort.cases, loaded, strict=True)}
+    digests = {c.case_id: prep.load(c.inputs["image"]).pixel_digest for c in cohort.cases}
     clean, report = resolve_leaks(cohort, digests, "drop_from_training")
     assert report.summary()["found"] == {kind: groups}
     assert len(clean.part("test")) == len(cohort.part("test"))

@@ -235,9 +235,10 @@ def test_the_node_runs_from_copied_files_alone(tmp_path) -> None:
     assert json.loads(done.stdout) == [1.5, 0, 0, 1, 0]
 
 
-def test_a_row_that_is_skipped_is_not_repeated() -> None:
+def test_a_row_that_is_refused_is_not_repeated() -> None:
     preprocessing = Preprocessing(_input(age=COLUMNS["age"]))
     row = cells_reference({"age": "Smith"})
-    (result,) = preprocessing.load_many([row], progress=False, on_bad_image="skip")
-    assert tally(result.events) == {"BAD_NUMBER": 1}
-    assert "Smith" not in str(result.events)
+    with pytest.raises(ImageError) as caught:
+        preprocessing.load(row)
+    assert caught.value.code == "BAD_NUMBER"
+    assert "Smith" not in str(caught.value)

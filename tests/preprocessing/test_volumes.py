@@ -350,8 +350,10 @@ class Blocked:
 sys.meta_path.insert(0, Blocked())
 sys.path.insert(0, sys.argv[1])
 import numpy as np
+import torch
 from monai.bundle import ConfigParser
 from monai.transforms import Compose
+torch.set_num_threads(1)  # as medfuse reads: the same bits
 nodes = json.loads(open(sys.argv[2]).read())
 chain = Compose(ConfigParser({"t": nodes}).get_parsed_content("t"))
 np.save(sys.argv[4], chain({"image": sys.argv[3]})["image"].numpy())

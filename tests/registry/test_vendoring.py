@@ -3,6 +3,7 @@ from __future__ import annotations
 import sys
 import textwrap
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -55,8 +56,9 @@ def test_path_is_found_without_importing_the_package(package) -> None:
 
 
 @pytest.mark.parametrize("module", ["vendpkg.nothing", "no_such_package.x", "math", "__main__"])
-def test_a_module_without_source_file_is_refused(package, module: str) -> None:
+def test_a_module_without_source_file_is_refused(package, module: str, monkeypatch) -> None:
     package()
+    monkeypatch.setitem(sys.modules, "__main__", ModuleType("__main__"))  # as in a console
     with pytest.raises(PluginError, match=f"module {module}: no Python source file"):
         vendored_path(module)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -36,13 +35,9 @@ def test_twins_of_both_interpretations_get_the_same_answer(
     assert run(["predict", str(bundle), str(chests)]) == 0
     captured = capsys.readouterr()
     _, other, first, second = captured.out.splitlines()
-    assert _numbers(first) == pytest.approx(_numbers(second), abs=1e-5)
+    assert first.replace("twin-1,", "") == second.replace("twin-2.dcm,", "")
     assert other.partition(",")[0] == "IM0003"
     assert "LOCALIZER 1" in captured.err
-
-
-def _numbers(row: str) -> list[float]:
-    return [float(cell) for cell in row.split(",") if re.fullmatch(r"[\d.e+-]+", cell)]
 
 
 def test_monai_lists_and_answers_the_same(

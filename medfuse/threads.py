@@ -1,0 +1,38 @@
+"""How many threads torch works with, here and in the threads that read files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import torch
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Keep torch to the calling thread while the block runs."""
+    own = torch.get_num_threads()
+    if own == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(own)
+
+
+@contextmanager
+def lone_workers() -> Iterator[Callable[[], None]]:
+    """Give what each worker thread calls first, to keep torch to itself as long as it lives.
+
+    The number is each thread's own, but the last one set anywhere is what new threads begin
+    with: workers that changed it for each file would leave 1 to all that start later. The number
+    of the caller is what they begin with after the block.
+    """
+    own = torch.get_num_threads()
+    try:
+        yield partial(torch.set_num_threads, 1)
+    finally:
+        torch.set_num_threads(own)

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from medfuse.features.ahead import map_ahead
+from medfuse.threads import lone_workers, one_thread
+
+
+@pytest.fixture(autouse=True)
+def three() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+def in_a_new_thread() -> int:
+    found: list[int] = []
+    thread = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+def test_one_thread_lasts_as_long_as_its_block() -> None:
+    with pytest.raises(ValueError, match="stop"), one_thread():
+        assert torch.get_num_threads() == 1
+        with one_thread():
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 1
+        raise ValueError("stop")
+    assert torch.get_num_threads() == in_a_new_thread() == 3
+
+
+def test_workers_work_alone_beside_a_caller_who_does_not() -> None:
+    def work(_: int) -> int:
+        with one_thread():
+            return torch.get_num_threads()
+
+    with lone_workers() as begin:
+        inside = map_ahead(work, range(50), 4, 8, begin)
+        assert {(one, torch.get_num_threads()) for one in inside} == {(1, 3)}
+
+
+def test_threads_that_start_after_the_workers_have_all() -> None:
+    with lone_workers() as begin:
+        assert set(map_ahead(lambda _: torch.get_num_threads(), range(20), 4, 8, begin)) == {1}
+    assert in_a_new_thread() == 3
