@@ -1,4 +1,4 @@
-"""How many threads torch works with, here and in the threads that read files."""
+"""How many threads torch works with, here and in threads that work side by side."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def one_thread() -> Iterator[None]:
 
 
 @contextmanager
-def lone_workers() -> Iterator[Callable[[], None]]:
-    """Give what each worker thread calls first, to keep torch to itself as long as it lives.
+def workers_of(threads: int = 1) -> Iterator[Callable[[], None]]:
+    """Give what each worker calls first, so that torch computes with ``threads`` for it.
 
     The number is each thread's own, but the last one set anywhere is what new threads begin
     with: workers that changed it for each file would leave 1 to all that start later. The number
@@ -33,6 +33,6 @@ def lone_workers() -> Iterator[Callable[[], None]]:
     """
     own = torch.get_num_threads()
     try:
-        yield partial(torch.set_num_threads, 1)
+        yield partial(torch.set_num_threads, threads)
     finally:
         torch.set_num_threads(own)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from medfuse.features.ahead import map_ahead
-from medfuse.threads import lone_workers, one_thread
+from medfuse.threads import one_thread, workers_of
 
 
 @pytest.fixture(autouse=True)
@@ -41,12 +41,12 @@ def test_workers_work_alone_beside_a_caller_who_does_not() -> None:
         with one_thread():
             return torch.get_num_threads()
 
-    with lone_workers() as begin:
+    with workers_of() as begin:
         inside = map_ahead(work, range(50), 4, 8, begin)
         assert {(one, torch.get_num_threads()) for one in inside} == {(1, 3)}
 
 
 def test_threads_that_start_after_the_workers_have_all() -> None:
-    with lone_workers() as begin:
+    with workers_of() as begin:
         assert set(map_ahead(lambda _: torch.get_num_threads(), range(20), 4, 8, begin)) == {1}
     assert in_a_new_thread() == 3

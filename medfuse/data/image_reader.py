@@ -81,8 +81,11 @@ class ImageFileReader(ImageReader):
             _require_unit_interval(pixels, reference)
             return pixels
         info = np.iinfo(pixels.dtype)
-        lifted = pixels.astype(np.float32) - np.float32(info.min)
-        return np.asarray(lifted / np.float32(info.max - info.min), dtype=np.float32)
+        values = pixels.astype(np.float32)
+        if info.min:
+            values -= np.float32(info.min)
+        values /= np.float32(info.max - info.min)
+        return values
 
 
 def _require_unit_interval(pixels: NDArray[Any], reference: str) -> None:

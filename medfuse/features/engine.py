@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from medfuse.errors import SourceError
+from medfuse.features.copies import Copies
 from medfuse.features.request import ExtractionRequest, FeatureSource
 
 # The first layers of a 3D ResNet hold about 600 bytes for each voxel, whatever its channels.
@@ -42,13 +43,16 @@ class Engine:
         source: gives the module, already in eval mode on ``device``.
         device: where its parameters are.
         batch_size: the size of every batch.
+        copies: how many threads may call it at once.
     """
 
-    def __init__(self, source: FeatureSource, device: torch.device, batch_size: int) -> None:
+    def __init__(
+        self, source: FeatureSource, device: torch.device, batch_size: int, copies: int = 1
+    ) -> None:
         self._source = source
         self._device = device
         self._size = batch_size
-        self.forwards = 0
+        self._copies = Copies(source.extractor, copies)
 
     def run(self, images: Sequence[torch.Tensor]) -> np.ndarray:
         """Return features ``(n, F)`` or ``(n, tokens, F)``, float32, of n images ``(C, *spatial)``.
@@ -58,9 +62,8 @@ class Engine:
         """
         batch = torch.zeros((self._size, *images[0].shape), dtype=torch.float32)
         torch.stack(list(images), out=batch[: len(images)])
-        with torch.inference_mode():
-            output = self._source.extractor(_laid_out(batch.to(self._device)))
-        self.forwards += 1
+        with torch.inference_mode(), self._copies.one() as extractor:
+            output = extractor(_laid_out(batch.to(self._device)))
         self._check(output)
         values: np.ndarray = output[: len(images)].float().cpu().numpy()
         return values

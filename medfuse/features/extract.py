@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from threading import Lock
 from typing import NamedTuple
 
@@ -18,6 +21,7 @@ from medfuse.errors import ImageError, SourceError
 from medfuse.features.ahead import Room, map_ahead
 from medfuse.features.engine import Engine, batch_size_for, ready
 from medfuse.features.keys import BankKey, recipe_digest
+from medfuse.features.lanes import Lanes, open_lanes
 from medfuse.features.ledger import Ledger
 from medfuse.features.plan import (
     WantedImage,
@@ -27,7 +31,7 @@ from medfuse.features.plan import (
     wanted_keys,
 )
 from medfuse.features.request import ExtractionRequest, Features
-from medfuse.threads import lone_workers
+from medfuse.threads import workers_of
 
 _log = logging.getLogger(__name__)
 
@@ -135,8 +139,11 @@ def _compute(
     if not active:
         return 0
     device = find_device(request.device, "training.device")
-    with ready([ledger.source.extractor for ledger in active], device):
-        runs = [_Run(ledger, request, images, device) for ledger in active]
+    sources = [ledger.source for ledger in active]
+    with ExitStack() as stack:
+        stack.enter_context(ready([source.extractor for source in sources], device))
+        lanes = stack.enter_context(open_lanes(sources, request, device))
+        runs = [_Run(ledger, request, images, device, lanes) for ledger in active]
         shape: torch.Size | None = None
         for view in _prepared(request, images, active, progress):
             shape = shape or view.pixels.shape
@@ -144,12 +151,12 @@ def _compute(
             for run in runs:
                 run.add(view)
         for run in runs:
-            run.flush()
-    return sum(run.engine.forwards for run in runs)
+            run.finish()
+    return sum(run.forwards for run in runs)
 
 
 class _Run:
-    """Collects views into full batches for one source."""
+    """Collects views into full batches for one source, and keeps their features in order."""
 
     def __init__(
         self,
@@ -157,12 +164,16 @@ class _Run:
         request: ExtractionRequest,
         images: Mapping[str, WantedImage],
         device: torch.device,
+        lanes: Lanes,
     ) -> None:
+        self.forwards = 0
         self._size = batch_size_for(ledger.source, request)
-        self.engine = Engine(ledger.source, device, self._size)
+        self._engine = Engine(ledger.source, device, self._size, lanes.count)
         self._ledger = ledger
         self._images = images
+        self._lanes = lanes
         self._batch: list[_View] = []
+        self._begun: deque[tuple[list[_View], Future[np.ndarray]]] = deque()
 
     def add(self, view: _View) -> None:
         sliced = self._ledger.source.slices
@@ -173,17 +184,29 @@ class _Run:
                 pixels = view.pixels[..., key.slice] if sliced else view.pixels
                 self._batch.append(_View(key, pixels))
             if len(self._batch) == self._size:
-                self.flush()
+                self._begin()
 
-    def flush(self) -> None:
-        if not self._batch:
-            return
+    def finish(self) -> None:
+        """Compute what is left, and keep all."""
+        if self._batch:
+            self._begin()
+        self._keep(0)
+
+    def _begin(self) -> None:
         batch, self._batch = self._batch, []
-        values = self.engine.run([view.pixels for view in batch])
-        for view, row in zip(batch, values, strict=True):
-            self._check(view.key, row)
-            self._ledger.add(view.key, row)
-        self._ledger.commit()
+        work = partial(self._engine.run, [view.pixels for view in batch])
+        self._begun.append((batch, self._lanes.begin(work)))
+        self.forwards += 1
+        self._keep(self._lanes.ahead)
+
+    def _keep(self, left: int) -> None:
+        """Keep the oldest features until no more than ``left`` batches are being computed."""
+        while len(self._begun) > left:
+            batch, values = self._begun.popleft()
+            for view, row in zip(batch, values.result(), strict=True):
+                self._check(view.key, row)
+                self._ledger.add(view.key, row)
+            self._ledger.commit()
 
     def _check_slices(self, view: _View, expected: int) -> None:
         if view.pixels.ndim != 4 or view.pixels.shape[-1] != expected:
@@ -227,7 +250,7 @@ def _prepared(
     count = max(request.workers, request.batch_size)
     shown = None if progress else True
     with ExitStack() as stack:
-        begin = stack.enter_context(lone_workers())
+        begin = stack.enter_context(workers_of())
         room = Room(count, _held_by_tasks)
         read = map_ahead(preparation.read, items, request.workers, room, begin)
         stack.callback(read.close)

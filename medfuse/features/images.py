@@ -20,7 +20,7 @@ from medfuse.features.ahead import Room, map_ahead
 from medfuse.features.bank import FeatureBank
 from medfuse.features.digests import DigestMemo, ImageFacts, MemoKey
 from medfuse.features.fingerprints import fingerprints
-from medfuse.threads import lone_workers
+from medfuse.threads import workers_of
 
 # Distributions that decode and resize: another version may give other pixels of the same file.
 _DECODERS = (
@@ -125,7 +125,7 @@ class ImageIndex:
         failures: _Failures = {}
         room = Room(4 * self._workers, _held_by)
         with ExitStack() as stack:
-            begin = stack.enter_context(lone_workers())
+            begin = stack.enter_context(workers_of())
             stack.callback(notes.commit, now=True)
             results = map_ahead(self._try, references, self._workers, room, begin)
             stack.callback(results.close)

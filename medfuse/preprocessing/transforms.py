@@ -298,11 +298,11 @@ class RequireUnitd(MapTransform):
         result = dict(data)
         for key in self.key_iterator(result):
             image = result[key].float()
-            low, high = float(image.min()), float(image.max())
+            low, high = (float(value) for value in torch.aminmax(image))
             if not (low >= -1e-3 and high <= 1.001):
                 raise ValueError(
                     f"intensities go from {low:g} to {high:g} after preprocessing, expected "
                     "[0, 1]. Read the file through the bundle's own reader."
                 )
-            result[key] = image.clamp(0.0, 1.0)
+            result[key] = image if low >= 0 and high <= 1 else image.clamp(0.0, 1.0)
         return result

@@ -201,7 +201,7 @@ def test_an_input_that_no_case_has_is_an_error(images, tmp_path) -> None:
     lines = [f"{file},,{'ab'[n % 2]}" for n, file in enumerate(files)]
     (tmp_path / "cohort.csv").write_text("\n".join(["image,ct,label", *lines]))
     inputs = {"image": InputConfig(), "ct": InputConfig()}
-    with pytest.raises(CohortError, match="no case to learn from has the input 'ct', expected"):
+    with pytest.raises(CohortError, match="no case has the input 'ct', expected"):
         _shown(tmp_path / "cohort.csv", inputs)
 
 
