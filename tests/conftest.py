@@ -47,8 +47,10 @@ def shared_weights() -> Path:
     return _shared("weights")
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say how many promises this run did not show; ``-ra`` lists them with their reasons."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
+    """Say last how many promises this run did not show; ``-ra`` lists them with their reasons."""
+    yield
     skipped = len(terminalreporter.stats.get("skipped", []))
     terminalreporter.write_line(f"promises not shown here (skipped tests): {skipped}")
 
