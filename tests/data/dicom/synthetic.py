@@ -17,6 +17,7 @@ IMPLICIT = "1.2.840.10008.1.2"
 EXPLICIT = "1.2.840.10008.1.2.1"
 DEFLATED = "1.2.840.10008.1.2.1.99"
 BIG_ENDIAN = "1.2.840.10008.1.2.2"
+_MPEG = "1.2.840.10008.1.2.4.100"  # compressed, as long as other names, known to all versions
 STORAGE = "1.2.840.10008.5.1.4.1.1."
 ROOT = "1.2.826.0.1.3680043.8.498."
 SECRETS = ("DOE", "JANE", "MRN-4711", "19700102", ROOT, "ACC-99")
@@ -139,7 +140,8 @@ def write(dataset: Dataset, path: Path, syntax: str = EXPLICIT) -> Path:
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = dataset.get("SOPClassUID", STORAGE + "2")
     meta.MediaStorageSOPInstanceUID = dataset.get("SOPInstanceUID", f"{ROOT}8")
-    meta.TransferSyntaxUID = pydicom.uid.UID(syntax)
+    uid = pydicom.uid.UID(syntax)
+    meta.TransferSyntaxUID = uid if uid in pydicom.uid.UID_dictionary else pydicom.uid.UID(_MPEG)
     meta.ImplementationClassUID = f"{ROOT}7"
     copy = FileDataset(str(path), dict(dataset), preamble=bytes(128), file_meta=meta)
     implicit, little = syntax == IMPLICIT, syntax != BIG_ENDIAN
@@ -151,6 +153,9 @@ def write(dataset: Dataset, path: Path, syntax: str = EXPLICIT) -> Path:
             pydicom.dcmwrite(path, copy, write_like_original=False)
         else:
             pydicom.dcmwrite(path, copy, enforce_file_format=True)
+    if meta.TransferSyntaxUID != uid:  # newer than this pydicom, which does not write it
+        assert len(uid) == len(_MPEG)
+        path.write_bytes(path.read_bytes().replace(_MPEG.encode(), uid.encode(), 1))
     return path
 
 
