@@ -186,3 +186,10 @@ def test_samples_of_any_channel_count_are_shown(shape: tuple[int, ...]) -> None:
 def test_plots_leave_pyplot_alone() -> None:
     code = "import sys, medfuse.plots; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_files_of_one_size_have_that_size_on_the_axis() -> None:
+    figure = plots.histograms({"width (px)": {"a": [64] * 9, "b": [64] * 5}}, "Size of the files")
+    low, high = figure.axes[0].get_xlim()
+    shown = [tick for tick in figure.axes[0].get_xticks() if low <= tick <= high]
+    assert shown == [64]

@@ -77,7 +77,7 @@ def histograms(panels: Mapping[str, Mapping[str, ArrayLike]], title: str) -> Fig
                 label=f"{short(group, 22, 1)} ({len(array)})",
             )  # fmt: skip
         if _whole(edges + 0.5):
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         label(axes, "", name, "files (%)")
     figure.suptitle(plain(title), fontsize=11, x=0.02, ha="left", color=INK)
     if drawn:
