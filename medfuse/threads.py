@@ -33,6 +33,12 @@ def workers_of(threads: int = 1) -> Iterator[Callable[[], None]]:
     """
     own = torch.get_num_threads()
     try:
-        yield partial(torch.set_num_threads, threads)
+        yield partial(_set, threads)
     finally:
         torch.set_num_threads(own)
+
+
+def _set(threads: int) -> None:
+    # The first question of a thread takes over what was set last anywhere, over its own number.
+    torch.get_num_threads()
+    torch.set_num_threads(threads)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -44,6 +45,15 @@ def test_workers_work_alone_beside_a_caller_who_does_not() -> None:
     with workers_of() as begin:
         inside = map_ahead(work, range(50), 4, 8, begin)
         assert {(one, torch.get_num_threads()) for one in inside} == {(1, 3)}
+
+
+def test_a_worker_keeps_its_number_whatever_is_set_elsewhere() -> None:
+    torch.set_num_threads(8)
+    with workers_of(2) as two, workers_of() as one, ThreadPoolExecutor(1, initializer=two) as pool:
+        pool.submit(int).result()  # its thread has begun
+        with ThreadPoolExecutor(1, initializer=one) as other:
+            assert other.submit(torch.get_num_threads).result() == 1
+        assert pool.submit(torch.get_num_threads).result() == 2
 
 
 def test_threads_that_start_after_the_workers_have_all() -> None:

@@ -13,5 +13,6 @@ def pixel_digest(pixels: NDArray[Any]) -> str:
     """Return the digest of decoded pixels, by which one picture in two files is found."""
     little = np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder("<"))
     digest = hashlib.sha256(f"{little.dtype.str}{little.shape}".encode())
-    digest.update(little.data)  # no copy: of a float image it takes as long as the digest
+    # No copy of the bytes: of a float image it takes as long as the digest.
+    digest.update(little.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()

@@ -100,8 +100,13 @@ def ready(modules: Sequence[torch.nn.Module], device: torch.device) -> Iterator[
                 stack.callback(module.to, memory_format=torch.contiguous_format)
                 module.to(memory_format=torch.channels_last)
                 for part in module.children():
-                    stack.callback(part.register_forward_pre_hook(_lay_out).remove)
+                    stack.callback(part.register_forward_pre_hook(lay_out).remove)
         yield
+
+
+def lay_out(_module: torch.nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the inputs of a module with images channels last: the hook of `ready`."""
+    return tuple(_laid_out(x) if isinstance(x, torch.Tensor) else x for x in inputs)
 
 
 @contextmanager
@@ -121,10 +126,6 @@ def _full_precision() -> Iterator[None]:
 
 def _is_flat(module: torch.nn.Module) -> bool:
     return all(p.dim() <= 4 for p in (*module.parameters(), *module.buffers()))
-
-
-def _lay_out(_module: torch.nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(_laid_out(x) if isinstance(x, torch.Tensor) else x for x in inputs)
 
 
 def _laid_out(batch: torch.Tensor) -> torch.Tensor:

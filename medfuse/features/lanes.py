@@ -9,7 +9,8 @@ from typing import TypeVar
 
 import torch
 
-from medfuse.features.engine import sees_volumes
+from medfuse.features.copies import can_be_copied
+from medfuse.features.engine import lay_out, sees_volumes
 from medfuse.features.request import ExtractionRequest, FeatureSource
 from medfuse.threads import workers_of
 
@@ -49,10 +50,11 @@ def open_lanes(
 ) -> Iterator[Lanes]:
     """Give as many lanes as there are threads of torch, at most four, which share them.
 
-    A GPU has one lane, and so have whole volumes, whose batches fill the memory.
+    A GPU has one lane, and so have whole volumes, whose batches fill the memory, and networks
+    that cannot be copied with certainty.
     """
     threads = torch.get_num_threads()
-    alone = device.type != "cpu" or any(sees_volumes(source, request) for source in sources)
+    alone = device.type != "cpu" or any(_needs_all(source, request) for source in sources)
     count = 1 if alone else min(MOST_LANES, threads)
     if count == 1:
         yield Lanes(1, None)
@@ -63,3 +65,7 @@ def open_lanes(
             yield Lanes(count, pool)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _needs_all(source: FeatureSource, request: ExtractionRequest) -> bool:
+    return sees_volumes(source, request) or not can_be_copied(source.extractor, lay_out)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from medfuse.features.bank import FeatureBank
-from medfuse.features.copies import Copies
+from medfuse.features.copies import Copies, can_be_copied
 from medfuse.features.lanes import Lanes, open_lanes
 
 
@@ -20,17 +20,24 @@ def two_threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+class Meeting(threading.Barrier):
+    """One for all copies."""
+
+    def __deepcopy__(self, memo: object) -> Meeting:
+        return self
+
+
 class Alongside(torch.nn.Module):
     """Goes on only when another batch is inside, too, and holds its batch in itself meanwhile."""
 
-    def __init__(self, inner: torch.nn.Module, meeting: threading.Barrier) -> None:
+    def __init__(self, inner: torch.nn.Module) -> None:
         super().__init__()
         self.inner = inner
-        self._meet = lambda: meeting.wait()  # noqa: PLW0108 - a function is not copied
+        self.meeting = Meeting(2, timeout=20)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         self.held = images
-        self._meet()
+        self.meeting.wait()
         return self.inner(self.held)
 
 
@@ -40,7 +47,7 @@ def test_batches_are_computed_side_by_side_and_give_the_bits_of_one_thread(kit) 
     alone = kit.extract(cases, kit.Source("a", 8), bank=FeatureBank(kit.folder / "alone"))
     torch.set_num_threads(2)
     source = kit.Source("a", 8)
-    source.extractor = Alongside(source.extractor, threading.Barrier(2, timeout=20))
+    source.extractor = Alongside(source.extractor)
     found = kit.extract(cases, source)
     assert found.values[0].tobytes() == alone.values[0].tobytes()
     assert found.forwards == alone.forwards == 4
@@ -98,27 +105,108 @@ def test_an_error_of_the_only_lane_is_raised_at_once() -> None:
         Lanes(1, None).begin(lambda: 1 // 0)
 
 
-def test_copies_share_their_tensors_and_nothing_else() -> None:
+def test_copies_share_their_parameters_and_nothing_else() -> None:
     module = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2))
     copies = Copies(module, 2)
     with copies.one() as first, copies.one() as second:
         assert first is module
         assert second is not module
         assert second[0] is not module[0]
-        pairs = zip(first.state_dict().values(), second.state_dict().values(), strict=True)
-        assert all(one.data_ptr() == other.data_ptr() for one, other in pairs)
+        pairs = zip(first.parameters(), second.parameters(), strict=True)
+        assert all(one is other for one, other in pairs)
+        assert second[1].running_mean is not module[1].running_mean
+
+
+def hooked(net: torch.nn.Module) -> None:
+    kept: dict[str, torch.Tensor] = {}
+    net.body.register_forward_hook(lambda _module, _inputs, output: kept.update(map=output))
+    net.last.register_forward_pre_hook(lambda *_: (kept["map"].mean((2, 3)),))
+
+
+def closed(net: torch.nn.Module) -> None:
+    net.aside = [lambda images: net.body(images) + 1]
+
+
+def buffered(net: torch.nn.Module) -> None:
+    net.register_buffer("scratch", torch.zeros(4, 1, 16, 16))
+    inner = net.body
+    net.body = Scratch(inner, net)
+
+
+class Scratch(torch.nn.Module):
+    """Writes into a buffer, and takes its time."""
+
+    def __init__(self, inner: torch.nn.Module, net: torch.nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+        self.register_buffer("scratch", net.scratch)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.scratch.copy_(images)
+        time.sleep(0.005)
+        return self.inner(self.scratch)
+
+
+@pytest.mark.parametrize("change", [hooked, closed, buffered])
+def test_networks_that_keep_something_elsewhere_give_the_bits_of_one_thread(kit, change) -> None:
+    cases = kit.cases(kit.images(32))
+    found = []
+    for threads in (1, 3):
+        torch.set_num_threads(threads)
+        source = kit.Source("a", 8)
+        change(source.extractor)
+        bank = FeatureBank(kit.folder / str(threads))
+        found.append(kit.extract(cases, source, bank=bank).values[0].tobytes())
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(("change", "copied"), [(hooked, False), (closed, False), (buffered, True)])
+def test_only_what_holds_on_to_nothing_is_copied(kit, change, copied: bool) -> None:
+    net = kit.Source("a", 8).extractor
+    assert can_be_copied(net)
+    change(net)
+    assert can_be_copied(net) == copied
+
+
+def test_a_module_that_hands_everything_on_is_not_copied() -> None:
+    class Handing(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = torch.fx.symbolic_trace(torch.nn.Linear(2, 2))
+
+        def __getattr__(self, name: str) -> object:
+            try:
+                return super().__getattr__(name)
+            except AttributeError:
+                return getattr(super().__getattr__("inner"), name)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return 2 * self.inner(x)
+
+    module = Handing()
+    copies = Copies(module, 3)
+    with copies.one() as only:
+        assert only is module
+    assert copies._idle.qsize() == 1
 
 
 def test_a_module_that_cannot_be_copied_computes_one_batch_at_a_time(kit) -> None:
     cases = kit.cases(kit.images(16))
     source = kit.Source("a", 8)
-    source.extractor.lock = threading.Lock()
-    inside: list[int] = []
+    source.extractor.body = Locked(source.extractor.body)
+    assert can_be_copied(source.extractor)
+    assert kit.extract(cases, source).forwards == source.extractor.body.entered == 4
 
-    def alone(module: torch.nn.Module, _inputs: object) -> None:
-        assert module.lock.acquire(blocking=False)
-        inside.append(1)
 
-    source.extractor.register_forward_pre_hook(alone)
-    source.extractor.register_forward_hook(lambda module, *_: module.lock.release())
-    assert kit.extract(cases, source).forwards == len(inside) == 4
+class Locked(torch.nn.Module):
+    def __init__(self, inner: torch.nn.Module) -> None:
+        super().__init__()
+        self.inner, self.lock, self.entered = inner, threading.Lock(), 0
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        assert self.lock.acquire(blocking=False)
+        try:
+            self.entered += 1
+            return self.inner(images)
+        finally:
+            self.lock.release()
