@@ -42,6 +42,14 @@ _SHARPNESS = Option(
     maximum=100.0,
     summary="largest score of a source: how clearly a case may choose",
 )
+_WIDTH = Option(
+    name="width",
+    kind="int",
+    default=64,
+    minimum=1,
+    maximum=4096,
+    summary="width of the fused features",
+)
 _HIDDEN_KEYS = replace(_DROPOUT, default=0.5, summary="fraction of features hidden from the keys")
 _ATTENTION_OPTIONS = (
     Option(name="heads", kind="int", default=4, minimum=1, maximum=64, summary="attention heads"),
@@ -122,6 +130,45 @@ _FEATURE_FUSIONS = (
         options=_ATTENTION_OPTIONS,
         export=_vendored("medfuse.fusion.attention_maps"),
         accepts="maps",
+        handles_missing=True,
+    ),
+    FeatureFusionSpec(
+        name="low_rank",
+        summary="sums and products of all sources: a bilinear fusion of low rank",
+        factory="medfuse.fusion.low_rank:LowRankFusion",
+        options=(
+            replace(_WIDTH, default=64),
+            Option(
+                name="rank",
+                kind="int",
+                default=4,
+                minimum=1,
+                maximum=64,
+                summary="products that are added up",
+            ),
+            replace(_DROPOUT, default=0.5, summary="fraction hidden from the projections"),
+        ),
+        export=_vendored("medfuse.fusion.low_rank"),
+        handles_missing=True,
+    ),
+    FeatureFusionSpec(
+        name="mixture_of_experts",
+        summary="experts whose answers a gating network mixes case by case",
+        factory="medfuse.fusion.mixture_of_experts:MixtureOfExpertsFusion",
+        options=(
+            Option(
+                name="experts",
+                kind="int",
+                default=0,
+                minimum=0,
+                maximum=64,
+                summary="experts that see all features; 0 gives each source one of its own",
+            ),
+            replace(_WIDTH, default=128),
+            replace(_SHARPNESS, default=1.0, summary="largest score of an expert"),
+            replace(_DROPOUT, default=0.5, summary="fraction hidden from experts and gate"),
+        ),
+        export=_vendored("medfuse.fusion.mixture_of_experts"),
         handles_missing=True,
     ),
 )

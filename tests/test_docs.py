@@ -76,6 +76,25 @@ def test_recipes_and_the_example_of_the_readme_are_valid(monkeypatch: pytest.Mon
     assert parse_experiment(yaml.safe_load(example)).fusion.use == "attention"
 
 
+def test_every_fusion_and_head_is_listed_with_its_options_and_paper() -> None:
+    from importlib.util import find_spec
+
+    from medfuse.builtin import medfuse_fusions, medfuse_heads
+
+    text = (REPOSITORY / "docs/fusions.md").read_text(encoding="utf-8")
+    rows = {row.split("`")[1]: row for row in text.splitlines() if row.startswith("| `")}
+    specs = [*medfuse_fusions(), *medfuse_heads()]
+    assert set(rows) == {spec.name for spec in specs}
+    for spec in specs:
+        row = rows[spec.name]
+        assert {option.name for option in spec.options} <= set(re.findall(r"`(\w+)`", row)), row
+        found = find_spec(spec.factory.partition(":")[0])
+        assert found is not None
+        source = Path(str(found.origin)).read_text(encoding="utf-8")
+        for paper in re.findall(r"arXiv:[\d.]+\d|doi:[\w./()-]+\w", source):
+            assert paper in row, (spec.name, paper)
+
+
 SECTIONS = {
     "(top level)": "Experiment",
     "cohort": "CohortConfig",

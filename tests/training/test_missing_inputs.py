@@ -56,7 +56,17 @@ def _model(registry: Registry, fusion: str) -> nn.Module:
 
 @pytest.mark.parametrize(
     "fusion",
-    ["concat", "weighted", "gated", "attention", "average", "weighted_average", "stacking"],
+    [
+        "concat",
+        "weighted",
+        "gated",
+        "attention",
+        "low_rank",
+        "mixture_of_experts",
+        "average",
+        "weighted_average",
+        "stacking",
+    ],
 )
 def test_what_stands_in_place_of_a_missing_input_changes_nothing(
     registry: Registry, fusion: str

@@ -192,7 +192,17 @@ def test_class_name_that_a_bundle_cannot_hold_is_refused_before_training(tmp_pat
 
 
 @pytest.mark.parametrize(
-    "fusion", ["concat", "weighted", "gated", "attention_maps", "average", "stacking"]
+    "fusion",
+    [
+        "concat",
+        "weighted",
+        "gated",
+        "attention_maps",
+        "low_rank",
+        "mixture_of_experts",
+        "average",
+        "stacking",
+    ],
 )
 @pytest.mark.slow
 def test_every_fusion_ends_in_a_bundle_that_agrees(
