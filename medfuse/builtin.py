@@ -66,8 +66,24 @@ _ATTENTION_OPTIONS = (
 )
 
 
-def _vendored(module: str) -> VendoredSource:
-    return VendoredSource(modules=(module,), allowed_imports=("torch",))
+_HIDDEN = Option(
+    name="hidden",
+    kind="int",
+    default=256,
+    minimum=1,
+    maximum=65536,
+    summary="width of the hidden layer",
+)
+_GRADING_OPTIONS = (
+    replace(_HIDDEN, minimum=0, summary="width of the hidden layer; 0 for none"),
+    replace(_NOISE, default=1.0),
+    replace(_DROPOUT, default=0.5),
+)
+_GRADING_PARTS = ("medfuse.heads.linear", "medfuse.heads.mlp")
+
+
+def _vendored(*modules: str) -> VendoredSource:
+    return VendoredSource(modules=modules, allowed_imports=("torch",))
 
 
 _FEATURE_FUSIONS = (
@@ -211,18 +227,7 @@ _HEADS = (
         name="mlp",
         summary="Gaussian noise, one hidden layer, batch norm, dropout",
         factory="medfuse.heads.mlp:MlpHead",
-        options=(
-            Option(
-                name="hidden",
-                kind="int",
-                default=256,
-                minimum=1,
-                maximum=65536,
-                summary="width of the hidden layer",
-            ),
-            replace(_NOISE, default=1.0),
-            replace(_DROPOUT, default=0.5),
-        ),
+        options=(_HIDDEN, replace(_NOISE, default=1.0), replace(_DROPOUT, default=0.5)),
         export=_vendored("medfuse.heads.mlp"),
     ),
     HeadSpec(
@@ -234,6 +239,53 @@ _HEADS = (
         single_logit=True,
         loss="binary_cross_entropy",
         link="sigmoid_pair",
+    ),
+    HeadSpec(
+        name="prototype",
+        summary="nearness to one learned prototype of each class; for few cases",
+        factory="medfuse.heads.prototype:PrototypeHead",
+        options=(
+            Option(
+                name="distance",
+                kind="str",
+                default="cosine",
+                choices=("cosine", "euclidean"),
+                summary="what nearness is",
+            ),
+            Option(
+                name="scale",
+                kind="float",
+                default=10.0,
+                minimum=0.01,
+                maximum=1000.0,
+                summary="where the learned factor on the nearness starts",
+            ),
+            _NOISE,
+            _DROPOUT,
+        ),
+        export=_vendored("medfuse.heads.prototype"),
+    ),
+    HeadSpec(
+        name="coral",
+        summary="ordered grades by one score and ordered thresholds",
+        factory="medfuse.heads.coral:CoralHead",
+        options=_GRADING_OPTIONS,
+        export=_vendored("medfuse.heads.coral", *_GRADING_PARTS),
+        task="ordinal",
+        loss="coral",
+        link="coral",
+        supports_soft_targets=False,
+    ),
+    HeadSpec(
+        name="corn",
+        summary="ordered grades step by step, each with weights of its own",
+        factory="medfuse.heads.corn:CornHead",
+        options=_GRADING_OPTIONS,
+        export=_vendored("medfuse.heads.corn", *_GRADING_PARTS),
+        task="ordinal",
+        loss="corn",
+        link="corn",
+        supports_soft_targets=False,
     ),
 )
 

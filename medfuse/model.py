@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+_LEAST_GAP = 1e-6  # between thresholds that coincide: the grade between them is never impossible
 
 
 class FusedNetwork(nn.Module):
@@ -122,6 +126,36 @@ class Standardize(nn.Module):
         self.std.copy_(torch.where(std > 1e-6, std, torch.ones_like(std)))
 
 
+def coral_log_probabilities(outputs: Tensor) -> Tensor:
+    """Return log-probabilities ``(N, K)`` of grades from the logits ``(N, K - 1)`` of being above.
+
+    The logit of being above a grade counts as no larger than that of any grade below it, so that
+    no probability is negative; ordered logits stay as they are. With logits a >= b of two
+    neighboring grades, ``sigmoid(a) - sigmoid(b) = sigmoid(a) sigmoid(-b) (1 - exp(b - a))``.
+    """
+    above: list[Tensor] = []
+    for logit in outputs.unbind(-1):
+        above.append(torch.minimum(above[-1], logit) if above else logit)
+    between = [
+        F.logsigmoid(a) + F.logsigmoid(-b) + torch.log(-torch.expm1(b - a - _LEAST_GAP))
+        for a, b in pairwise(above)
+    ]
+    return torch.stack([F.logsigmoid(-above[0]), *between, F.logsigmoid(above[-1])], dim=-1)
+
+
+def corn_log_probabilities(outputs: Tensor) -> Tensor:
+    """Return log-probabilities ``(N, K)`` of grades from the logits ``(N, K - 1)`` of the steps.
+
+    Step k is being above grade k, for a case that is above all grades before it.
+    """
+    reached = torch.zeros_like(outputs[..., 0])
+    parts = []
+    for logit in outputs.unbind(-1):
+        parts.append(reached + F.logsigmoid(-logit))
+        reached = reached + F.logsigmoid(logit)
+    return torch.stack([*parts, reached], dim=-1)
+
+
 class _Classifier(nn.Module):
     """What both topologies share: standardization per source, and the presence mask."""
 
@@ -159,6 +193,10 @@ class _Classifier(nn.Module):
         """Turn the head's outputs into K logits whose softmax (or sigmoid) is the probability."""
         if self.link == "sigmoid_pair":
             return torch.cat([torch.zeros_like(outputs), outputs], dim=-1)
+        if self.link == "coral":
+            return coral_log_probabilities(outputs)
+        if self.link == "corn":
+            return corn_log_probabilities(outputs)
         return outputs
 
 
@@ -169,7 +207,8 @@ class FeatureClassifier(_Classifier):
         in_dims: feature width of each source.
         fusion: called as ``fusion(features, mask)``, returns ``(fused, shares or None)``.
         head: maps ``(N, fusion.out_dim)`` to its outputs.
-        link: of the head; ``sigmoid_pair`` appends the logit 0 of the first class.
+        link: of the head; ``sigmoid_pair`` puts the logit 0 of the first class in front, ``coral``
+            and ``corn`` turn K - 1 logits into K log-probabilities.
         pooling: per source, what makes one vector of the slices ``(N, D, F)``, or ``None``.
     """
 

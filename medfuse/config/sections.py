@@ -181,7 +181,7 @@ class TrainingConfig(Section):
     source_weight_decay: float = Field(1e-4, ge=0)
     momentum: float = Field(0.9, ge=0, lt=1)
     schedule: Literal["constant", "cosine", "step", "plateau"] = "cosine"
-    loss: Literal["auto", "cross_entropy", "focal"] = "auto"
+    loss: Literal["auto", "cross_entropy", "focal", "coral"] = "auto"
     focal_gamma: float = Field(2.0, ge=0)
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     mixup: float = Field(0.0, ge=0)

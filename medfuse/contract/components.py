@@ -82,15 +82,18 @@ class HeadSpec(ComponentSpec):
     """Classifies. The factory takes ``(in_dim, num_classes, **options)`` and returns a module
     ``(N, in_dim) -> (N, output_dim)`` of logits.
 
-    Training takes heads for ``multiclass`` labels whose link is ``softmax`` or ``sigmoid_pair``.
-    Others can be described and checked; an experiment that uses one is refused.
+    Training takes heads for ``multiclass`` labels whose link is ``softmax`` or ``sigmoid_pair``,
+    and heads for ``ordinal`` labels whose link is ``coral`` or ``corn``. Others can be described
+    and checked; an experiment that uses one is refused.
 
     Attributes:
-        task: the kind of label.
+        task: the kind of label; classes of an ``ordinal`` head go from the lowest grade up.
         single_logit: the head gives one logit for two classes.
         loss: ``cross_entropy``, ``binary_cross_entropy``, ``focal``, ``coral`` or ``corn``; the
             configuration may choose another that fits the link.
-        link: how logits become K probabilities; the set is closed.
+        link: how logits become K probabilities; the set is closed. ``coral``: the logits of being
+            above each grade but the last, falling from grade to grade. ``corn``: the same for a
+            case that is above all grades before.
         supports_soft_targets: whether label smoothing and mixup are allowed.
     """
 

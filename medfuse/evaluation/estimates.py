@@ -54,6 +54,8 @@ def undefined_reason(predictions: Predictions, metric: str, index: int) -> str:
         index: the class, or -1 for a metric of all classes.
     """
     support = np.bincount(predictions.labels, minlength=len(predictions.classes))
+    if metric == "quadratic_kappa":
+        return "truth and prediction are one single grade"
     flagged = np.bincount(predictions.predicted, minlength=len(predictions.classes))
     for k in range(len(predictions.classes)) if index < 0 else [index]:
         name = predictions.classes[k]

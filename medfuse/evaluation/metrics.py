@@ -72,7 +72,7 @@ def evaluate(
 def built_in_metrics() -> frozenset[str]:
     """Return the names in ``overall`` that no metric of a plugin can take."""
     two_cases = Predictions(np.array([0, 1]), np.eye(2), ("no", "yes"))
-    table = score_table(two_cases, np.ones((1, 2)), EvaluationSettings())
+    table = score_table(two_cases, np.ones((1, 2)), EvaluationSettings(ordinal=True))
     return frozenset(name for name, index in table if index == OVERALL)
 
 
@@ -86,7 +86,9 @@ def resampled_scores(predictions: Predictions, settings: EvaluationSettings) -> 
 def _overall(
     predictions: Predictions, table: ScoreTable, settings: EvaluationSettings
 ) -> dict[str, Estimate]:
-    first = ("accuracy", "balanced_accuracy", "auroc_macro", "auprc_macro")
+    first = ["accuracy", "balanced_accuracy"]
+    first += ["mean_absolute_error", "quadratic_kappa"] if settings.ordinal else []
+    first += ["auroc_macro", "auprc_macro"]
     rest = [name for name, index in table if index == OVERALL and name not in first]
     return {
         name: estimate(table[name, OVERALL], settings, undefined_reason(predictions, name, OVERALL))

@@ -40,7 +40,7 @@ def score_table(
         per_class = [table[name, index] for index in range(len(predictions.classes))]
         table[f"{name}_macro", OVERALL] = np.mean(per_class, axis=0)
     table["balanced_accuracy", OVERALL] = table["recall_macro", OVERALL]
-    return table
+    return {**table, **grade_scores(predictions, weights)} if settings.ordinal else table
 
 
 def operating_point_name(what: str, fixed: str, point: float) -> str:
@@ -70,6 +70,24 @@ def calibration_error(predictions: Predictions, weights: Floats, bins: int) -> F
     gap = (predictions.labels == predictions.predicted) - predictions.probabilities.max(1)
     member = np.eye(bins)[confidence_bins(predictions, bins)]
     return np.asarray(np.abs(weights @ (member * gap[:, None])).sum(1) / weights.sum(1))
+
+
+def grade_scores(predictions: Predictions, weights: Floats) -> ScoreTable:
+    """Return how far the predicted grades are off, each ``(R,)``; the lowest grade comes first.
+
+    ``mean_absolute_error`` counts grades. ``quadratic_kappa`` is Cohen's kappa with a disagreement
+    of the squared number of grades (Cohen, 1968, doi:10.1037/h0026256); NaN where there is a
+    single grade in truth and prediction.
+    """
+    matrix = confusion_counts(predictions, weights)
+    grades = np.arange(len(predictions.classes))
+    off = np.abs(grades[:, None] - grades).astype(np.float64)
+    total = matrix.sum((1, 2))
+    by_chance = np.einsum("rj,jk,rk->r", matrix.sum(2), off**2, matrix.sum(1)) / total
+    return {
+        ("mean_absolute_error", OVERALL): (matrix * off).sum((1, 2)) / total,
+        ("quadratic_kappa", OVERALL): 1 - _ratio((matrix * off**2).sum((1, 2)), by_chance),
+    }
 
 
 def _proper_scores(predictions: Predictions, weights: Floats) -> ScoreTable:

@@ -19,6 +19,8 @@ class EvaluationSettings:
         operating_points: specificities (and sensitivities) to fix, each in (0, 1).
         minimum_cases: a site, subgroup or pattern of inputs with fewer cases is counted, not
             measured.
+        ordinal: the classes are grades, the lowest first; metrics of how far off a grade is are
+            measured too.
     """
 
     bootstrap: int = 1000
@@ -27,6 +29,7 @@ class EvaluationSettings:
     bins: int = 15
     operating_points: tuple[float, ...] = (0.90, 0.95)
     minimum_cases: int = 10
+    ordinal: bool = False
 
     def __post_init__(self) -> None:
         if self.bootstrap < 0 or self.bins < 1 or not 0 < self.confidence < 1:

@@ -14,6 +14,8 @@ _NAMES = {
     "ece": "ECE",
     "brier": "Brier score",
     "recall": "recall (sensitivity)",
+    "mean_absolute_error": "mean absolute error in grades",
+    "quadratic_kappa": "quadratic weighted kappa",
 }
 _CLASS_COLUMNS = ("auroc", "auprc", "precision", "recall", "f1")
 _GROUP_CAPTIONS = {

@@ -93,6 +93,11 @@ def head_is_consistent(spec: HeadSpec) -> None:
             f"single_logit is {spec.single_logit} but link is {spec.link!r}: "
             "one logit for two classes goes with 'sigmoid_pair', and only it."
         )
+    if (spec.link in ("coral", "corn")) != (spec.task == "ordinal"):
+        raise PluginError(
+            f"task is {spec.task!r} but link is {spec.link!r}: "
+            "ordinal labels go with 'coral' or 'corn', and only they."
+        )
 
 
 def reader_is_consistent(spec: ReaderSpec) -> None:

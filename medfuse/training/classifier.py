@@ -33,8 +33,9 @@ from medfuse.registry.vendoring import vendored_target
 _Module: TypeAlias = "FeatureClassifier | DecisionClassifier | OpinionPool"
 
 _LOG = logging.getLogger("medfuse")
-TRAINABLE_LINKS = ("softmax", "sigmoid_pair")
-_SOFTMAX_LOSSES = ("cross_entropy", "binary_cross_entropy", "focal")
+_LINKS = {"multiclass": ("softmax", "sigmoid_pair"), "ordinal": ("coral", "corn")}
+_CLASS_LOSSES = ("cross_entropy", "binary_cross_entropy", "focal")
+_LOSSES = {"multiclass": _CLASS_LOSSES, "ordinal": (*_CLASS_LOSSES, "coral", "corn")}
 
 
 @dataclass(frozen=True)
@@ -136,20 +137,21 @@ def check_head(head: HeadSpec, num_classes: int) -> None:
     Raises:
         ConfigError: another task or link, one logit for several classes, or an unknown loss.
     """
-    if head.task != "multiclass" or head.link not in TRAINABLE_LINKS:
+    if head.link not in _LINKS.get(head.task, ()):
+        known = (f"{task} heads with link {' or '.join(links)}" for task, links in _LINKS.items())
         raise ConfigError(
             f"head {head.name!r} is for {head.task} labels with link {head.link}; "
-            f"training takes multiclass heads with link {' or '.join(TRAINABLE_LINKS)}."
+            f"training takes {', and '.join(known)}."
         )
     if head.single_logit and num_classes != 2:
         raise ConfigError(
             f"head {head.name!r} gives one logit for 2 classes, found {num_classes} classes. "
             "Use linear or mlp."
         )
-    if head.loss not in _SOFTMAX_LOSSES:
+    if head.loss not in _LOSSES[head.task]:
         raise ConfigError(
             f"head {head.name!r} asks for loss {head.loss!r}, "
-            f"expected one of {', '.join(_SOFTMAX_LOSSES)}."
+            f"expected one of {', '.join(_LOSSES[head.task])}."
         )
 
 
@@ -157,8 +159,14 @@ def check_training(head: HeadSpec, config: TrainingConfig) -> None:
     """Refuse what a head cannot learn from.
 
     Raises:
-        ConfigError: soft targets (mixup, label smoothing) for a head that cannot take them.
+        ConfigError: soft targets (mixup, label smoothing) for a head that cannot take them, or a
+            loss of grades for a head whose classes have no order.
     """
+    if config.loss == "coral" and head.task != "ordinal":
+        raise ConfigError(
+            f"training.loss is coral, which asks how far off a grade is, but the classes of head "
+            f"{head.name!r} have no order. Use head: coral or corn, or loss: auto."
+        )
     soft = config.mixup > 0 or config.label_smoothing > 0
     if soft and not head.supports_soft_targets:
         raise ConfigError(

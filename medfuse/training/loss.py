@@ -1,4 +1,4 @@
-"""What is minimized: cross entropy or focal loss on K class logits, with class weights."""
+"""What is minimized: cross entropy, focal or CORAL loss on K class logits, with class weights."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ class ClassLoss(nn.Module):
             (Szegedy et al., 2016, doi:10.1109/CVPR.2016.308).
         focal_gamma: focusing of the focal loss (Lin et al., 2017, doi:10.1109/ICCV.2017.324);
             ``None`` for cross entropy.
+        graded: the CORAL loss instead: the cross entropies of all K - 1 questions "above this
+            grade?" added up (Cao et al., 2020, doi:10.1016/j.patrec.2020.11.008).
     """
 
     weights: Tensor | None
@@ -30,11 +32,17 @@ class ClassLoss(nn.Module):
         weights: Tensor | None = None,
         smoothing: float = 0.0,
         focal_gamma: float | None = None,
+        graded: bool = False,
     ) -> None:
         super().__init__()
         self.register_buffer("weights", weights)
         self.smoothing = smoothing
         self.focal_gamma = focal_gamma
+        self.graded = graded
+
+    def unsmoothed(self) -> ClassLoss:
+        """Return the same loss without label smoothing."""
+        return ClassLoss(self.weights, 0.0, self.focal_gamma, self.graded)
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Return the mean over the cases, a scalar; call ``eval()`` for no smoothing."""
@@ -48,6 +56,10 @@ class ClassLoss(nn.Module):
             targets = torch.lerp(
                 targets, torch.full_like(targets, 1 / targets.shape[1]), self.smoothing
             )
+        if self.graded:
+            parts = above_each_grade(logits.log_softmax(1), targets)
+            weights = 1.0 if self.weights is None else targets @ self.weights
+            return (parts * weights).mean()
         if self.focal_gamma is None:
             return F.cross_entropy(logits, targets, weight=self.weights)
         from monai.losses.focal_loss import softmax_focal_loss
@@ -58,6 +70,22 @@ class ClassLoss(nn.Module):
         return parts.sum(1).mean()
 
 
+def above_each_grade(log_probabilities: Tensor, targets: Tensor) -> Tensor:
+    """Return the cross entropy of "above grade k?" added up over k, ``(N,)``.
+
+    The probability of being above a grade is the sum of those of all higher grades, so that the
+    loss is that of the K - 1 outputs of a CORAL head, whatever the link.
+
+    Args:
+        log_probabilities: ``(N, K)``, the lowest grade first.
+        targets: ``(N, K)`` class probabilities to learn.
+    """
+    below = log_probabilities.logcumsumexp(1)[:, :-1]
+    above = log_probabilities.flip(1).logcumsumexp(1).flip(1)[:, 1:]
+    truth = targets.flip(1).cumsum(1).flip(1)[:, 1:]
+    return -(truth * above + (1 - truth) * below).sum(1)
+
+
 def build_loss(config: TrainingConfig, labels: Tensor, num_classes: int, name: str) -> ClassLoss:
     """Return the loss of a configuration.
 
@@ -65,7 +93,10 @@ def build_loss(config: TrainingConfig, labels: Tensor, num_classes: int, name: s
         config: its ``loss``, ``focal_gamma``, ``label_smoothing`` and ``class_weights``.
         labels: ``(N,)`` of the training cases, for ``class_weights: balanced``.
         num_classes: K.
-        name: the head's own loss, for ``loss: auto``.
+        name: the head's own loss, for ``loss: auto``. That of a CORN head, the cross entropies of
+            the steps that a case has reached added up, is the cross entropy of its K
+            probabilities (Shi et al., 2023, doi:10.1007/s10044-023-01181-9, divide by the number
+            of steps in the batch, here by that of the cases).
 
     Raises:
         ConfigError: there are not K class weights.
@@ -75,6 +106,7 @@ def build_loss(config: TrainingConfig, labels: Tensor, num_classes: int, name: s
         class_weights(config, labels, num_classes),
         config.label_smoothing,
         config.focal_gamma if chosen == "focal" else None,
+        graded=chosen == "coral",
     )
 
 

@@ -71,7 +71,7 @@ def build_setup(
         batches=batches,
         validation=_validation_batches(validation, num_classes, config.batch_size),
         loss=loss,
-        validation_loss=ClassLoss(loss.weights, 0.0, loss.focal_gamma).to(device),
+        validation_loss=loss.unsmoothed().to(device),
         device=device,
         amp=config.mixed_precision and device.type == "cuda",
     )

@@ -93,7 +93,7 @@ def evaluate(
     )
     answered = _answered(cases, answers)
     seen = _seen_by(bundle, answered)
-    measured = _measured(answered, predictor.classes, seen, settings, plugin_metrics)
+    measured = _measured(answered, predictor, seen, settings, plugin_metrics)
     events = tally([*found.events, *_refusals(cases, answers)])
     _write_page(folder, measured, events, predictor)
     name, refused = predictor.metadata["name"], len(cases) - len(answered)
@@ -184,12 +184,13 @@ def _seen_by(bundle: Path | str, answered: Sequence[_Answer]) -> SeenCases:
 
 def _measured(
     answered: Sequence[_Answer],
-    classes: Sequence[str],
+    predictor: Predictor,
     seen: SeenCases,
     config: EvaluationConfig,
     plugin_metrics: Mapping[str, Metric],
 ) -> TestPart:
-    settings = measure.settings_of(config, seed=0)
+    classes, details = predictor.classes, predictor.metadata["medfuse"].get("details", {})
+    settings = measure.settings_of(config, 0, details.get("task", "multiclass"))
     probabilities = np.array([[a.probabilities[c] for c in classes] for _, a in answered])
     cases = [case for case, _ in answered]
     predictions = measure.predictions_of(cases, classes, probabilities, seen)

@@ -27,13 +27,14 @@ from medfuse.suggest import did_you_mean
 from medfuse.workflows.seen import SeenCases
 
 
-def settings_of(config: EvaluationConfig, seed: int) -> EvaluationSettings:
-    """Return how metrics are measured, as the configuration asks."""
+def settings_of(config: EvaluationConfig, seed: int, task: str) -> EvaluationSettings:
+    """Return how metrics are measured, as the configuration and the head's kind of label ask."""
     return EvaluationSettings(
         bootstrap=config.bootstrap,
         confidence=config.confidence,
         seed=seed,
         minimum_cases=config.minimum_cases,
+        ordinal=task == "ordinal",
     )
 
 

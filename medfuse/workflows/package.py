@@ -201,6 +201,7 @@ def _details(task: LearningTask, model: LearnedModel) -> dict[str, Any]:
         "configuration_digest": task.experiment.digest(),
         "fusion": {"name": model.classifier.fusion.name, **model.classifier.fusion_options},
         "head": {"name": model.classifier.head.name, **model.classifier.head_options},
+        "task": model.classifier.head.task,
         "members": model.members,
         "temperature": float(model.network.temperature),
         "calibrated_on": model.calibrated_on,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -29,6 +30,7 @@ from medfuse.training.classifier import SourceWidth, build_classifier, check_hea
 from medfuse.training.loss import check_class_weights
 from medfuse.workflows.measure import load_metrics
 
+_LOG = logging.getLogger(__name__)
 _OWN = "medfuse."
 _WIDTH, _CLASSES = 64, 2
 
@@ -68,12 +70,15 @@ def check_with_cohort(experiment: Experiment, registry: Registry, cohort: Cohort
     Raises:
         CohortError: classes or cases that cannot be divided.
         BundleError: a class name that no bundle can hold.
-        ConfigError: a head or weights of classes for another number of them.
+        ConfigError: a head or weights of classes for another number of them, or grades whose order
+            nobody told.
     """
     check_divisible(cohort, experiment.cohort.split)
     check_classes(cohort.classes)
     check_head(registry.head(experiment.head.use), len(cohort.classes))
     check_class_weights(experiment.training, len(cohort.classes))
+    if registry.head(experiment.head.use).task == "ordinal":
+        _check_order(experiment, cohort.classes)
 
 
 def check_with_sources(
@@ -86,6 +91,18 @@ def check_with_sources(
     """
     widths = [SourceWidth(source.feature_dim, source.slices) for source in sources]
     build_classifier(experiment.fusion, experiment.head, registry, widths, classes)
+
+
+def _check_order(experiment: Experiment, classes: Sequence[str]) -> None:
+    """Refuse grades in an order that only their names tell; say the order that is taken."""
+    numbered = all(name.isdecimal() for name in classes)
+    ascending = numbered and sorted(classes, key=float) == list(classes)
+    if experiment.cohort.classes is None and not ascending:
+        raise ConfigError(
+            f"head {experiment.head.use!r} grades, but nothing tells the order of the classes "
+            f"({', '.join(classes)}). Name them in cohort.classes, the lowest grade first."
+        )
+    _LOG.info("grades, the lowest first: %s", " < ".join(classes))
 
 
 def _check_source(

@@ -33,7 +33,7 @@ def resolved_experiment(
     fusion, head = registry.fusion(experiment.fusion.use), registry.head(experiment.head.use)
     training = {"device": device_of(experiment)}
     if experiment.training.loss == "auto":
-        training["loss"] = "focal" if head.loss == "focal" else "cross_entropy"
+        training["loss"] = head.loss if head.loss in ("focal", "coral") else "cross_entropy"
     augmentation = {"recipe": _recipe(experiment, inputs)}
     return experiment.model_copy(
         update={

@@ -254,7 +254,8 @@ def _test_part(
     def predictions(model: LearnedModel) -> Predictions:
         return measure.predictions_of(cases, cohort.classes, model.probabilities[rows], seen)
 
-    settings = measure.settings_of(task.experiment.evaluation, task.experiment.seed)
+    kind = fused.classifier.head.task
+    settings = measure.settings_of(task.experiment.evaluation, task.experiment.seed, kind)
     found = predictions(fused)
     metrics = {**measure.measure(found, settings, plugin_metrics), "seen": seen.summary()}
     alone = {name: predictions(model) for name, model in singles.items()}

@@ -5,14 +5,22 @@ import torch
 from torch import nn
 
 from medfuse.builtin import medfuse_heads
+from medfuse.heads.coral import CoralHead
+from medfuse.heads.corn import CornHead
 from medfuse.heads.linear import LinearHead
 from medfuse.heads.mlp import MlpHead, RowSafeBatchNorm
+from medfuse.heads.prototype import PrototypeHead
 from medfuse.heads.sigmoid import SigmoidHead
+from medfuse.model import coral_log_probabilities
 
 HEADS = [
     LinearHead(6, 2, noise=0.5, dropout=0.2),
     MlpHead(6, 2, hidden=5),
     SigmoidHead(6, 2, noise=0.5),
+    PrototypeHead(6, 2, noise=0.5),
+    PrototypeHead(6, 2, distance="euclidean", noise=0.5),
+    CoralHead(6, 4, hidden=5),
+    CornHead(6, 4, hidden=0),
 ]
 
 
@@ -37,8 +45,10 @@ def test_the_traced_graph_takes_other_batch_sizes(head: nn.Module) -> None:
 
 @pytest.mark.parametrize("spec", list(medfuse_heads()), ids=lambda s: s.name)
 def test_declared_output_width_is_the_real_one(spec: object) -> None:
-    built = {"linear": LinearHead, "mlp": MlpHead, "sigmoid": SigmoidHead}[spec.name](6, 2)
-    assert built.eval()(torch.randn(3, 6)).shape == (3, spec.output_dim(2))
+    made = {type(head).__name__.removesuffix("Head").lower(): type(head) for head in HEADS}
+    for classes in (2,) if spec.single_logit else (2, 5):
+        built = made[spec.name](6, classes).eval()
+        assert built(torch.randn(3, 6)).shape == (3, spec.output_dim(classes))
 
 
 def test_a_training_batch_of_one_row_is_normalized_by_the_running_statistics() -> None:
@@ -69,3 +79,39 @@ def test_the_mlp_in_evaluation_is_the_plain_formula() -> None:
 def test_the_sigmoid_head_refuses_three_classes() -> None:
     with pytest.raises(ValueError, match=r"separates 2 classes, found 3. Use linear or mlp"):
         SigmoidHead(4, 3)
+
+
+def test_cosine_prototypes_are_scaled_cosines() -> None:
+    head, x = PrototypeHead(6, 3, scale=7.0), torch.randn(4, 6)
+    expected = 7 * torch.cosine_similarity(x[:, None], head.prototypes[None], dim=2)
+    torch.testing.assert_close(head(x), expected)
+    torch.testing.assert_close(head(100 * x), expected)
+
+
+def test_euclidean_prototypes_are_scaled_mean_squared_distances() -> None:
+    head, x = PrototypeHead(6, 3, distance="euclidean", scale=7.0), torch.randn(4, 6)
+    nn.init.normal_(head.prototypes)
+    expected = -7 * torch.cdist(x, head.prototypes) ** 2 / 6
+    torch.testing.assert_close(head(x), expected)
+
+
+def test_cosine_prototypes_say_nothing_of_features_that_are_all_zero() -> None:
+    logits = PrototypeHead(6, 3)(torch.zeros(2, 6))
+    assert (logits == 0).all()
+
+
+@pytest.mark.parametrize("classes", [2, 3, 6])
+def test_coral_thresholds_start_with_equal_grades_and_stay_ordered(classes: int) -> None:
+    head = CoralHead(6, classes, hidden=0)
+    start = coral_log_probabilities(head(torch.randn(1, 6)))
+    torch.testing.assert_close(start.exp(), torch.full((1, classes), 1 / classes))
+    nn.init.normal_(head.thresholds, std=5.0)
+    logits = head(torch.randn(9, 6))
+    assert (logits.diff(dim=1) <= 0).all()
+
+
+def test_all_coral_logits_share_one_score() -> None:
+    head = CoralHead(6, 4, hidden=5).eval()
+    logits = head(torch.randn(9, 6))
+    apart = logits - logits[:, :1]
+    torch.testing.assert_close(apart, apart[:1].expand_as(apart), atol=1e-5, rtol=0)

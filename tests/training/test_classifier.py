@@ -157,8 +157,35 @@ def test_declared_parameters_of_a_decision_fusion_are_taken(install_plugin) -> N
     assert isinstance(built.module, DecisionClassifier)
 
 
-@pytest.mark.parametrize("head", [{"link": "coral"}, {"link": "corn"}, {"task": "multilabel"}])
+@pytest.mark.parametrize("head", [{"link": "coral"}, {"task": "ordinal"}, {"task": "multilabel"}])
 def test_a_head_that_nothing_trains_yet_is_refused(head: dict[str, str]) -> None:
     spec = HeadSpec(name="odd", summary="", factory="a:b", **head)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="training takes multiclass heads with link softmax or"):
         check_head(spec, 3)
+
+
+@pytest.mark.parametrize("head", ["coral", "corn"])
+@pytest.mark.parametrize("change", [{"mixup": 0.2}, {"label_smoothing": 0.1}])
+def test_grading_heads_refuse_soft_targets(
+    registry: Registry, head: str, change: dict[str, float]
+) -> None:
+    check_training(registry.head(head), make_config())
+    with pytest.raises(ConfigError, match=f"head '{head}' cannot learn from soft targets"):
+        check_training(registry.head(head), make_config(**change))
+
+
+def test_a_loss_of_grades_is_refused_for_classes_without_order(registry: Registry) -> None:
+    check_training(registry.head("corn"), make_config(loss="coral"))
+    with pytest.raises(ConfigError, match="head 'mlp' have no order. Use head: coral or corn"):
+        check_training(registry.head("mlp"), make_config(loss="coral"))
+
+
+@pytest.mark.parametrize("fusion", ["attention", "average"])
+@pytest.mark.parametrize("head", ["coral", "corn", "prototype"])
+def test_every_head_ends_in_k_classes_with_either_topology(
+    registry: Registry, fusion: str, head: str
+) -> None:
+    built = build_classifier(_use(fusion), _use(head), registry, [SourceWidth(6)] * 2, 5)
+    logits = built.module.eval()([torch.randn(3, 6), torch.randn(3, 6)])
+    assert logits.shape == (3, 5)
+    torch.testing.assert_close(logits.softmax(1).sum(1), torch.ones(3))

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from medfuse.errors import ConfigError
+from medfuse.model import coral_log_probabilities, corn_log_probabilities
 from medfuse.training.loss import ClassLoss, build_loss
 
 from .conftest import make_config
@@ -81,3 +82,50 @@ def test_auto_takes_the_heads_own_loss() -> None:
 def test_a_wrong_number_of_weights_is_refused() -> None:
     with pytest.raises(ConfigError, match="class_weights has 2 numbers, expected 3"):
         build_loss(make_config(class_weights=[1.0, 2.0]), LABELS, 3, "auto")
+
+
+def test_the_coral_loss_is_that_of_the_binary_questions_of_the_paper() -> None:
+    torch.manual_seed(0)
+    logits = (torch.randn(8, 3) * 2).sort(1, descending=True).values.requires_grad_()
+    grades = torch.tensor([0, 1, 2, 3, 3, 0, 2, 1])
+    levels = (grades[:, None] > torch.arange(3)).float()
+    expected = F.binary_cross_entropy_with_logits(logits, levels, reduction="sum") / 8
+    found = ClassLoss(graded=True)(coral_log_probabilities(logits), F.one_hot(grades, 4).float())
+    torch.testing.assert_close(found, expected)
+    slopes = [torch.autograd.grad(loss, logits)[0] for loss in (found, expected)]
+    torch.testing.assert_close(*slopes, atol=1e-5, rtol=1e-4)
+
+
+def test_the_corn_loss_is_that_of_the_conditional_questions_of_the_paper() -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(8, 3) * 2
+    grades = torch.tensor([0, 1, 2, 3, 3, 0, 2, 1])
+    total = 0.0
+    for step in range(3):
+        asked = grades > step - 1
+        above = (grades[asked] > step).float()
+        total += F.binary_cross_entropy_with_logits(logits[asked, step], above, reduction="sum")
+    found = build_loss(make_config(), grades, 4, "corn")
+    targets = F.one_hot(grades, 4).float()
+    torch.testing.assert_close(found(corn_log_probabilities(logits), targets), total / 8)
+
+
+def test_class_weights_scale_each_case_of_the_coral_loss() -> None:
+    logits, targets = _batch()
+    weights = torch.tensor([0.5, 1.0, 4.0])
+    single = [ClassLoss(graded=True)(logits[i : i + 1], targets[i : i + 1]) for i in range(8)]
+    expected = (torch.stack(single) * weights[LABELS]).mean()
+    torch.testing.assert_close(ClassLoss(weights, graded=True)(logits, targets), expected)
+
+
+def test_without_smoothing_the_loss_keeps_all_else() -> None:
+    loss = ClassLoss(torch.ones(3), 0.2, None, graded=True).unsmoothed()
+    assert (loss.smoothing, loss.graded) == (0.0, True)
+    assert torch.equal(loss.weights, torch.ones(3))
+
+
+@pytest.mark.parametrize(("name", "graded"), [("coral", True), ("corn", False), ("focal", False)])
+def test_a_heads_own_loss_is_taken(name: str, graded: bool) -> None:
+    loss = build_loss(make_config(), LABELS, 3, name)
+    assert loss.graded is graded
+    assert (loss.focal_gamma is not None) is (name == "focal")
