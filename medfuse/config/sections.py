@@ -75,11 +75,30 @@ class AugmentationConfig(Section):
     """Banked views of each training image beside the clean one.
 
     ``seed`` is apart from the experiment's, so that runs of several seeds share banked views.
+    ``rotate`` (degrees), ``shift`` and ``zoom`` (fractions), ``gamma`` (a factor) and ``noise``
+    (standard deviation) replace the recipe's ranges. ``flip`` mirrors every second view; only
+    where no label has a side.
     """
 
     views: int = Field(0, ge=0, le=100)
     seed: _Seed = 0
     recipe: Literal["auto", "none", "xr", "ct", "mr"] = "auto"
+    rotate: float | None = Field(None, ge=0, le=180)
+    shift: float | None = Field(None, ge=0, le=0.5)
+    zoom: float | None = Field(None, ge=0, le=0.5)
+    gamma: float | None = Field(None, ge=1, le=5)
+    noise: float | None = Field(None, ge=0, le=0.5)
+    flip: list[Literal["left_right", "up_down"]] = []
+
+    @model_validator(mode="after")
+    def _a_recipe_has_ranges(self) -> AugmentationConfig:
+        if len(set(self.flip)) < len(self.flip):
+            raise ValueError(f"flip is {self.flip}, expected each direction once")
+        names = ("rotate", "shift", "zoom", "gamma", "noise")
+        own = [name for name in (*names, "flip") if getattr(self, name) not in (None, [])]
+        if self.recipe == "none" and own:
+            raise ValueError(f"recipe none has no views, but found {', '.join(own)}")
+        return self
 
 
 class NormalizationConfig(Section):

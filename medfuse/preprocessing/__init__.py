@@ -14,6 +14,7 @@ from medfuse.preprocessing.augmentation import (
     augmentation_config,
     augmentation_identity,
     drawing_for,
+    flips_of,
     recipe_for,
 )
 from medfuse.preprocessing.canonical import CanonicalImage
@@ -33,6 +34,7 @@ __all__ = [
     "augmentation_config",
     "augmentation_identity",
     "drawing_for",
+    "flips_of",
     "looked_at",
     "pixel_digest",
     "recipe_for",

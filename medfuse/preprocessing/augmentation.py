@@ -1,13 +1,14 @@
 """Augmented views: a function of the image and the view's number, of nothing else.
 
-Recipes are laterality-safe: no left-right flip, since the side of a finding is part of it.
+Recipes are laterality-safe: no left-right flip, since the side of a finding is part of it. An
+experiment may ask for one where no label of its own has a side.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from medfuse.preprocessing.volume_size import is_anisotropic
 from medfuse.suggest import did_you_mean
 
 VERSION = 2
+_FLIPS = {"left_right": "LR", "up_down": "SI"}
+_OF_IMAGES = {"left_right": 1, "up_down": 0}
 VIEW_MODULES = ("medfuse.preprocessing.views",)
 
 RECIPES: dict[str, Recipe | None] = {
@@ -39,12 +42,14 @@ class Drawing:
         seed: of the experiment's augmentation.
         spacing: mm of the voxels of canonical volumes; empty for images.
         axes: about which volumes turn; empty for images.
+        own: half widths and flips that replace the recipe's, by name.
     """
 
     recipe: str
     seed: int = 0
     spacing: tuple[float, ...] = ()
     axes: tuple[int, ...] = ()
+    own: tuple[tuple[str, Any], ...] = ()
 
     @property
     def ranges(self) -> Recipe | None:
@@ -58,7 +63,8 @@ class Drawing:
                 f"augmentation.recipe: {self.recipe!r}, expected one of {', '.join(RECIPES)}."
                 + did_you_mean(self.recipe, RECIPES)
             )
-        return RECIPES[self.recipe]
+        recipe = RECIPES[self.recipe]
+        return replace(recipe, **dict(self.own)) if recipe and self.own else recipe
 
 
 def drawing_for(
@@ -73,13 +79,14 @@ def drawing_for(
     et al. 2021): a tilt would mix slices that lie far apart.
     """
     recipe = recipe_for(augmentation.recipe, input.modality)
+    drawing = Drawing(recipe, augmentation.seed, own=_own(augmentation, input))
     if input.kind != "volume":
-        return Drawing(recipe, augmentation.seed)
+        return drawing
     spacing = _voxels(input, fingerprint)
     if not spacing:
-        return Drawing(recipe, augmentation.seed, (1.0, 1.0, 1.0), (2,))
+        return replace(drawing, spacing=(1.0, 1.0, 1.0), axes=(2,))
     axes = (int(np.argmax(spacing)),) if is_anisotropic(spacing) else (0, 1, 2)
-    return Drawing(recipe, augmentation.seed, spacing, axes)
+    return replace(drawing, spacing=spacing, axes=axes)
 
 
 def augment(pixels: Tensor, drawing: Drawing, digest: str, view: int) -> Tensor:
@@ -99,6 +106,12 @@ def augment(pixels: Tensor, drawing: Drawing, digest: str, view: int) -> Tensor:
         return pixels
     random = np.random.RandomState(_words(drawing, digest, view))
     return view_of(pixels, ranges, drawing.spacing, drawing.axes, random)
+
+
+def flips_of(drawing: Drawing, input: InputConfig) -> list[str]:  # noqa: A002
+    """Return in which directions every second view is mirrored, in words."""
+    axes = drawing.ranges.flip if drawing.ranges else ()
+    return [name.replace("_", "-") for name in _FLIPS if _axis(name, input) in axes]
 
 
 def recipe_for(recipe: str, modality: str) -> str:
@@ -138,6 +151,25 @@ def augmentation_config(drawing: Drawing, views: int = 0) -> list[dict[str, Any]
     if drawing.axes:
         node |= {"spacing": list(drawing.spacing), "axes": list(drawing.axes)}
     return [node]
+
+
+def _own(
+    augmentation: AugmentationConfig,
+    input: InputConfig,  # noqa: A002
+) -> tuple[tuple[str, Any], ...]:
+    """Return what the experiment says of the views instead of the recipe."""
+    names = ("rotate", "shift", "zoom", "gamma", "noise")
+    own = {name: getattr(augmentation, name) for name in names}
+    if augmentation.flip:
+        own["flip"] = tuple(sorted(_axis(name, input) for name in augmentation.flip))
+    return tuple((name, value) for name, value in own.items() if value is not None)
+
+
+def _axis(flip: str, input: InputConfig) -> int:  # noqa: A002
+    """Return the axis of the canonical image along which a flip mirrors."""
+    if input.kind != "volume":
+        return _OF_IMAGES[flip]
+    return next(i for i, letter in enumerate(input.orientation) if letter in _FLIPS[flip])
 
 
 def _voxels(

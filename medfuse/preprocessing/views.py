@@ -33,6 +33,7 @@ class Recipe:
         gamma: exponent of the contrast curve, as a factor: ``1 / gamma`` to ``gamma``.
         noise: largest standard deviation of Gaussian noise, in [0, 1] intensity.
         padding: what lies outside the image: ``border`` or ``zeros``.
+        flip: axes along which every second view is mirrored, each by itself.
     """
 
     rotate: float
@@ -41,6 +42,7 @@ class Recipe:
     gamma: float
     noise: float
     padding: str
+    flip: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class Draw:
         zoom: above 1 shows more of the surroundings, smaller.
         gamma: exponent of the contrast curve.
         noise: standard deviation.
+        flip: axes that are mirrored.
     """
 
     angles: tuple[float, ...]
@@ -60,6 +63,7 @@ class Draw:
     zoom: float
     gamma: float
     noise: float
+    flip: tuple[int, ...] = ()
 
 
 def draw(
@@ -83,6 +87,7 @@ def draw(
         zoom=1 + recipe.zoom * random.uniform(-1, 1),
         gamma=math.exp(random.uniform(-1, 1) * math.log(recipe.gamma)),
         noise=random.uniform(0, recipe.noise),
+        flip=tuple(axis for axis in recipe.flip if random.uniform() < 0.5),
     )
 
 
@@ -107,7 +112,8 @@ def view_of(
     affine = Affine(
         affine=matrix(drawn, spacing), padding_mode=recipe.padding, mode="bilinear", image_only=True
     )
-    curved = _plain(AdjustContrast(drawn.gamma)(_plain(affine(image))))
+    mirrored = image.flip([axis + 1 for axis in drawn.flip]) if drawn.flip else image
+    curved = _plain(AdjustContrast(drawn.gamma)(_plain(affine(mirrored))))
     noise = drawn.noise * random.standard_normal(tuple(image.shape))
     return (curved + torch.from_numpy(noise.astype(np.float32))).clamp(0.0, 1.0)
 
@@ -149,7 +155,7 @@ class RandomViewd(Randomizable, MapTransform):
         prob: float = 0.8,
     ) -> None:
         super().__init__(keys)
-        self.recipe = Recipe(**recipe)
+        self.recipe = Recipe(**{**recipe, "flip": tuple(recipe.get("flip", ()))})
         self.spacing = tuple(float(step) for step in spacing)
         self.axes = tuple(int(axis) for axis in axes)
         self.prob = prob

@@ -12,7 +12,7 @@ from typing import Any
 from medfuse import plots
 from medfuse.config import InputConfig
 from medfuse.data.cells import read_cells
-from medfuse.preprocessing import Drawing, tabular_slots
+from medfuse.preprocessing import Drawing, flips_of, tabular_slots
 from medfuse.report import Figure, Section, SectionPage, Table
 from medfuse.workflows.gallery import Gallery
 from medfuse.workflows.preview import InputPreview, Preview, ShownCase
@@ -139,8 +139,9 @@ def _augmentation(drawing: Drawing, resolved: InputConfig) -> Table:
             ["contrast", f"gamma {1 / ranges.gamma:.2f} to {ranges.gamma:.2f}"],
             ["noise", f"standard deviation up to {ranges.noise:g} of the range"],
             ["outside", ranges.padding],
+            ["mirrored", " and ".join(flips_of(drawing, resolved)) or "never: left stays left"],
         ]
-    caption = "Augmented views, drawn by seed and image. Left stays left: nothing is mirrored."
+    caption = "Augmented views, drawn by seed and image."
     return Table(header=["augmentation", ""], rows=rows, caption=caption)
 
 

@@ -1,4 +1,5 @@
 import hashlib
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -19,10 +20,11 @@ from medfuse.preprocessing import (
     augmentation_config,
     augmentation_identity,
     drawing_for,
+    flips_of,
     recipe_for,
 )
 from medfuse.preprocessing.nodes import instantiate
-from medfuse.preprocessing.views import view_of
+from medfuse.preprocessing.views import draw, view_of
 
 IMAGE = torch.rand(1, 48, 40, generator=torch.Generator().manual_seed(0))
 
@@ -243,3 +245,79 @@ def test_a_bundles_draw_is_the_view_that_training_makes_of_it():
     random.uniform()
     expected = view_of(volume, drawing.ranges, drawing.spacing, drawing.axes, random)
     assert torch.equal(transform({"image": volume})["image"], expected)
+
+
+def _own(kind: str = "image", **given) -> Drawing:
+    size = (8, 8, 8) if kind == "volume" else (8, 8)
+    orientation = given.pop("orientation", "PLS")
+    config = InputConfig(kind=kind, size=size, orientation=orientation, modality="XR")
+    return drawing_for(AugmentationConfig(**given), config, {})
+
+
+def test_an_experiment_can_set_ranges_of_its_own():
+    ranges = _own(rotate=20.0, zoom=0.2).ranges
+    assert ranges == replace(RECIPES["xr"], rotate=20.0, zoom=0.2)
+
+
+def test_what_an_experiment_sets_enters_the_identity():
+    found = [_own(), _own(rotate=20.0), _own(flip=["left_right"]), _own(flip=["up_down"])]
+    assert len({str(augmentation_identity(drawing)) for drawing in found}) == len(found)
+
+
+@pytest.mark.parametrize(
+    ("kind", "orientation", "flip", "axis"),
+    [
+        ("image", "PLS", "left_right", 1),
+        ("image", "PLS", "up_down", 0),
+        ("volume", "PLS", "left_right", 1),
+        ("volume", "RAI", "left_right", 0),
+        ("volume", "RAI", "up_down", 2),
+    ],
+)
+def test_a_flip_is_one_of_the_patients_directions(kind, orientation, flip, axis):
+    drawing = _own(kind, orientation=orientation, flip=[flip])
+    assert drawing.ranges.flip == (axis,)
+    size = (8, 8, 8) if kind == "volume" else (8, 8)
+    config = InputConfig(kind=kind, size=size, orientation=orientation)
+    assert flips_of(drawing, config) == [flip.replace("_", "-")]
+
+
+def test_about_every_second_view_is_mirrored():
+    image = torch.zeros(1, 32, 32)
+    image[:, :, :16] = 1
+    still = {"rotate": 0.0, "shift": 0.0, "zoom": 0.0, "gamma": 1.0, "noise": 0.0}
+    drawing = _own(**still, flip=["left_right"])
+    views = [augment(image, drawing, "ab", view) for view in range(1, 101)]
+    kept = sum(torch.allclose(view, image, atol=1e-4) for view in views)
+    mirrored = sum(torch.allclose(view, image.flip(2), atol=1e-4) for view in views)
+    assert kept + mirrored == 100
+    assert 30 < mirrored < 70
+
+
+def test_a_flip_leaves_the_other_draws_as_they_were():
+    plain, flipped = _own().ranges, _own(flip=["left_right"]).ranges
+    for seed in range(5):
+        one = draw(plain, (8, 8), (), np.random.RandomState(seed))
+        two = draw(flipped, (8, 8), (), np.random.RandomState(seed))
+        assert replace(two, flip=()) == one
+
+
+def test_a_bundle_mirrors_as_training_does():
+    drawing = _own(flip=["left_right"])
+    (node,) = augmentation_config(drawing, views=4)
+    (transform,) = instantiate([{**json.loads(json.dumps(node)), "prob": 1.0}])
+    transform.set_random_state(state=np.random.RandomState(5))
+    random = np.random.RandomState(5)
+    random.uniform()
+    expected = view_of(IMAGE, drawing.ranges, (), (), random)
+    assert torch.equal(transform({"image": IMAGE})["image"], expected)
+
+
+def test_ranges_of_a_recipe_without_views_are_refused():
+    with pytest.raises(ValueError, match="recipe none has no views, but found rotate, flip"):
+        AugmentationConfig(recipe="none", rotate=5.0, flip=["up_down"])
+
+
+def test_a_direction_given_twice_is_refused():
+    with pytest.raises(ValueError, match="expected each direction once"):
+        AugmentationConfig(flip=["up_down", "up_down"])
