@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from medfuse.workflows.evaluate import evaluate
     from medfuse.workflows.phantoms import write_phantoms
     from medfuse.workflows.preview import preview
+    from medfuse.workflows.rank import rank_sources
     from medfuse.workflows.train import train
 
 _WHERE = {
@@ -23,6 +24,7 @@ _WHERE = {
     "evaluate": "medfuse.workflows.evaluate",
     "load_bundle": "medfuse.serving.predict",
     "preview": "medfuse.workflows.preview",
+    "rank_sources": "medfuse.workflows.rank",
     "train": "medfuse.workflows.train",
     "write_phantoms": "medfuse.workflows.phantoms",
 }
@@ -34,6 +36,7 @@ __all__ = [
     "evaluate",
     "load_bundle",
     "preview",
+    "rank_sources",
     "train",
     "write_phantoms",
 ]

@@ -1,5 +1,5 @@
-"""``medfuse sources``: which pretrained networks can be used, everything known about one, and
-whether its weights are what they should be.
+"""``medfuse sources``: which pretrained networks can be used, everything known about one, whether
+its weights are what they should be, and which suit a cohort.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 
+from medfuse.cli import source_rank
 from medfuse.cli.source_page import source_page, source_record
 from medfuse.cli.table import format_table
 from medfuse.contract import BackboneFamilySpec, BackboneSpec, WeightsSpec
@@ -43,8 +44,8 @@ class Row:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the three subcommands."""
-    actions = parser.add_subparsers(dest="action", metavar="list|show|verify", required=True)
+    """Declare the four subcommands."""
+    actions = parser.add_subparsers(dest="action", metavar="list|show|verify|rank", required=True)
     listing = actions.add_parser("list", help="sources with their domain and license")
     listing.add_argument("--family", metavar="NAME", help="list the members of a family")
     listing.add_argument("--filter", metavar="GLOB", help="name, as in 'mobilenet*'")
@@ -64,11 +65,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     verify.add_argument("source", metavar="SOURCE", help="as in timm:resnet18@weights.safetensors")
     verify.add_argument("--download", action="store_true", help="allow the weights to be fetched")
     verify.add_argument("--json", action="store_true", help="as JSON")
+    source_rank.add_arguments(actions.add_parser("rank", help=source_rank.HELP))
 
 
 def run(args: argparse.Namespace) -> int:
     """Carry out one subcommand and return the exit code."""
-    return {"list": _list, "show": _show, "verify": _verify}[args.action](args)
+    return {"list": _list, "show": _show, "verify": _verify, "rank": source_rank.run}[args.action](
+        args
+    )
 
 
 def _list(args: argparse.Namespace) -> int:

@@ -104,11 +104,11 @@ def _experiment(arguments: argparse.Namespace) -> Any:
         )
     data: dict[str, Any] = {
         "cohort": {"path": arguments.what},
-        "sources": [_component(text, "--source") for text in arguments.source],
+        "sources": [component(text, "--source") for text in arguments.source],
     }
     for key, text in (("fusion", arguments.fusion), ("head", arguments.head)):
         if text:
-            data[key] = _component(text, f"--{key}")
+            data[key] = component(text, f"--{key}")
     if arguments.group_pattern:
         data["cohort"]["group_pattern"] = arguments.group_pattern
     if arguments.modality:
@@ -116,7 +116,7 @@ def _experiment(arguments: argparse.Namespace) -> Any:
     return parse_experiment(with_overrides(data, arguments.set), "command line")
 
 
-def _component(text: str, option: str) -> dict[str, Any]:
+def component(text: str, option: str) -> dict[str, Any]:
     """Return a mapping with ``use`` from a bare name or a YAML mapping."""
     import yaml
 

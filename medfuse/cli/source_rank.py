@@ -1,0 +1,208 @@
+"""``medfuse sources rank``: which of many sources suit a cohort, before anything is trained."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medfuse.cli.table import format_table
+
+if TYPE_CHECKING:
+    from medfuse.config import SourceConfig
+    from medfuse.workflows.source_ranking import RankedSource, SourceRanking
+
+HELP = "order candidate sources by how well their frozen features tell the classes apart"
+
+_TITLES = {
+    "probe": "PROBE AUROC",
+    "neighbors": "NEIGHBORS",
+    "h_score": "H-SCORE",
+    "logme": "LOGME",
+}
+_EPILOG = """\
+examples:
+  medfuse sources rank images/ --source mini:resnet --source mini:densenet --source timm:resnet18
+  medfuse sources rank experiment.yaml --all-local --out ranking.csv
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.epilog = _EPILOG
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("what", metavar="COHORT|CONFIG", help="labelled images, or a YAML file")
+    parser.add_argument(
+        "--source",
+        action="append",
+        default=[],
+        metavar="S",
+        help="plugin:name.weights, plugin:name@FILE, or a YAML mapping {use: ..., cut: ...}; "
+        "repeat for several; beside those of a CONFIG",
+    )
+    parser.add_argument(
+        "--all-local", action="store_true", help="every source whose weights are on this machine"
+    )
+    parser.add_argument("--pick", type=int, default=3, help="sources to suggest (%(default)s)")
+    parser.add_argument(
+        "--cases", type=int, default=1000, help="cases to look at, at most (%(default)s)"
+    )
+    parser.add_argument("--modality", choices=("XR", "CT", "MR", "other"), help="of the images")
+    parser.add_argument("--group-pattern", metavar="REGEX", help="patient id in a file name")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="change one setting"
+    )
+    parser.add_argument("--download", action="store_true", help="allow weights to be fetched")
+    parser.add_argument("--out", metavar="FILE.csv", help="write the table there too")
+    parser.add_argument("--json", action="store_true", help="as JSON, with all similarities")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Rank and print the order, what goes together, and the command that trains with it."""
+    from medfuse.workflows.rank import RankingSettings, rank_sources
+
+    settings = RankingSettings(
+        cases=args.cases,
+        pick=args.pick,
+        all_local=args.all_local,
+        download=args.download,
+        progress=not args.quiet,
+    )
+    ranking = rank_sources(_experiment(args), args.out, settings)
+    command = _train_command(args, ranking)
+    if args.json:
+        print(json.dumps({**ranking.to_dict(), "next": command}, indent=2))
+        return 0
+    for line in (
+        *_table_lines(ranking),
+        "",
+        *_suggestion_lines(ranking),
+        "",
+        *_next_lines(command),
+    ):
+        print(line)
+    return 0
+
+
+def _experiment(args: argparse.Namespace) -> Any:
+    """Return what to rank: of a configuration the whole, with the named sources beside its own."""
+    from medfuse.cli.train import component
+    from medfuse.config import load_experiment, with_overrides
+    from medfuse.errors import ConfigError
+
+    named = [component(text, "--source") for text in args.source]
+    if _is_config(args.what):
+        extra = [f"--{n}" for n in ("modality", "group-pattern") if getattr(args, _dest(n))]
+        if extra:
+            raise ConfigError(
+                f"{args.what}: {extra[0]} is for images without a configuration. "
+                "Write it into the file, or use --set."
+            )
+        experiment = load_experiment(args.what, args.set)
+        given = experiment.model_dump(mode="json", exclude_unset=True)
+        return {**given, "sources": [*given["sources"], *named]}
+    if not named and not args.all_local:
+        raise ConfigError(
+            f"{args.what}: no source is named. Add --source once for each candidate "
+            "('medfuse sources list' shows all), or --all-local."
+        )
+    data: dict[str, Any] = {"cohort": {"path": args.what}}
+    if named:
+        data["sources"] = named
+    if args.group_pattern:
+        data["cohort"]["group_pattern"] = args.group_pattern
+    if args.modality:
+        data["inputs"] = {"image": {"modality": args.modality}}
+    return with_overrides(data, args.set)
+
+
+def _table_lines(ranking: SourceRanking) -> list[str]:
+    header = ["PLACE", "SOURCE", *_TITLES.values(), "MOST LIKE"]
+    rows = [_cells(row) for row in ranking.sources]
+    return [
+        *format_table(header, rows).splitlines(),
+        "",
+        f"{ranking.cases} cases of {ranking.groups} patients that a run learns from, none of its "
+        "test part. Place: by the mean rank over the four measures",
+        "(in parentheses: where it lies in 90 % of half-samples of the patients). "
+        "Measures: larger is better, with 95 % intervals.",
+        "Most like: linear CKA with the source whose features are most like its own.",
+    ]
+
+
+def _cells(row: RankedSource) -> list[str]:
+    low, high = row.places
+    spread = f" ({low} to {high})" if high > low else ""
+    measures = [_measure(row.measures[name]) for name in _TITLES]
+    return [
+        f"{row.place}{spread}", row.source, *measures, f"{row.similarity:.2f} {row.most_alike}"
+    ]  # fmt: skip
+
+
+def _measure(entry: Mapping[str, float | None]) -> str:
+    value, low, high = entry["value"], entry["low"], entry["high"]
+    if value is None:
+        return "-"
+    known = low is not None and high is not None
+    return f"{value:.3f} ({low:.2f} to {high:.2f})" if known else f"{value:.3f}"
+
+
+def _suggestion_lines(ranking: SourceRanking) -> list[str]:
+    first, *others = ranking.suggested
+    rows = [(first.source, f"{first.auroc:.3f}", "", "")]
+    rows += [
+        (f"+ {row.source}", f"{row.auroc:.3f}", f"{row.gain:+.3f}", f"{row.similarity:.2f}")
+        for row in others
+    ]
+    header = ["GO TOGETHER", "PROBE AUROC", "GAIN", "LIKE THOSE ABOVE"]
+    lines = format_table(header, rows).splitlines()
+    left = len(ranking.sources) - len(ranking.suggested)
+    if left and not others:
+        lines.append("No other source adds anything to it.")
+    return lines
+
+
+def _next_lines(command: str) -> list[str]:
+    return [
+        "Next: train with these; the run tests on cases not used here whether fusing them helped.",
+        f"  {command}",
+    ]
+
+
+def _train_command(args: argparse.Namespace, ranking: SourceRanking) -> str:
+    """Return the command that trains with the suggested sources, as a shell reads it."""
+    sources = [_as_given(row.config) for row in ranking.suggested]
+    words = ["medfuse", "train", args.what]
+    for option in ("modality", "group-pattern"):
+        if getattr(args, _dest(option)):
+            words += [f"--{option}", getattr(args, _dest(option))]
+    for change in args.set:
+        words += ["--set", change]
+    if _is_config(args.what):
+        words += ["--set", f"sources=[{', '.join(sources)}]"]
+    else:
+        words += [word for source in sources for word in ("--source", source)]
+    return shlex.join([*words, *(["--download"] if args.download else []), "--out", "RUN"])
+
+
+def _as_given(config: SourceConfig) -> str:
+    """Return a source as ``--source`` takes it."""
+    import yaml
+
+    given = config.model_dump(mode="json", exclude_defaults=True)
+    if list(given) == ["use"]:
+        return config.use
+    return str(
+        yaml.safe_dump(given, default_flow_style=True, sort_keys=False, width=1 << 20)
+    ).strip()
+
+
+def _is_config(what: str) -> bool:
+    return Path(what).suffix.lower() in (".yaml", ".yml")
+
+
+def _dest(option: str) -> str:
+    return option.replace("-", "_")
