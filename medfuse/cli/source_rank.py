@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -182,22 +183,24 @@ def _train_command(args: argparse.Namespace, ranking: SourceRanking) -> str:
     for change in args.set:
         words += ["--set", change]
     if _is_config(args.what):
-        words += ["--set", f"sources=[{', '.join(sources)}]"]
+        words += ["--set", f"sources={_one_line(sources)}"]
     else:
-        words += [word for source in sources for word in ("--source", source)]
+        given = [source if isinstance(source, str) else _one_line(source) for source in sources]
+        words += [word for source in given for word in ("--source", source)]
     return shlex.join([*words, *(["--download"] if args.download else []), "--out", "RUN"])
 
 
-def _as_given(config: SourceConfig) -> str:
-    """Return a source as ``--source`` takes it."""
+def _as_given(config: SourceConfig) -> str | dict[str, Any]:
+    """Return a source as a configuration names it: by its name alone where that is all."""
+    given = config.model_dump(mode="json", exclude_defaults=True)
+    return config.use if list(given) == ["use"] else given
+
+
+def _one_line(value: object) -> str:
     import yaml
 
-    given = config.model_dump(mode="json", exclude_defaults=True)
-    if list(given) == ["use"]:
-        return config.use
-    return str(
-        yaml.safe_dump(given, default_flow_style=True, sort_keys=False, width=1 << 20)
-    ).strip()
+    text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=math.inf)
+    return str(text).strip()
 
 
 def _is_config(what: str) -> bool:

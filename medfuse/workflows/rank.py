@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from medfuse.backbones.build import BuiltSource
 from medfuse.config import Experiment, SourceConfig, load_experiment, parse_experiment
@@ -16,7 +17,7 @@ from medfuse.errors import ConfigError, SourceError
 from medfuse.evaluation.feature_kernel import FeatureKernel
 from medfuse.evaluation.similarity import similarities
 from medfuse.evaluation.source_choice import choose_sources
-from medfuse.evaluation.source_order import order_sources
+from medfuse.evaluation.source_order import RankingCases, order_sources
 from medfuse.features.bank import FeatureBank
 from medfuse.registry import Registry, load_registry
 from medfuse.storage import require_file_name
@@ -97,23 +98,32 @@ def rank_sources(
     prepared = prepare_cohort(config, bank, settled=settled, progress=settings.progress)
     read = list(dict.fromkeys(source.input for source in config.sources))
     part, cases = ranking_part(prepared, read, settings.cases, config.seed)
-    count = len(cases.labels)
-    _log.info("ranking %d sources on %d cases to learn from", len(config.sources), count)
+    _log.info(
+        "ranking %d sources on %d cases to learn from", len(config.sources), len(cases.labels)
+    )
     job = _Job(config, registry, part, bank, settings)
     candidates = list(job.candidates(frozenset(source.use for source in local)))
     _require_several(candidates)
-    kernels = [candidate.kernel for candidate in candidates]
-    order, alike = order_sources(kernels, cases), similarities(kernels)
-    chosen = choose_sources(kernels, cases, alike, int(order.places.argmin()), settings.pick)
-    ranking = SourceRanking(
-        **ranking_of(candidates, order, alike, chosen),
-        cases=count,
-        groups=len(np.unique(cases.groups)),
-        classes=prepared.cohort.classes,
-    )
+    # Many small matrices: threads of the linear algebra would wait for each other, minutes in all.
+    with threadpool_limits(1, user_api="blas"):
+        ranking = _ranked(candidates, cases, prepared.cohort.classes, settings.pick)
     if out is not None:
         write_ranking(ranking, out)
     return ranking
+
+
+def _ranked(
+    candidates: Sequence[Candidate], cases: RankingCases, classes: tuple[str, ...], pick: int
+) -> SourceRanking:
+    kernels = [candidate.kernel for candidate in candidates]
+    order, alike = order_sources(kernels, cases), similarities(kernels)
+    chosen = choose_sources(kernels, cases, alike, int(order.places.argmin()), pick)
+    return SourceRanking(
+        **ranking_of(candidates, order, alike, chosen),
+        cases=len(cases.labels),
+        groups=len(np.unique(cases.groups)),
+        classes=classes,
+    )
 
 
 @dataclass(frozen=True)
@@ -141,7 +151,7 @@ class _Job:
                 yield from self._seen_by(pairs)
 
     def _built(self, config: SourceConfig, optional: bool) -> BuiltSource | None:
-        alone = self.experiment.model_copy(update={"sources": [config]})
+        alone = self.experiment.model_copy(update={"sources": [_frozen(config)]})
         inputs = {found.name: found.config for found in self.part.pictures}
         download = self.settings.download
         try:
@@ -155,7 +165,7 @@ class _Job:
 
     def _seen_by(self, pairs: Sequence[tuple[SourceConfig, BuiltSource]]) -> Iterator[Candidate]:
         """Yield what a few sources see in the cases."""
-        block = self.experiment.model_copy(update={"sources": [config for config, _ in pairs]})
+        block = self.experiment.model_copy(update={"sources": [_frozen(c) for c, _ in pairs]})
         built = [source for _, source in pairs]
         found = extract(block, self.part, built, self.bank, progress=self.settings.progress)
         for (config, source), values in zip(pairs, found.values, strict=True):
@@ -178,12 +188,14 @@ def _as_experiment(
     elif not isinstance(experiment, Experiment):
         experiment = load_experiment(experiment)
     default = {name: Experiment.model_fields[name].default for name in ("augmentation", "fusion")}
-    learns = [s.use for s in experiment.sources if s.train != "frozen" or s.unfreeze]
-    if learns:
-        _log.warning("%s: ranked frozen, though the configuration trains it", ", ".join(learns))
-    frozen = {"train": "frozen", "unfreeze": None}
-    sources = [source.model_copy(update=frozen) for source in experiment.sources]
-    return experiment.model_copy(update={**default, "sources": sources})
+    return experiment.model_copy(update=default)
+
+
+def _frozen(config: SourceConfig) -> SourceConfig:
+    if config.train == "frozen" and config.unfreeze is None:
+        return config
+    _log.warning("source %s: ranked frozen, though the configuration trains it", config.use)
+    return config.model_copy(update={"train": "frozen", "unfreeze": None})
 
 
 def _local(
