@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -80,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     for line in (
         *_table_lines(ranking),
         "",
-        *_suggestion_lines(ranking),
+        *_suggestion_lines(ranking, args.pick),
         "",
         *_next_lines(command),
     ):
@@ -122,25 +121,25 @@ def _experiment(args: argparse.Namespace) -> Any:
 
 def _table_lines(ranking: SourceRanking) -> list[str]:
     header = ["PLACE", "SOURCE", *_TITLES.values(), "MOST LIKE"]
-    rows = [_cells(row) for row in ranking.sources]
+    places = {row.source: row.place for row in ranking.sources}
+    rows = [_cells(row, places) for row in ranking.sources]
     return [
         *format_table(header, rows).splitlines(),
         "",
-        f"{ranking.cases} cases of {ranking.groups} patients that a run learns from, none of its "
-        "test part. Place: by the mean rank over the four measures",
-        "(in parentheses: where it lies in 90 % of half-samples of the patients). "
-        "Measures: larger is better, with 95 % intervals.",
-        "Most like: linear CKA with the source whose features are most like its own.",
+        f"{ranking.cases} cases that a run learns from, none of its test part; {ranking.groups} "
+        "share neither patient nor picture. Place: by the mean rank",
+        "over the four measures (in parentheses: where it lies in 90 % of half-samples of the "
+        "patients). Measures: larger is better, with",
+        "95 % intervals. Most like: linear CKA with the most similar source, and its place.",
     ]
 
 
-def _cells(row: RankedSource) -> list[str]:
+def _cells(row: RankedSource, places: Mapping[str, int]) -> list[str]:
     low, high = row.places
     spread = f" ({low} to {high})" if high > low else ""
     measures = [_measure(row.measures[name]) for name in _TITLES]
-    return [
-        f"{row.place}{spread}", row.source, *measures, f"{row.similarity:.2f} {row.most_alike}"
-    ]  # fmt: skip
+    alike = f"{row.similarity:.2f} with {places[row.most_alike]}"
+    return [f"{row.place}{spread}", row.source, *measures, alike]
 
 
 def _measure(entry: Mapping[str, float | None]) -> str:
@@ -151,7 +150,7 @@ def _measure(entry: Mapping[str, float | None]) -> str:
     return f"{value:.3f} ({low:.2f} to {high:.2f})" if known else f"{value:.3f}"
 
 
-def _suggestion_lines(ranking: SourceRanking) -> list[str]:
+def _suggestion_lines(ranking: SourceRanking, pick: int) -> list[str]:
     first, *others = ranking.suggested
     rows = [(first.source, f"{first.auroc:.3f}", "", "")]
     rows += [
@@ -160,9 +159,8 @@ def _suggestion_lines(ranking: SourceRanking) -> list[str]:
     ]
     header = ["GO TOGETHER", "PROBE AUROC", "GAIN", "LIKE THOSE ABOVE"]
     lines = format_table(header, rows).splitlines()
-    left = len(ranking.sources) - len(ranking.suggested)
-    if left and not others:
-        lines.append("No other source adds anything to it.")
+    if len(ranking.suggested) < min(pick, len(ranking.sources)):
+        lines.append("No further source raises it in 3 of 4 half-samples of the patients.")
     return lines
 
 
@@ -183,9 +181,9 @@ def _train_command(args: argparse.Namespace, ranking: SourceRanking) -> str:
     for change in args.set:
         words += ["--set", change]
     if _is_config(args.what):
-        words += ["--set", f"sources={_one_line(sources)}"]
+        words += ["--set", f"sources={json.dumps(sources)}"]
     else:
-        given = [source if isinstance(source, str) else _one_line(source) for source in sources]
+        given = [source if isinstance(source, str) else json.dumps(source) for source in sources]
         words += [word for source in given for word in ("--source", source)]
     return shlex.join([*words, *(["--download"] if args.download else []), "--out", "RUN"])
 
@@ -194,13 +192,6 @@ def _as_given(config: SourceConfig) -> str | dict[str, Any]:
     """Return a source as a configuration names it: by its name alone where that is all."""
     given = config.model_dump(mode="json", exclude_defaults=True)
     return config.use if list(given) == ["use"] else given
-
-
-def _one_line(value: object) -> str:
-    import yaml
-
-    text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=math.inf)
-    return str(text).strip()
 
 
 def _is_config(what: str) -> bool:

@@ -51,7 +51,7 @@ def test_table_shows_every_source_with_place_and_measures(ranked: Shown) -> None
 
 
 def test_cases_that_decided_are_named(ranked: Shown) -> None:
-    assert "30 cases of 15 patients that a run learns from, none of its test part" in ranked.out
+    assert "30 cases that a run learns from, none of its test part; 15 share" in ranked.out
 
 
 def test_last_line_is_the_command_that_trains_with_the_suggested(
