@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +75,18 @@ def summary_lines(outcome: Any) -> list[str]:
         shown = [f"{title} {estimate_line(test['overall'][key])}" for key, title in names.items()]
         lines.append(f"test     {', '.join(shown)} ({test['cases']} cases)")
     if comparison is not None:
+        lines += [_single_line(row, comparison["cases"]) for row in comparison["sources"]]
         lines.append(f"verdict  {comparison['verdict']}")
     return [*lines, f"report   {outcome.report}", f"bundle   {outcome.bundle}"]
+
+
+def _single_line(row: Mapping[str, Any], cases: int) -> str:
+    """Return what a source alone reached, as the line of the fused model above it shows it."""
+    names = {"accuracy": "accuracy", "auroc": "AUROC"}
+    values = {title: row[key]["second"] for key, title in names.items()}
+    shown = [f"{t} {'undefined' if v is None else f'{v:.3f}'}" for t, v in values.items()]
+    seen = f" (the {row['cases']} cases that it sees)" if row["cases"] < cases else ""
+    return f"alone    {', '.join(shown)}: {row['source']}{seen}"
 
 
 def _experiment(arguments: argparse.Namespace) -> Any:

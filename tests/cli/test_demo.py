@@ -49,7 +49,7 @@ def test_results_and_the_next_command_are_printed(
 ) -> None:
     lines = shown_by("demo", "--kind", kind).out.splitlines()
     assert [line.split()[0] for line in lines if line] == [
-        "test", "verdict", "report", "bundle", "try"
+        "test", "alone", "alone", "verdict", "report", "bundle", "try"
     ]  # fmt: skip
     images = trained.folder.parent / "images"
     assert lines[-1].endswith(f"medfuse predict {trained.bundle} {images / example}")

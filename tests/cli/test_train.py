@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
 from medfuse.cli.main import run
+from medfuse.cli.train import summary_lines
 
 from .conftest import Trained, shown_by
 
@@ -16,10 +18,35 @@ from .conftest import Trained, shown_by
 def test_results_are_printed_one_a_line_and_nothing_else(trained: Trained) -> None:
     assert trained.shown.code == 0, trained.shown.err
     lines = [line.split(maxsplit=1) for line in trained.shown.out.splitlines()]
-    assert [line[0] for line in lines] == ["test", "verdict", "report", "bundle"]
-    assert lines[2][1] == str(trained.folder / "report.html")
-    assert lines[3][1] == str(trained.bundle)
+    assert [line[0] for line in lines] == [
+        "test", "alone", "alone", "verdict", "report", "bundle"
+    ]  # fmt: skip
+    assert lines[4][1] == str(trained.folder / "report.html")
+    assert lines[5][1] == str(trained.bundle)
     assert trained.bundle.is_dir()
+
+
+def test_scores_of_single_sources_are_printed_beside_the_fused_ones(trained: Trained) -> None:
+    metrics = json.loads((trained.folder / "metrics.json").read_text())
+    lines = [line for line in trained.shown.out.splitlines() if line.startswith("alone")]
+    assert lines == [
+        f"alone    accuracy {row['accuracy']['second']:.3f}, AUROC {row['auroc']['second']:.3f}: "
+        f"{row['source']}"
+        for row in metrics["comparison"]["sources"]
+    ]
+
+
+def test_a_source_that_sees_fewer_cases_says_how_many() -> None:
+    gaps = {"accuracy": {"second": 0.5}, "auroc": {"second": None}}
+    row = {"source": "tabular", "cases": 7, **gaps}
+    metrics = {
+        "test": None,
+        "comparison": {"cases": 9, "sources": [row], "verdict": "none"},
+    }
+    outcome = SimpleNamespace(metrics=metrics, report="r", bundle="b")
+    assert summary_lines(outcome)[0] == (
+        "alone    accuracy 0.500, AUROC undefined: tabular (the 7 cases that it sees)"
+    )
 
 
 def test_options_are_the_configuration(trained: Trained) -> None:
