@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.epilog = _EPILOG
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("what", metavar="COHORT|CONFIG", help="labelled images, or a YAML file")
+    _add_what(parser)
     parser.add_argument(
         "--source",
         action="append",
@@ -46,18 +46,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--all-local", action="store_true", help="every source whose weights are on this machine"
     )
-    parser.add_argument("--pick", type=int, default=3, help="sources to suggest (%(default)s)")
     parser.add_argument(
-        "--cases", type=int, default=1000, help="cases to look at, at most (%(default)s)"
+        "--pick", type=int, default=3, metavar="N", help="sources to suggest, at most (%(default)s)"
     )
+    parser.add_argument(
+        "--cases",
+        type=int,
+        default=1000,
+        metavar="N",
+        help="cases to look at, at most (%(default)s)",
+    )
+    parser.add_argument("--download", action="store_true", help="allow weights to be fetched")
+    parser.add_argument("--out", metavar="FILE.csv", help="write the table there too")
+    parser.add_argument("--json", action="store_true", help="as JSON, with all similarities")
+
+
+def _add_what(parser: argparse.ArgumentParser) -> None:
+    """Declare what says which cases and how they are read, as in ``medfuse train``."""
+    parser.add_argument("what", metavar="COHORT|CONFIG", help="labelled images, or a YAML file")
     parser.add_argument("--modality", choices=("XR", "CT", "MR", "other"), help="of the images")
     parser.add_argument("--group-pattern", metavar="REGEX", help="patient id in a file name")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="change one setting"
     )
-    parser.add_argument("--download", action="store_true", help="allow weights to be fetched")
-    parser.add_argument("--out", metavar="FILE.csv", help="write the table there too")
-    parser.add_argument("--json", action="store_true", help="as JSON, with all similarities")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -88,6 +88,8 @@ def rank_sources(
         require_file_name(out)
     registry, config = load_registry(), _as_experiment(experiment, settings)
     named = [source for source in config.sources if source.use != _NONE_NAMED]
+    if not settings.all_local:
+        _require_several(named)
     if named:
         check_experiment(config, registry, download=settings.download)
     bank = FeatureBank(config.bank.path, config.bank.budget_gb)
@@ -95,21 +97,26 @@ def rank_sources(
     local = _local(config, registry, settled) if settings.all_local else []
     config = config.model_copy(update={"sources": [*named, *local]})
     _require_several(config.sources)
-    prepared = prepare_cohort(config, bank, settled=settled, progress=settings.progress)
+    optional = frozenset(source.use for source in local)
+    ranking = _rank(_Job(config, registry, bank, settings, optional), settled)
+    if out is not None:
+        write_ranking(ranking, out)
+    return ranking
+
+
+def _rank(job: _Job, settled: SettledCohort) -> SourceRanking:
+    config, settings = job.experiment, job.settings
+    prepared = prepare_cohort(config, job.bank, settled=settled, progress=settings.progress)
     read = list(dict.fromkeys(source.input for source in config.sources))
     part, cases = ranking_part(prepared, read, settings.cases, config.seed)
     _log.info(
         "ranking %d sources on %d cases to learn from", len(config.sources), len(cases.labels)
     )
-    job = _Job(config, registry, part, bank, settings)
-    candidates = list(job.candidates(frozenset(source.use for source in local)))
+    candidates = list(job.candidates(part))
     _require_several(candidates)
     # Many small matrices: threads of the linear algebra would wait for each other, minutes in all.
     with threadpool_limits(1, user_api="blas"):
-        ranking = _ranked(candidates, cases, prepared.cohort.classes, settings.pick)
-    if out is not None:
-        write_ranking(ranking, out)
-    return ranking
+        return _ranked(candidates, cases, part.cohort.classes, settings.pick)
 
 
 def _ranked(
@@ -128,46 +135,48 @@ def _ranked(
 
 @dataclass(frozen=True)
 class _Job:
-    """What the candidates of one ranking share."""
+    """What the candidates of one ranking share; those in ``optional`` were named by nobody."""
 
     experiment: Experiment
     registry: Registry
-    part: PreparedCohort
     bank: FeatureBank
     settings: RankingSettings
+    optional: frozenset[str]
 
-    def candidates(self, optional: frozenset[str]) -> Iterator[Candidate]:
+    def candidates(self, part: PreparedCohort) -> Iterator[Candidate]:
         """Yield every source, a few at a time: many networks do not fit into memory.
 
-        Of the sources named in ``optional`` those that cannot be used are left out.
+        Of the optional sources those that cannot be used are left out.
         """
         sources = self.experiment.sources
         for start in range(0, len(sources), _AT_ONCE):
             block = sources[start : start + _AT_ONCE]
             _log.info("sources %d to %d of %d", start + 1, start + len(block), len(sources))
-            built = [(config, self._built(config, config.use in optional)) for config in block]
+            built = [(config, self._built(config, part)) for config in block]
             pairs = [(config, source) for config, source in built if source is not None]
             if pairs:
-                yield from self._seen_by(pairs)
+                yield from self._seen_by(pairs, part)
 
-    def _built(self, config: SourceConfig, optional: bool) -> BuiltSource | None:
+    def _built(self, config: SourceConfig, part: PreparedCohort) -> BuiltSource | None:
         alone = self.experiment.model_copy(update={"sources": [_frozen(config)]})
-        inputs = {found.name: found.config for found in self.part.pictures}
+        inputs = {found.name: found.config for found in part.pictures}
         download = self.settings.download
         try:
             networks = load_networks(alone, self.registry, inputs, download=download)
-            return with_tables(alone, networks, self.part)[0]
+            return with_tables(alone, networks, part)[0]
         except SourceError as error:
-            if not optional:
+            if config.use not in self.optional:
                 raise
             _log.warning("left out: %s", error)
             return None
 
-    def _seen_by(self, pairs: Sequence[tuple[SourceConfig, BuiltSource]]) -> Iterator[Candidate]:
+    def _seen_by(
+        self, pairs: Sequence[tuple[SourceConfig, BuiltSource]], part: PreparedCohort
+    ) -> Iterator[Candidate]:
         """Yield what a few sources see in the cases."""
         block = self.experiment.model_copy(update={"sources": [_frozen(c) for c, _ in pairs]})
         built = [source for _, source in pairs]
-        found = extract(block, self.part, built, self.bank, progress=self.settings.progress)
+        found = extract(block, part, built, self.bank, progress=self.settings.progress)
         for (config, source), values in zip(pairs, found.values, strict=True):
             features = np.asarray(values)[:, 0]
             if features.ndim == 3:  # one vector for each slice of a volume
@@ -187,14 +196,14 @@ def _as_experiment(
         experiment = parse_experiment(given)
     elif not isinstance(experiment, Experiment):
         experiment = load_experiment(experiment)
+    learns = [s.use for s in experiment.sources if s.train != "frozen" or s.unfreeze]
+    if learns:
+        _log.warning("%s: ranked frozen, though the configuration trains it", ", ".join(learns))
     default = {name: Experiment.model_fields[name].default for name in ("augmentation", "fusion")}
     return experiment.model_copy(update=default)
 
 
 def _frozen(config: SourceConfig) -> SourceConfig:
-    if config.train == "frozen" and config.unfreeze is None:
-        return config
-    _log.warning("source %s: ranked frozen, though the configuration trains it", config.use)
     return config.model_copy(update={"train": "frozen", "unfreeze": None})
 
 
