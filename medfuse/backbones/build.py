@@ -15,12 +15,12 @@ from medfuse.backbones.description import card_of, identity_of, label_of
 from medfuse.backbones.draft import Draft, Loaded, Shaped
 from medfuse.backbones.input_contract import SourceTarget, input_contract
 from medfuse.backbones.level_stages import with_levels
-from medfuse.backbones.locate import locate_weights
+from medfuse.backbones.loading import load_into
 from medfuse.backbones.slices import SlicedSource
 from medfuse.backbones.source import Source
 from medfuse.backbones.stages import Cut, cut_backbone, trainable_paths
 from medfuse.backbones.unknown_option import nearest_option
-from medfuse.backbones.weights import load_state, load_strictly, remap_keys, state_digest
+from medfuse.backbones.weights import state_digest
 from medfuse.config import SourceConfig
 from medfuse.contract import BackboneSpec
 from medfuse.errors import SourceError
@@ -31,7 +31,6 @@ from medfuse.registry.references import (
     parse_source,
     select_weights,
 )
-from medfuse.storage import sha256_file
 
 __all__ = ["BuiltSource", "SourceTarget", "build_source", "build_sources", "trainable_paths"]
 
@@ -181,18 +180,7 @@ def _load(backbone: nn.Module, cut: Cut | None, draft: Draft) -> Loaded:
     module = cut.backbone.body if cut else backbone
     if draft.reference.weights == RANDOM_WEIGHTS:
         return Loaded(state_digest(module.state_dict()))
-    file = locate_weights(draft.reference, draft.weights, draft.target.download)
-    expected = draft.config.sha256 or _published_digest(draft)
-    state, left_out = remap_keys(load_state(file, expected), draft.config.remap)
-    if draft.weights is not None:
-        state, more = remap_keys(state, draft.weights.remap)
-        left_out += more
-    if cut is not None:
-        behind = set(backbone.state_dict()) - set(module.state_dict())
-        left_out += tuple(key for key in state if key in behind)
-        state = {key: tensor for key, tensor in state.items() if key not in behind}
-    load_strictly(module, state, f"source {draft.reference}")
-    return Loaded(state_digest(state), file, sha256_file(file), left_out)
+    return load_into(module, backbone, draft)
 
 
 def _shaped(backbone: nn.Module, cut: Cut | None, draft: Draft) -> Shaped:
@@ -228,13 +216,6 @@ def _wanted_levels(draft: Draft) -> int:
             "maps. Set levels: 1, or use a fusion of vectors (attention, concat, ...)."
         )
     return config.levels
-
-
-def _published_digest(draft: Draft) -> str | None:
-    """Return the digest of the weights a name stands for; a file of one's own has none."""
-    if draft.weights is None or (draft.reference.file and not draft.reference.weights):
-        return None
-    return draft.weights.sha256
 
 
 def _measured(module: Source, draft: Draft) -> Tensor:

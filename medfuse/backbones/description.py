@@ -43,6 +43,7 @@ def identity_of(draft: Draft, shaped: Shaped, loaded: Loaded) -> dict[str, Any]:
         "grid": draft.target.grid if draft.target.tokens else 0,
         **({"levels": shaped.levels} if shaped.levels else {}),
         **({"sliced": True} if draft.target.slices else {}),
+        **({"key_format": loaded.key_format} if loaded.key_format else {}),
     }
 
 
@@ -70,7 +71,11 @@ def card_of(draft: Draft, loaded: Loaded) -> dict[str, Any]:
         "source": label_of(draft),
         "file": loaded.file.name if loaded.file else None,
         "sha256": loaded.sha256,
+        "sha256_checked": loaded.checked or None,
         "state_digest": loaded.digest,
         "left_out": list(loaded.left_out),
+        "container": loaded.container,
+        "remap": dict(loaded.remap),
+        "key_format": loaded.key_format or None,
         "contract_assumed": assumed,
     }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +53,25 @@ class Shaped:
 
 @dataclass(frozen=True)
 class Loaded:
-    """Weights as they were loaded."""
+    """Weights as they were loaded.
+
+    Attributes:
+        digest: of the tensors, under the names they have in the network.
+        file: where they come from.
+        sha256: of the file.
+        left_out: keys of the file that are not used.
+        container: part of the file that they lie in.
+        remap: prefixes of keys that were rewritten for this source, old to new.
+        key_format: name of the format that ``remap`` was found by; ``""`` where it was given.
+        checked: whose digest the file has: ``publisher``, ``configuration``, that of its
+            ``first use``, or ``""`` where there was none to compare with.
+    """
 
     digest: str
     file: Path | None = None
     sha256: str | None = None
     left_out: tuple[str, ...] = ()
+    container: str = ""
+    remap: Mapping[str, str] = field(default_factory=dict)
+    key_format: str = ""
+    checked: str = ""

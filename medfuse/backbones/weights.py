@@ -1,93 +1,18 @@
-"""Load weights: files that cannot run code, whose digest and keys are checked."""
+"""Weights into a network: keys renamed as told, every key and shape checked."""
 
 from __future__ import annotations
 
 import hashlib
-import pickle
-import struct
-import zipfile
-from collections.abc import Iterable, Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from medfuse.errors import WeightsError
-from medfuse.storage import sha256_file
 
 LEAVE_OUT = "-"
-_CONTAINERS = ("state_dict", "model_state_dict", "model", "network")
 _SHOWN = 4
 _UNUSED = "num_batches_tracked"
-# Of a file that is no pickle, torch's unpickler runs stray operations: they raise many things.
-_DAMAGED = (
-    SafetensorError,
-    OSError,
-    RuntimeError,
-    EOFError,
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    AssertionError,
-    struct.error,
-    zipfile.BadZipFile,
-)
-
-
-def load_state(path: Path | str, sha256: str | None = None) -> dict[str, Tensor]:
-    """Return the tensors of a weights file, on the CPU.
-
-    A checkpoint that holds its tensors under ``state_dict`` or ``model`` is unpacked.
-
-    Args:
-        path: ``.safetensors``, or what ``torch.save`` wrote.
-        sha256: digest that the file must have.
-
-    Raises:
-        WeightsError: absent, another digest, damaged, or a pickle that could run code.
-    """
-    file = require_file(path)
-    if sha256 is not None and (found := sha256_file(file)) != sha256:
-        raise WeightsError(
-            f"{file}: sha256 is {found}, expected {sha256}. "
-            "Get the right file, or correct sha256 if you trust this one."
-        )
-    return _tensors(read_file(file), file)
-
-
-def require_file(path: Path | str) -> Path:
-    """Return the path of a weights file that is there.
-
-    Raises:
-        WeightsError: it is not.
-    """
-    file = Path(path)
-    if not file.is_file():
-        raise WeightsError(f"{file}: no such weights file. Check the path behind @.")
-    return file
-
-
-def read_file(file: Path) -> Any:
-    """Return what a file of tensors holds, on the CPU; nothing in it is executed.
-
-    Raises:
-        WeightsError: damaged, or a pickle that could run code.
-    """
-    try:
-        if file.suffix == ".safetensors":
-            return load_file(file)
-        return torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise WeightsError(
-            f"{file}: not a plain file of tensors; loading it could run code, so it is refused. "
-            "Expected .safetensors, or a state dict written by torch.save."
-        ) from error
-    except _DAMAGED as error:
-        raise WeightsError(_damaged(file, error)) from error
 
 
 def remap_keys(
@@ -118,7 +43,21 @@ def remap_keys(
     return renamed, tuple(left_out)
 
 
-def load_strictly(module: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
+def needed_shapes(module: nn.Module) -> dict[str, torch.Size]:
+    """Return the shape of every tensor that a module has to be given.
+
+    ``num_batches_tracked`` is not among them: no result depends on it.
+    """
+    named = module.state_dict().items()
+    return {key: t.shape for key, t in named if key.split(".")[-1] != _UNUSED}
+
+
+def load_strictly(
+    module: nn.Module,
+    state: Mapping[str, Tensor],
+    where: str,
+    remedies: Callable[[], Sequence[str]] = tuple,
+) -> None:
     """Copy ``state`` into ``module``; every key and shape must match.
 
     Only ``num_batches_tracked`` may be absent, which no result depends on.
@@ -127,15 +66,16 @@ def load_strictly(module: nn.Module, state: Mapping[str, Tensor], where: str) ->
         module: gets the tensors.
         state: tensors by key.
         where: the source and file, for error texts.
+        remedies: gives what would make the keys fit, for error texts.
 
     Raises:
         WeightsError: missing or extra keys, or another shape.
     """
     expected = module.state_dict()
-    missing = [k for k in expected if k not in state and k.split(".")[-1] != _UNUSED]
+    missing = [key for key in needed_shapes(module) if key not in state]
     extra = [k for k in state if k not in expected]
     if missing or extra:
-        raise WeightsError(_mismatch(where, missing, extra))
+        raise WeightsError(_mismatch(where, missing, extra, remedies()))
     for key, tensor in state.items():
         if tensor.shape != expected[key].shape:
             raise WeightsError(
@@ -156,35 +96,17 @@ def state_digest(state: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _damaged(file: Path, error: Exception) -> str:
-    text = " ".join(str(error).split())[:120]
-    return (
-        f"{file}: cannot be read as weights ({text or type(error).__name__}). "
-        "Expected an undamaged .safetensors file or state dict."
-    )
-
-
-def _tensors(content: Any, file: Path) -> dict[str, Tensor]:
-    for name in _CONTAINERS:
-        if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
-            content = content[name]
-            break
-    if not isinstance(content, Mapping):
-        found = type(content).__name__
-        raise WeightsError(f"{file}: holds a {found}, expected tensors by name (a state dict).")
-    other = [key for key, value in content.items() if not isinstance(value, Tensor)]
-    if other or not content:
-        found = f"{other[0]!r} is not a tensor" if other else "it is empty"
-        raise WeightsError(f"{file}: expected tensors by name (a state dict), but {found}.")
-    return dict(content)
-
-
-def _mismatch(where: str, missing: list[str], extra: list[str]) -> str:
+def _mismatch(where: str, missing: list[str], extra: list[str], remedies: Sequence[str]) -> str:
     parts = []
     if missing:
-        parts.append(f"{len(missing)} keys missing ({_some(missing)})")
+        parts.append(f"{_count(missing)} missing ({_some(missing)})")
     if extra:
-        parts.append(f"{len(extra)} keys too many ({_some(extra)})")
+        parts.append(f"{_count(extra)} too many ({_some(extra)})")
+    ways = list(remedies) or _usual_remedies(bool(missing), bool(extra))
+    return f"{where}: {' and '.join(parts)}. Set {', or '.join(ways)}."
+
+
+def _usual_remedies(missing: bool, extra: bool) -> list[str]:
     remedies = []
     if missing:
         remedies.append("cut: MODULE if the file ends there")
@@ -192,7 +114,11 @@ def _mismatch(where: str, missing: list[str], extra: list[str]) -> str:
         remedies.append("remap: {old prefix: new prefix} if names differ")
     if extra:
         remedies.append('remap: {prefix: "-"} to leave keys out')
-    return f"{where}: {' and '.join(parts)}. Set {', or '.join(remedies)}."
+    return remedies
+
+
+def _count(keys: list[str]) -> str:
+    return f"{len(keys)} {'key' if len(keys) == 1 else 'keys'}"
 
 
 def _some(keys: Iterable[str]) -> str:

@@ -9,6 +9,7 @@ from medfuse.config.loading import (
 )
 from medfuse.config.section import Section
 from medfuse.config.sections import (
+    AUTO_REMAP,
     AugmentationConfig,
     BankConfig,
     BundleConfig,
@@ -26,6 +27,7 @@ from medfuse.config.sections import (
 from medfuse.config.windows import WINDOWS
 
 __all__ = [
+    "AUTO_REMAP",
     "WINDOWS",
     "AugmentationConfig",
     "BankConfig",

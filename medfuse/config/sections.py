@@ -28,6 +28,9 @@ _NAME = Matches(
     "up to 64 letters, digits, - and _, a letter or digit first", r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
 )
 _LICENSE = Matches("SPDX expression", r"[A-Za-z0-9.+() -]+")
+AUTO_REMAP = "auto"
+_REMAP = Says("mapping | auto | lightning | moco | dino | mae | simclr | clip")
+_KeyFormat = Literal["auto", "lightning", "moco", "dino", "mae", "simclr", "clip"]
 _COMPONENT = Says("name | {use: name, option: value}")
 _Weight = Annotated[float, Field(gt=0)]
 _Seed = Annotated[int, BeforeValidator(_no_boolean), Field(ge=0, lt=2**32)]
@@ -134,7 +137,8 @@ class UnfreezeConfig(Section):
 class SourceConfig(Section):
     """One pretrained network. ``use`` is ``plugin:name.weights`` or ``plugin:name@FILE``.
 
-    ``levels`` is how many resolutions give features, 1 the network's own vector alone.
+    ``levels`` is how many resolutions give features, 1 the network's own vector alone. ``remap``
+    renames the keys of the file: prefixes, old to new, or a format of checkpoints.
     ``license`` (SPDX) states the license of a file of one's own, which nothing else tells.
     """
 
@@ -149,7 +153,7 @@ class SourceConfig(Section):
     )
     input_size: tuple[Annotated[int, Field(ge=1, le=4096)], ...] | None = None
     normalization: NormalizationConfig | None = None
-    remap: dict[str, str] = {}
+    remap: Annotated[_KeyFormat | dict[str, str], _REMAP] = {}
     sha256: Annotated[str, Matches("64 hexadecimal digits", r"[0-9a-f]{64}")] | None = None
     license: Annotated[str, _LICENSE] | None = None
 

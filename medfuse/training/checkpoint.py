@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from medfuse.backbones.weights import read_file
+from medfuse.backbones.weights_file import read_file
 from medfuse.errors import TrainingError, WeightsError
 from medfuse.storage import atomic_path
 

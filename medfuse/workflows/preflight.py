@@ -11,7 +11,7 @@ import torch
 from medfuse.backbones.build import BuiltSource, check_untrained, trainable_paths
 from medfuse.backbones.locate import locate_weights
 from medfuse.backbones.table_source import TABULAR, build_table_source
-from medfuse.backbones.weights import require_file
+from medfuse.backbones.weights_file import require_file
 from medfuse.bundle.names import check_classes, check_input_names
 from medfuse.config import ComponentConfig, Experiment, SourceConfig
 from medfuse.contract import ComponentSpec, DecisionFusionSpec, resolve_options
