@@ -7,7 +7,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv
-PACKAGES := plugins/medfuse-timm plugins/medfuse-torchvision plugins/medfuse-monai plugins/medfuse-mini
+PACKAGES := plugins/medfuse-timm plugins/medfuse-torchvision plugins/medfuse-monai plugins/medfuse-mini \
+  plugins/medfuse-xrv
 MANIFESTS := pyproject.toml $(PACKAGES:%=%/pyproject.toml) constraints.txt Makefile
 DEMO_OUT ?= demo
 # Two files of tests at a time, each on one thread of torch: twice as quick on two cores, where

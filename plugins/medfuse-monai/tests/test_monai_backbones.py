@@ -74,7 +74,7 @@ def test_a_volume_can_be_resized():
     assert built.feature_dim == 512
 
 
-@pytest.mark.parametrize("depth", [10, 18])
+@pytest.mark.parametrize("depth", [10, 18, 34, 50])
 def test_a_file_in_medicalnets_form_loads_strictly(tmp_path, depth):
     own = build(f"monai:resnet{depth}_3d.random").module.backbone.net.state_dict()
     state = {f"module.{key}": value for key, value in own.items()}
@@ -83,6 +83,8 @@ def test_a_file_in_medicalnets_form_loads_strictly(tmp_path, depth):
     assert built.card["left_out"] == ["module.conv_seg.0.weight"]
     assert built.identity["adapter"]["per_image"]
     assert built.card["license"] == "MIT"
+    published = families.describe(f"resnet{depth}_3d").weights[0].hub_id
+    assert published.endswith(f"MedicalNet-Resnet{depth}/resnet_{depth}_23dataset.pth")
 
 
 def test_a_network_without_weights_asks_for_them():

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from medfuse.contract import Normalization, WeightsSpec
+from medfuse_timm.medical import medical_weights
 
 _SPDX = {
     "apache-2.0": "Apache-2.0",
@@ -55,7 +56,8 @@ def weights_of(name: str, default: Mapping[str, Any]) -> tuple[WeightsSpec, ...]
     ordered = sorted(tags, key=lambda tag: tag != first)
     if not ordered:
         return (_weights("untagged", default),)
-    return tuple(_weights(tag, _configuration(f"{name}.{tag}")) for tag in ordered)
+    own = (_weights(tag, _configuration(f"{name}.{tag}")) for tag in ordered)
+    return (*own, *medical_weights(name))
 
 
 def training_data(tag: str) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from medfuse.contract import (
     VendoredSource,
     WeightsSpec,
 )
+from medfuse_torchvision.medical import medical_weights
 from medfuse_torchvision.network import TorchvisionBackbone
 
 _CONTAINERS = ("features", "layers", "blocks", "trunk_output")
@@ -115,6 +116,7 @@ def _weights(name: str, backbone: TorchvisionBackbone, policy: str) -> Iterator[
     yield from weights
     yield replace(weights[0], name="default")
     yield replace(weights[0], name="imagenet1k")
+    yield from medical_weights(name, backbone.net, remap)
 
 
 def _one(
