@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import count, takewhile
 
 import torch
 from torch import Tensor, nn
 
-from medfuse.backbones.weights import LEAVE_OUT, needed_shapes, remap_keys
+from medfuse.backbones.weights import LEAVE_OUT, is_same_shape, needed_shapes, remap_keys
 from medfuse.config import AUTO_REMAP
 from medfuse.errors import WeightsError
 
 _SHOWN = 3
+_MOST_PREFIXES = 20
 # Where each format keeps the network that is meant, the first that is there; what stands before,
 # such as the ``module.`` of a network trained on several devices, is allowed.
 _PLACES: dict[str, tuple[str, ...]] = {
@@ -27,6 +29,23 @@ _PLACES: dict[str, tuple[str, ...]] = {
     "simclr": ("backbone.", "encoder.", "convnet.", "f."),
     # Ilharco et al. (2021) OpenCLIP, doi:10.5281/zenodo.5143773
     "clip": ("visual.trunk.", "visual."),
+}
+_BLOCKS = "transformer.resblocks."
+_OPENAI_TOWER = {
+    "class_embedding": "cls_token",
+    "positional_embedding": "pos_embed",
+    "conv1.": "patch_embed.proj.",
+    "ln_pre.": "norm_pre.",
+    "ln_post.": "norm.",
+    "proj": LEAVE_OUT,
+}
+_OPENAI_BLOCK = {
+    "ln_1.": "norm1.",
+    "ln_2.": "norm2.",
+    "attn.in_proj_": "attn.qkv.",
+    "attn.out_proj.": "attn.proj.",
+    "mlp.c_fc.": "mlp.fc1.",
+    "mlp.c_proj.": "mlp.fc2.",
 }
 
 
@@ -113,12 +132,17 @@ def named_fit(name: str, state: Mapping[str, Tensor], wanted: Wanted, where: str
 def suggestions(fits: list[Fit]) -> list[str]:
     """Return the lines of a configuration that would make a file fit; few."""
     automatic = [f"remap: {AUTO_REMAP}"] if len(fits) == 1 else []
-    return [str(fit) for fit in fits[:_SHOWN]] + automatic
+    return _lines(fits) + automatic
 
 
 def _instead(fits: list[Fit]) -> str:
-    lines = [str(fit) for fit in fits[:_SHOWN]]
+    lines = _lines(fits)
     return f"Set {', or '.join(lines)}." if lines else "Another backbone may fit."
+
+
+def _lines(fits: list[Fit]) -> list[str]:
+    """Return a few lines; one of a hundred prefixes is left to the format's name."""
+    return [str(fit) for fit in fits[:_SHOWN] if len(fit.remap) <= _MOST_PREFIXES]
 
 
 def _of_format(fits: list[Fit], places: tuple[str, ...]) -> list[Fit]:
@@ -141,11 +165,24 @@ def _candidates(
             prefix = ".".join(parts[:depth]) + "."
             counts[prefix] = counts.get(prefix, 0) + 1
     numbered = {f"{number}.": f"{name}." for number, name in enumerate(wanted.children)}
-    for prefix, count in counts.items():
-        if count >= len(wanted.shapes):
+    for prefix, keys in counts.items():
+        if keys >= len(wanted.shapes):
             yield prefix, {"": ""}
             if any(f"{prefix}{number}" in counts for number in numbered):
                 yield prefix, {"": "", **numbered}
+            if f"{prefix}{_BLOCKS}0." in counts:
+                yield prefix, _openai_tower(prefix, counts)
+
+
+def _openai_tower(prefix: str, counts: Mapping[str, int]) -> dict[str, str]:
+    """Return how the keys of OpenAI's image transformer are called in timm."""
+    numbers = takewhile(lambda n: f"{prefix}{_BLOCKS}{n}." in counts, count())
+    blocks = {
+        f"{_BLOCKS}{n}.{theirs}": f"blocks.{n}.{ours}"
+        for n in numbers
+        for theirs, ours in _OPENAI_BLOCK.items()
+    }
+    return {**_OPENAI_TOWER, **blocks}
 
 
 def _fit(
@@ -158,7 +195,8 @@ def _fit(
         named, _ = remap_keys(inner, wanted.renames)
     except WeightsError:
         return None
-    if any(key not in named or named[key].shape != s for key, s in wanted.shapes.items()):
+    shapes = {key: tensor.shape for key, tensor in named.items()}
+    if any(k not in shapes or not is_same_shape(shapes[k], s) for k, s in wanted.shapes.items()):
         return None
     extra = _extra_parts(behind, table, wanted)
     if extra is None:
@@ -191,7 +229,8 @@ def _extra_parts(
 
 def _used(behind: Mapping[str, Tensor], table: Mapping[str, str]) -> list[str]:
     """Return the prefixes of a table that are the longest one for some key, in its order."""
-    longest = {max((old for old in table if key.startswith(old)), key=len) for key in behind}
+    fitting = ([old for old in table if key.startswith(old)] for key in behind)
+    longest = {max(olds, key=len) for olds in fitting if olds}
     return [old for old in table if old in longest]
 
 

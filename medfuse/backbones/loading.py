@@ -11,7 +11,7 @@ from medfuse.backbones.draft import Draft, Loaded
 from medfuse.backbones.key_formats import Wanted, find_fits, named_fit, suggestions, wanted_by
 from medfuse.backbones.locate import locate_weights
 from medfuse.backbones.pins import check_pin
-from medfuse.backbones.weights import load_strictly, remap_keys, state_digest
+from medfuse.backbones.weights import load_strictly, remap_keys, state_digest, with_leading_axes
 from medfuse.backbones.weights_file import load_weights, require_file
 from medfuse.storage import sha256_file
 
@@ -45,6 +45,7 @@ def load_into(module: nn.Module, backbone: nn.Module, draft: Draft) -> Loaded:
     own = module.state_dict().keys()
     behind = tuple(key for key in state if key in wanted.allowed and key not in own)
     kept = {key: tensor for key, tensor in state.items() if key not in behind}
+    kept = with_leading_axes(kept, wanted.shapes)
     load_strictly(module, kept, where, lambda: suggestions(find_fits(content.tensors, wanted)))
     return Loaded(
         digest=state_digest(kept),

@@ -52,6 +52,24 @@ def needed_shapes(module: nn.Module) -> dict[str, torch.Size]:
     return {key: t.shape for key, t in named if key.split(".")[-1] != _UNUSED}
 
 
+def with_leading_axes(
+    state: Mapping[str, Tensor], shapes: Mapping[str, Sequence[int]]
+) -> dict[str, Tensor]:
+    """Return the state with leading axes of length 1 where a shape has them and the tensor not."""
+    return {
+        key: tensor.reshape(tuple(shapes[key]))
+        if key in shapes and is_same_shape(tensor.shape, shapes[key])
+        else tensor
+        for key, tensor in state.items()
+    }
+
+
+def is_same_shape(found: Sequence[int], wanted: Sequence[int]) -> bool:
+    """Tell whether two shapes are equal but for leading axes of length 1 that the first lacks."""
+    more = len(wanted) - len(found)
+    return more >= 0 and tuple(wanted) == (1,) * more + tuple(found)
+
+
 def load_strictly(
     module: nn.Module,
     state: Mapping[str, Tensor],

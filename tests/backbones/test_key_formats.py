@@ -13,7 +13,12 @@ from torch import nn
 from torchvision import models
 
 from medfuse.backbones.key_formats import find_fits, named_fit, wanted_by
-from medfuse.backbones.weights import load_strictly, remap_keys, state_digest
+from medfuse.backbones.weights import (
+    load_strictly,
+    remap_keys,
+    state_digest,
+    with_leading_axes,
+)
 from medfuse.config import AUTO_REMAP, SourceConfig
 from medfuse.errors import WeightsError
 
@@ -193,6 +198,50 @@ def test_the_part_in_front_of_a_cut_needs_no_more(resnet):
     for state in (under("model.", only), under("model.", resnet)):
         (fit,) = find_fits(state, wanted_by(whole, front, RENAMES))
         assert fit.remap == {"model.": ""}
+
+
+def openai_tower(state):
+    """As OpenAI's CLIP names the parts of an image transformer."""
+    names = {
+        "cls_token": "class_embedding",
+        "pos_embed": "positional_embedding",
+        "patch_embed.proj": "conv1",
+        "norm_pre": "ln_pre",
+        "norm1": "ln_1",
+        "norm2": "ln_2",
+        "attn.qkv.": "attn.in_proj_",
+        "attn.proj": "attn.out_proj",
+        "mlp.fc1": "mlp.c_fc",
+        "mlp.fc2": "mlp.c_proj",
+        "blocks": "transformer.resblocks",
+    }
+    found = {}
+    for key, tensor in state.items():
+        new = "ln_post" + key.removeprefix("norm") if key.startswith("norm.") else key
+        for ours, theirs in names.items():
+            new = new.replace(ours, theirs)
+        found[f"visual.{new}"] = tensor[0, 0] if key == "cls_token" else tensor
+    found["visual.positional_embedding"] = state["pos_embed"][0]
+    text = {"transformer.resblocks.0.ln_1.weight": torch.ones(3), "logit_scale": torch.ones(())}
+    return found | text | {"visual.proj": torch.ones(32, 16)}
+
+
+@pytest.mark.parametrize("name", ["clip", AUTO_REMAP])
+def test_an_image_tower_of_openai_is_renamed_as_timm_itself_does(name):
+    from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
+
+    torch.manual_seed(0)
+    options = {"img_size": 32, "embed_dim": 32, "depth": 2, "num_heads": 2, "num_classes": 0}
+    original = VisionTransformer(**options, pre_norm=True)
+    state = openai_tower(original.state_dict())
+    converted = checkpoint_filter_fn(state, original)
+    assert all(torch.equal(converted[k], t) for k, t in original.state_dict().items())
+    module = wrapped(VisionTransformer(**options, pre_norm=True))
+    wanted = wanted_by(module, module, RENAMES)
+    fit = named_fit(name, state, wanted, "source lab:net")
+    renamed, _ = remap_keys(remap_keys(state, fit.remap)[0], RENAMES)
+    load_strictly(module, with_leading_axes(renamed, wanted.shapes), "here")
+    assert state_digest(module.net.state_dict()) == state_digest(original.state_dict())
 
 
 def test_every_format_of_the_configuration_is_known():
