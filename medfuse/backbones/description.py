@@ -77,5 +77,6 @@ def card_of(draft: Draft, loaded: Loaded) -> dict[str, Any]:
         "container": loaded.container,
         "remap": dict(loaded.remap),
         "key_format": loaded.key_format or None,
+        "stem": loaded.stem or None,
         "contract_assumed": assumed,
     }

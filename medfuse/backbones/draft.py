@@ -65,6 +65,7 @@ class Loaded:
         key_format: name of the format that ``remap`` was found by; ``""`` where it was given.
         checked: whose digest the file has: ``publisher``, ``configuration``, that of its
             ``first use``, or ``""`` where there was none to compare with.
+        stem: how the first layer was changed for other channels; ``""`` where it was not.
     """
 
     digest: str
@@ -75,3 +76,4 @@ class Loaded:
     remap: Mapping[str, str] = field(default_factory=dict)
     key_format: str = ""
     checked: str = ""
+    stem: str = ""

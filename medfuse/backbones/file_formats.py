@@ -54,7 +54,7 @@ def foreign_folder(folder: Path) -> str:
         return f"a TensorFlow SavedModel: {_FOREIGN}"
     inside = [p.name for p in folder.iterdir() if p.suffix in (".safetensors", ".bin", ".pt")]
     if inside:
-        return f"a folder. Name the file inside, as in {folder.name}/{min(inside)}"
+        return f"a folder. Name the file inside, as in {folder / min(inside)}"
     return "a folder. Expected one file of tensors"
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count, takewhile
 
 import torch
 from torch import Tensor, nn
 
+from medfuse.backbones.stem import is_other_stem
 from medfuse.backbones.weights import LEAVE_OUT, is_same_shape, needed_shapes, remap_keys
 from medfuse.config import AUTO_REMAP
 from medfuse.errors import WeightsError
@@ -55,15 +56,22 @@ class Wanted:
 
     Attributes:
         shapes: of all that it must be given, by key.
+        stem: key of the first layer's weight, which may take another number of channels.
         allowed: further keys that it takes, or that lie behind its cut.
         renames: prefixes that the weights' description rewrites.
         children: names of the network's parts, in order.
     """
 
     shapes: Mapping[str, torch.Size]
+    stem: str
     allowed: frozenset[str]
     renames: Mapping[str, str]
     children: tuple[str, ...]
+
+    def takes(self, key: str, shape: Sequence[int]) -> bool:
+        """Tell whether a tensor of a shape can be given for a key."""
+        wanted = self.shapes[key]
+        return is_same_shape(shape, wanted) or (key == self.stem and is_other_stem(shape, wanted))
 
 
 @dataclass(frozen=True)
@@ -84,19 +92,22 @@ class Fit:
         return f"remap: {{{pairs}}}"
 
 
-def wanted_by(backbone: nn.Module, module: nn.Module, renames: Mapping[str, str]) -> Wanted:
+def wanted_by(
+    backbone: nn.Module, module: nn.Module, renames: Mapping[str, str], stem: str = ""
+) -> Wanted:
     """Return what a backbone needs.
 
     Args:
         backbone: the whole network.
         module: the network, or the part of it in front of a cut.
         renames: prefixes that the weights' description rewrites.
+        stem: path of the first layer.
     """
     inner = renames.get("", "").rstrip(".")
     holder = dict(backbone.named_modules()).get(inner, backbone)
     allowed = frozenset(backbone.state_dict()) | frozenset(module.state_dict())
     children = tuple(name for name, _ in holder.named_children())
-    return Wanted(needed_shapes(module), allowed, renames, children)
+    return Wanted(needed_shapes(module), f"{stem}.weight", allowed, renames, children)
 
 
 def find_fits(state: Mapping[str, Tensor], wanted: Wanted) -> list[Fit]:
@@ -129,10 +140,12 @@ def named_fit(name: str, state: Mapping[str, Tensor], wanted: Wanted, where: str
     return chosen[0]
 
 
-def suggestions(fits: list[Fit]) -> list[str]:
+def suggestions(state: Mapping[str, Tensor], wanted: Wanted) -> list[str]:
     """Return the lines of a configuration that would make a file fit; few."""
-    automatic = [f"remap: {AUTO_REMAP}"] if len(fits) == 1 else []
-    return _lines(fits) + automatic
+    fits = find_fits(state, wanted)
+    if not fits and _is_larger(state, wanted):
+        return ["use to a larger network of the family, whose parts these are"]
+    return _lines(fits) + ([f"remap: {AUTO_REMAP}"] if len(fits) == 1 else [])
 
 
 def _instead(fits: list[Fit]) -> str:
@@ -195,8 +208,7 @@ def _fit(
         named, _ = remap_keys(inner, wanted.renames)
     except WeightsError:
         return None
-    shapes = {key: tensor.shape for key, tensor in named.items()}
-    if any(k not in shapes or not is_same_shape(shapes[k], s) for k, s in wanted.shapes.items()):
+    if any(k not in named or not wanted.takes(k, named[k].shape) for k in wanted.shapes):
         return None
     extra = _extra_parts(behind, table, wanted)
     if extra is None:
@@ -204,6 +216,11 @@ def _fit(
     outside = {"": LEAVE_OUT} if len(behind) < len(state) else {}
     pairs = {f"{prefix}{old}": table[old] for old in _used(behind, table) if prefix or old}
     return Fit(prefix, {**outside, **pairs, **{f"{prefix}{part}": LEAVE_OUT for part in extra}})
+
+
+def _is_larger(state: Mapping[str, Tensor], wanted: Wanted) -> bool:
+    named, _ = remap_keys(state, wanted.renames)
+    return _extra_parts(state, {}, wanted) is None and named.keys() >= wanted.shapes.keys()
 
 
 def _extra_parts(

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from medfuse.backbones.draft import Draft, Loaded
-from medfuse.backbones.key_formats import Wanted, find_fits, named_fit, suggestions, wanted_by
+from medfuse.backbones.key_formats import Wanted, named_fit, suggestions, wanted_by
 from medfuse.backbones.locate import locate_weights
 from medfuse.backbones.pins import check_pin
+from medfuse.backbones.stem import is_other_stem, with_channels
 from medfuse.backbones.weights import load_strictly, remap_keys, state_digest, with_leading_axes
 from medfuse.backbones.weights_file import load_weights, require_file
 from medfuse.storage import sha256_file
@@ -39,14 +40,16 @@ def load_into(module: nn.Module, backbone: nn.Module, draft: Draft) -> Loaded:
     if _is_fetched(draft) and draft.weights and not expected:
         check_pin(draft.weights, sha256, where)
         checked = "first use"
-    wanted = wanted_by(backbone, module, renames)
+    wanted = wanted_by(backbone, module, renames, draft.spec.stem)
     remap = _chosen(given, content.tensors, wanted, where)
     state, left_out = _renamed(content.tensors, remap, renames)
     own = module.state_dict().keys()
     behind = tuple(key for key in state if key in wanted.allowed and key not in own)
     kept = {key: tensor for key, tensor in state.items() if key not in behind}
-    kept = with_leading_axes(kept, wanted.shapes)
-    load_strictly(module, kept, where, lambda: suggestions(find_fits(content.tensors, wanted)))
+    kept, stem = _with_stem(with_leading_axes(kept, wanted.shapes), wanted, where)
+    load_strictly(
+        module, kept, where, lambda: suggestions(content.tensors, wanted), renames.get("", "")
+    )
     return Loaded(
         digest=state_digest(kept),
         file=file,
@@ -56,7 +59,31 @@ def load_into(module: nn.Module, backbone: nn.Module, draft: Draft) -> Loaded:
         remap=remap,
         key_format=given if isinstance(given, str) else "",
         checked=checked,
+        stem=stem,
     )
+
+
+def _with_stem(
+    state: dict[str, Tensor], wanted: Wanted, where: str
+) -> tuple[dict[str, Tensor], str]:
+    """Return the state with a first layer for the network's channels, and what was done."""
+    weight, shape = state.get(wanted.stem), wanted.shapes.get(wanted.stem)
+    if weight is None or shape is None or not is_other_stem(weight.shape, shape):
+        return state, ""
+    _LOG.info(
+        "%s: the file's first layer takes %s, the network %d: its weights are %s, which gives the "
+        "same for a gray image that all channels normalize alike",
+        where,
+        _channels(weight.shape[1]),
+        shape[1],
+        "summed" if shape[1] == 1 else "divided among them",
+    )
+    adapted = {**state, wanted.stem: with_channels(weight, shape)}
+    return adapted, f"{_channels(weight.shape[1])} as {shape[1]}"
+
+
+def _channels(number: int) -> str:
+    return f"{number} {'channel' if number == 1 else 'channels'}"
 
 
 def _expected_digest(draft: Draft) -> tuple[str | None, str]:

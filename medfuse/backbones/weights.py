@@ -75,6 +75,7 @@ def load_strictly(
     state: Mapping[str, Tensor],
     where: str,
     remedies: Callable[[], Sequence[str]] = tuple,
+    wrapper: str = "",
 ) -> None:
     """Copy ``state`` into ``module``; every key and shape must match.
 
@@ -85,6 +86,7 @@ def load_strictly(
         state: tensors by key.
         where: the source and file, for error texts.
         remedies: gives what would make the keys fit, for error texts.
+        wrapper: prefix that a plugin puts before all keys; not shown, since no file has it.
 
     Raises:
         WeightsError: missing or extra keys, or another shape.
@@ -93,6 +95,7 @@ def load_strictly(
     missing = [key for key in needed_shapes(module) if key not in state]
     extra = [k for k in state if k not in expected]
     if missing or extra:
+        missing, extra = ([k.removeprefix(wrapper) for k in keys] for keys in (missing, extra))
         raise WeightsError(_mismatch(where, missing, extra, remedies()))
     for key, tensor in state.items():
         if tensor.shape != expected[key].shape:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from typing import Any
@@ -89,8 +90,16 @@ def _sources(sources: Sequence[SourceRecord]) -> str:
         for s in sources
     ]
     head = "| source | trained on | license | provider | weights (SHA-256) |\n|---|---|---|---|---|"
-    cited = "\n".join(f"- {s.label}: {s.citation}" for s in sources if s.citation)
-    return "\n".join([head, *rows]) + (f"\n\n{cited}" if cited else "")
+    cited = [f"- {s.label}: {s.citation}" for s in sources if s.citation]
+    read = [f"- {s.label}: {_reading(s.reading)}" for s in sources if s.reading]
+    notes = "\n".join([*cited, *read])
+    return "\n".join([head, *rows]) + (f"\n\n{notes}" if notes else "")
+
+
+def _reading(reading: Mapping[str, Any]) -> str:
+    """``container state_dict, remap {"model.": ""}, key format lightning``."""
+    facts = (f"{name.replace('_', ' ')} `{json.dumps(value)}`" for name, value in reading.items())
+    return f"its weights were read with {', '.join(facts)}"
 
 
 def _provider(source: SourceRecord) -> str:

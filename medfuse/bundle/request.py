@@ -64,6 +64,8 @@ class SourceRecord:
         domain: what the weights were trained on.
         training_data: identifiers of their data sets.
         citation: how to cite the weights.
+        reading: how their file was read, where more was done than copying its tensors: part of
+            the file, rewritten prefixes of keys and their format, another number of channels.
     """
 
     label: str
@@ -80,6 +82,7 @@ class SourceRecord:
     domain: str = ""
     training_data: tuple[str, ...] = ()
     citation: str = ""
+    reading: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,6 +32,7 @@ _log = logging.getLogger(__name__)
 _TOLERANCE = 1e-5
 _TOLERANCE_OF_GPU = 1e-4  # features computed there in FP32 differ by rounding from the bundle's
 _CHECKED = 8
+_READING = ("container", "remap", "key_format", "stem", "sha256_checked")
 
 
 def write_run_bundle(
@@ -193,6 +194,7 @@ def _record(source: BuiltSource, registry: Registry) -> SourceRecord:
         domain=card["domain"],
         training_data=tuple(card["training_data"]),
         citation=card["citation"],
+        reading={name: card[name] for name in _READING if card.get(name)},
     )
 
 

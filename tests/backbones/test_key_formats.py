@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torchvision import models
 
-from medfuse.backbones.key_formats import find_fits, named_fit, wanted_by
+from medfuse.backbones.key_formats import find_fits, named_fit, suggestions, wanted_by
 from medfuse.backbones.weights import (
     load_strictly,
     remap_keys,
@@ -181,6 +181,8 @@ def test_a_larger_network_of_the_family_is_no_fit_with_parts_to_leave_out():
     larger = models.resnet34().state_dict()
     assert set(models.resnet18().state_dict()) < set(larger)
     assert find_fits(larger, wanted_by(module, module, RENAMES)) == []
+    (advice,) = suggestions(larger, wanted_by(module, module, RENAMES))
+    assert advice.startswith("use to a larger network of the family")
 
 
 def test_another_network_fits_nowhere(vit):

@@ -65,7 +65,8 @@ def test_a_misfit_says_the_line_that_makes_it_fit_and_the_line_does(state, plain
     use = f"timm:{NETWORK}@{tmp_path / 'w.ckpt'}"
     with pytest.raises(
         WeightsError,
-        match=r"test_resnet@.*: \d+ keys missing \(net\.conv1.*\) and \d+ keys too many .*\. "
+        match=r"test_resnet@.*: \d+ keys missing \(conv1.*\) and \d+ keys too many "
+        r"\(model\.conv1.*\. "
         r'Set remap: \{"": "-", "model\.": ""\}, or remap: auto\.$',
     ):
         build(use)
@@ -85,6 +86,26 @@ def test_a_rewriting_that_was_found_is_named_in_log_card_and_identity(
     assert found.card["remap"] == {"": "-", "model.": ""}
     assert found.card["key_format"] == found.identity["key_format"] == "auto"
     assert found.identity["weights"] == plain.identity["weights"]
+
+
+@pytest.mark.parametrize("remap", [{"model.": ""}, "auto"])
+def test_a_network_of_ones_own_for_gray_images_gives_what_it_gave(tmp_path, remap, caplog):
+    torch.manual_seed(0)
+    gray = timm.create_model(NETWORK, num_classes=0, in_chans=1).eval()
+    torch.save({f"model.{k}": t for k, t in gray.state_dict().items()}, tmp_path / "gray.pt")
+    with caplog.at_level(logging.INFO):
+        built = build(
+            f"timm:{NETWORK}@{tmp_path / 'gray.pt'}",
+            remap=remap,
+            levels=1,
+            input_size=(32, 32),
+            normalization={"mean": [0.5], "std": [0.25]},
+        )
+    assert "first layer takes 1 channel, the network 3" in caplog.text
+    assert built.card["stem"] == "1 channel as 3"
+    image = torch.rand(2, 1, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(built.module(image), gray((image - 0.5) / 0.25))
 
 
 def test_a_whole_pickled_network_is_a_source(state, plain, tmp_path):

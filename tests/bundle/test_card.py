@@ -32,6 +32,16 @@ def test_sources_come_with_license_and_digest(card: str) -> None:
     assert "timm 1.0" in row
 
 
+def test_how_the_keys_of_a_file_were_read_is_said(request_) -> None:
+    reading = {"container": "state_dict", "remap": {"model.": ""}, "key_format": "lightning"}
+    source = SourceRecord(label="own@w.ckpt", license="MIT", digest="0" * 64, reading=reading)
+    text = model_card(
+        replace(request_, provenance=replace(request_.provenance, sources=(source,))), {}, {}
+    )
+    assert 'own@w.ckpt: its weights were read with container `"state_dict"`' in text
+    assert 'remap `{"model.": ""}`, key format `"lightning"`' in text
+
+
 def test_nothing_measured_is_said(request_) -> None:
     assert "Not measured." in model_card(replace(request_, metrics={}), {}, {})
 
