@@ -9,14 +9,20 @@ from torch import Tensor, nn
 from medfuse.heads.linear import LinearHead
 from medfuse.heads.mlp import MlpHead
 
+_STEP = 4.0
+
 
 class CoralHead(nn.Module):
     """Logits ``(N, K - 1)`` that a case is above grade 1, 2, ...: one score less K - 1 thresholds.
 
     All thresholds share the score, so that the logits have one order for every case (Cao,
-    Mirjalili and Raschka, 2020, doi:10.1016/j.patrec.2020.11.008). Unlike there, where training
-    only ends in ordered thresholds, they are ordered by construction: each lies a positive step
-    above the one before. They start where all grades are equally likely.
+    Mirjalili and Raschka, 2020, doi:10.1016/j.patrec.2020.11.008). Two deviations:
+
+    - There only the end of training has ordered thresholds. Here they are ordered by construction:
+      each lies a positive step above the one before.
+    - They start four units apart, around 0. Few cases mean few steps of the optimizer, which
+      hardly move a threshold; where two lie within about one unit, the grade between them is
+      never the most probable one.
 
     Args:
         in_dim: width of the features.
@@ -43,10 +49,10 @@ class CoralHead(nn.Module):
             if hidden
             else LinearHead(in_dim, 1, noise, dropout)
         )
-        above = torch.arange(num_classes - 1, 0, -1) / num_classes
-        logits = above.logit()
-        steps = (logits[:-1] - logits[1:]).expm1().log()
-        self.thresholds = nn.Parameter(torch.cat([-logits[:1], steps]))
+        step = torch.tensor(_STEP)
+        rises = step.expm1().log().repeat(num_classes - 1)  # the inverse of softplus
+        rises[0] = -step * (num_classes - 2) / 2
+        self.thresholds = nn.Parameter(rises)
         self.register_buffer("rest", torch.arange(num_classes - 1) > 0, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -6,16 +6,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+_START = 1e-4
+
 
 class PrototypeHead(nn.Module):
     """Logits ``(N, K)``: nearness to one learned prototype per class, times a learned scale.
 
     With ``distance`` ``cosine``, the logit is ``scale * cos(x, prototype)``: only directions
     count, so that a class of few cases is not outvoted by the length of its weights (Gidaris and
-    Komodakis, 2018, arXiv:1804.09501; prototypes start at random). With ``euclidean`` it is
-    ``-scale`` times the mean squared difference (Snell et al., 2017, arXiv:1703.05175; prototypes
-    start at the mean of all cases). Unlike in Snell et al. the prototypes are learned with the
-    fusion rather than taken as the means of a support set.
+    Komodakis, 2018, arXiv:1804.09501). With ``euclidean`` it is ``-scale`` times the mean squared
+    difference (Snell et al., 2017, arXiv:1703.05175); prototypes start at the mean of all cases.
+
+    Unlike in Snell et al. prototypes are learned with the fusion, not taken as the means of a
+    support set. Unlike in Gidaris and Komodakis they start next to 0, where the first steps of
+    the optimizer turn them toward their classes: few cases mean few steps, which hardly turn
+    random directions.
 
     Args:
         in_dim: width of the features.
@@ -43,7 +48,7 @@ class PrototypeHead(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(scale).log())
         self.prototypes = nn.Parameter(torch.zeros(num_classes, in_dim))
         if distance == "cosine":
-            nn.init.normal_(self.prototypes, std=in_dim**-0.5)
+            nn.init.normal_(self.prototypes, std=_START)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits ``(N, K)``."""

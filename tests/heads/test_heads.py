@@ -101,13 +101,21 @@ def test_cosine_prototypes_say_nothing_of_features_that_are_all_zero() -> None:
 
 
 @pytest.mark.parametrize("classes", [2, 3, 6])
-def test_coral_thresholds_start_with_equal_grades_and_stay_ordered(classes: int) -> None:
+def test_coral_thresholds_start_evenly_around_zero_and_stay_ordered(classes: int) -> None:
     head = CoralHead(6, classes, hidden=0)
-    start = coral_log_probabilities(head(torch.randn(1, 6)))
-    torch.testing.assert_close(start.exp(), torch.full((1, classes), 1 / classes))
+    start = head(torch.randn(1, 6))[0]
+    torch.testing.assert_close(start, 2.0 * (classes - 2) - 4.0 * torch.arange(classes - 1))
     nn.init.normal_(head.thresholds, std=5.0)
     logits = head(torch.randn(9, 6))
     assert (logits.diff(dim=1) <= 0).all()
+
+
+def test_every_grade_of_an_untrained_coral_head_can_be_the_most_probable() -> None:
+    head = CoralHead(6, 5, hidden=0)
+    scores = torch.linspace(-12, 12, 97)[:, None]
+    nn.init.constant_(head.score.linear.weight, 1.0)
+    chances = coral_log_probabilities(head(torch.cat([scores, torch.zeros(97, 5)], 1)))
+    assert set(chances.argmax(1).tolist()) == set(range(5))
 
 
 def test_all_coral_logits_share_one_score() -> None:
@@ -115,3 +123,15 @@ def test_all_coral_logits_share_one_score() -> None:
     logits = head(torch.randn(9, 6))
     apart = logits - logits[:, :1]
     torch.testing.assert_close(apart, apart[:1].expand_as(apart), atol=1e-5, rtol=0)
+
+
+def test_the_first_step_turns_cosine_prototypes_toward_their_classes() -> None:
+    torch.manual_seed(0)
+    means = torch.randn(3, 50)
+    labels = torch.arange(3).repeat(5)
+    head = PrototypeHead(50, 3)
+    optimizer = torch.optim.AdamW(head.parameters(), lr=1e-3)
+    torch.nn.functional.cross_entropy(head(means[labels]), labels).backward()
+    optimizer.step()
+    nearest = torch.cosine_similarity(head.prototypes[:, None], means[None], dim=2).argmax(1)
+    assert nearest.tolist() == [0, 1, 2]
