@@ -24,6 +24,7 @@ from medfuse.backbones.weights import state_digest
 from medfuse.config import SourceConfig
 from medfuse.contract import BackboneSpec
 from medfuse.errors import SourceError
+from medfuse.registry.described import description_beside
 from medfuse.registry.factories import load_factory
 from medfuse.registry.references import (
     RANDOM_WEIGHTS,
@@ -147,9 +148,18 @@ def _draft(config: SourceConfig, registry: BackboneRegistry, target: SourceTarge
     check_untrained(reference, config)
     plugin, spec = registry.backbone(reference)
     weights = select_weights(spec, reference)
+    config = _with_described_options(config, reference)
     target = target.for_backbone(spec, config)
     contract = input_contract(spec, weights, config, target)
     return Draft(config, target, reference, plugin, spec, weights, contract)
+
+
+def _with_described_options(config: SourceConfig, reference: SourceReference) -> SourceConfig:
+    """Return the configuration with the options that weights of one's own were trained with."""
+    found = description_beside(reference.file)
+    if found is None:
+        return config
+    return config.model_copy(update={"options": {**found[1].options, **config.options}})
 
 
 def _construct(draft: Draft) -> nn.Module:

@@ -8,6 +8,7 @@ from typing import Any
 
 from medfuse.backbones import recipe
 from medfuse.backbones.draft import Draft, Loaded, Shaped
+from medfuse.registry.described import WEIGHTS
 from medfuse.registry.provenance import origin_of
 from medfuse.registry.references import RANDOM_WEIGHTS
 
@@ -20,9 +21,14 @@ def label_of(draft: Draft) -> str:
     reference = draft.reference
     name = f"{reference.plugin or draft.plugin}:{reference.name}"
     weights = f".{reference.weights}" if reference.weights else ""
-    file = f"@{Path(reference.file).name}" if reference.file else ""
+    file = f"@{_file_label(Path(reference.file))}" if reference.file else ""
     cut = f" to {draft.config.cut}" if draft.config.cut else ""
     return f"{name}{weights}{file}{cut}"
+
+
+def _file_label(file: Path) -> str:
+    """Return the file's name; of weights in a folder of their own, the folder's."""
+    return file.parent.name if file.name == WEIGHTS and file.parent.name else file.name
 
 
 def identity_of(draft: Draft, shaped: Shaped, loaded: Loaded) -> dict[str, Any]:

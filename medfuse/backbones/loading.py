@@ -14,6 +14,7 @@ from medfuse.backbones.pins import check_pin
 from medfuse.backbones.stem import is_other_stem, with_channels
 from medfuse.backbones.weights import load_strictly, remap_keys, state_digest, with_leading_axes
 from medfuse.backbones.weights_file import load_weights, require_file
+from medfuse.registry.described import description_beside
 from medfuse.storage import sha256_file
 
 _LOG = logging.getLogger("medfuse.backbones")
@@ -89,13 +90,16 @@ def _channels(number: int) -> str:
 def _expected_digest(draft: Draft) -> tuple[str | None, str]:
     """Return the digest that the file must have and who says so.
 
-    Published weights have one where their description names it; a file of one's own has none.
+    Published weights have one where their description names it, and a file of one's own where a
+    description lies beside it.
     """
     if draft.config.sha256:
         return draft.config.sha256, "configuration"
-    own = draft.reference.file and not draft.reference.weights
-    if draft.weights and draft.weights.sha256 and not own:
-        return draft.weights.sha256, "publisher"
+    reference = draft.reference
+    own = reference.file is not None and reference.weights is None
+    described = description_beside(reference.file) is not None
+    if draft.weights and draft.weights.sha256 and (described or not own):
+        return draft.weights.sha256, "description" if described and own else "publisher"
     return None, ""
 
 

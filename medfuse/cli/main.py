@@ -18,6 +18,7 @@ COMMANDS = {
     "data": "what is in a cohort, and its split",
     "sources": "which pretrained networks can be used, their license and domain",
     "plugins": "list, show, check and write plugins",
+    "pretrain": "train a backbone on images without labels, for use as a source",
     "train": "train a fused classifier and write its bundle",
     "evaluate": "measure a bundle on labelled images",
     "predict": "classify images with a bundle",

@@ -146,7 +146,11 @@ def _anchored(experiment: Experiment, folder: Path, where: str) -> Experiment:
 
     def with_file(source: SourceConfig) -> SourceConfig:
         name, at, file = source.use.partition("@")
-        return source.model_copy(update={"use": f"{name}@{anchored(file)}"}) if at else source
+        if at:
+            return source.model_copy(update={"use": f"{name}@{anchored(file)}"})
+        if ":" not in name and (os.sep in name or (folder / name / "source.json").is_file()):
+            return source.model_copy(update={"use": anchored(name)})
+        return source
 
     cohort = experiment.cohort.model_copy(update={"path": anchored(experiment.cohort.path)})
     sources = [with_file(source) for source in experiment.sources]

@@ -44,7 +44,7 @@ def list_folders(
         events += _stray_images(folder, endings)
     for role, folder in parts:
         for class_folder in _subfolders(folder):
-            found, left_out = _cases(class_folder, kind, modality, endings)
+            found, left_out = cases_below(class_folder, kind, modality, endings)
             if not found:
                 raise CohortError(
                     f"{class_folder}: holds no image, expected at least one of the class "
@@ -113,9 +113,10 @@ def _stray_images(folder: Path, endings: tuple[str, ...]) -> list[Event]:
     return [Event("IMAGE_WITHOUT_CLASS_SKIPPED", path, "in no class folder") for path in found]
 
 
-def _cases(
+def cases_below(
     folder: Path, kind: str, modality: str, endings: tuple[str, ...]
 ) -> tuple[list[DicomCase], list[Event]]:
+    """Return the cases anywhere below a folder, in the order of their names, and what is none."""
     images: list[DicomCase] = []
     dicom: list[Path] = []
     events: list[Event] = []

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 
 from medfuse.contract import BackboneSpec, WeightsSpec
 from medfuse.errors import SourceError
+from medfuse.registry.described import (
+    DESCRIPTION,
+    description_beside,
+    is_source_folder,
+    read_description,
+)
 from medfuse.suggest import did_you_mean
 
 RANDOM_WEIGHTS = "random"
@@ -41,9 +49,13 @@ def parse_source(use: str) -> SourceReference:
     >>> parse_source("timm:resnet18.a1_in1k")
     SourceReference(plugin='timm', name='resnet18', weights='a1_in1k', file=None)
 
+    A folder that `medfuse pretrain` wrote stands for the backbone and the weights in it.
+
     Raises:
-        SourceError: a part is empty.
+        SourceError: a part is empty, or a folder holds no source.
     """
+    if "@" not in use and (is_source_folder(use) or _looks_like_a_path(use)):
+        return _in_folder(use)
     source, at, file = use.strip().partition("@")
     plugin, colon, rest = source.rpartition(":")
     name, dot, weights = rest.partition(".")
@@ -60,14 +72,21 @@ def parse_source(use: str) -> SourceReference:
 def select_weights(spec: BackboneSpec, reference: SourceReference) -> WeightsSpec | None:
     """Return the weights that a reference names, by default the first; ``None`` for ``random``.
 
-    A backbone without any weights gives ``None`` too, if a file or no weights are named.
+    A file with a description beside it (`medfuse.registry.described`) is what that says. A
+    backbone without any weights gives ``None`` too, if a file or no weights are named.
 
     Raises:
-        SourceError: the backbone has no weights of that name.
+        SourceError: the backbone has no weights of that name, or the file is described as weights
+            of another backbone.
     """
     if reference.weights == RANDOM_WEIGHTS:
         return None
     if reference.weights is None:
+        found = description_beside(reference.file)
+        if found is not None:
+            folder, described = found
+            _require_backbone(described.backbone, spec, reference)
+            return described.spec(folder)
         return spec.weights[0] if spec.weights else None
     known = {weights.name: weights for weights in spec.weights}
     if reference.weights in known:
@@ -77,3 +96,28 @@ def select_weights(spec: BackboneSpec, reference: SourceReference) -> WeightsSpe
         f"source {reference}: {spec.name} has no weights {reference.weights!r}, "
         f"expected one of {', '.join(names)}.{did_you_mean(reference.weights, names)}"
     )
+
+
+def _looks_like_a_path(use: str) -> bool:
+    return ":" not in use and any(mark in use for mark in {"/", os.sep})
+
+
+def _in_folder(use: str) -> SourceReference:
+    folder = Path(use).expanduser()
+    if not is_source_folder(use):
+        raise SourceError(
+            f"source {use}: no folder with a {DESCRIPTION}, which 'medfuse pretrain' writes. Check "
+            "the path, or give plugin:name.weights or plugin:name@FILE."
+        )
+    described = read_description(folder)
+    plugin, _, name = described.backbone.rpartition(":")
+    return SourceReference(plugin or None, name, None, str(folder / described.weights))
+
+
+def _require_backbone(described: str, spec: BackboneSpec, reference: SourceReference) -> None:
+    plugin, _, name = described.rpartition(":")
+    if name != spec.name or (plugin and reference.plugin and plugin != reference.plugin):
+        raise SourceError(
+            f"source {reference}: its {DESCRIPTION} says that these are weights of {described}. "
+            f"Name that, or the folder alone."
+        )

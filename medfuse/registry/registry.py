@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar, cast
 
 from medfuse.contract import (
@@ -59,14 +60,17 @@ class Registry:
     def backbone(self, reference: SourceReference) -> tuple[str, BackboneSpec]:
         """Return the plugin's name and the backbone that a source names.
 
-        A family is asked only if its name stands in front: ``timm:resnet18``.
+        A family is asked only if its name stands in front: ``timm:resnet18``. Weights that
+        describe themselves (`medfuse.registry.described`) come first among the backbone's.
 
         Raises:
             SourceError: the plugin, the backbone or its weights are unknown or ambiguous.
             PluginError: the plugin is broken.
         """
         plugin, spec = self._backbone(reference)
-        select_weights(spec, reference)
+        weights = select_weights(spec, reference)
+        if weights is not None and weights not in spec.weights:
+            spec = replace(spec, weights=(weights, *spec.weights))
         return plugin, spec
 
     def fusion(self, name: str) -> FeatureFusionSpec | DecisionFusionSpec:

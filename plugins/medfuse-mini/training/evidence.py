@@ -87,7 +87,7 @@ def all_features(
     images: list[np.ndarray], options: argparse.Namespace
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Named feature matrices: every network untrained and trained, fused, and the teachers."""
-    batch = _pixels(images, SIZE)
+    batch = pixels(images, SIZE)
     trained: dict[str, list[np.ndarray]] = {}
     for name in options.networks:
         torch.manual_seed(0)
@@ -182,7 +182,7 @@ def _loaded(name: str, file: Path) -> MiniBackbone:
 
 def _teacher_features(images: list[np.ndarray], folder: Path) -> Iterator[tuple[str, np.ndarray]]:
     teachers = load_teachers(folder)
-    features = teacher_features(teachers, _pixels(images, TEACHER_SIZE))
+    features = teacher_features(teachers, pixels(images, TEACHER_SIZE))
     for name, cells in zip(("teacher v2", "teacher v1"), features, strict=True):
         yield name, cells.mean(1)
 
@@ -197,7 +197,8 @@ def _pooled(network: MiniBackbone, images: np.ndarray) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def _pixels(images: list[np.ndarray], size: int) -> np.ndarray:
+def pixels(images: list[np.ndarray], size: int) -> np.ndarray:
+    """The images as ``(N, size, size)`` uint8."""
     shape = (size, size)
     bilinear = Image.Resampling.BILINEAR
     return np.stack([np.asarray(Image.fromarray(i).resize(shape, bilinear)) for i in images])

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from medfuse.errors import ConfigError
+from medfuse.pretraining.network import WholeImages, build_learner, build_trainee
+from medfuse.registry import load_registry
+from tests.pretraining.conftest import settings
+
+
+def test_every_part_of_the_backbone_learns():
+    chosen = settings()
+    learner = build_learner(build_trainee(chosen, load_registry(), 2), chosen)
+    learner.train()
+    learner.loss(learner(torch.rand(8, 2, 1, 16, 16)), torch.empty(0)).backward()
+    assert all(p.grad is not None for p in learner.source.backbone.parameters())
+
+
+def test_weights_are_named_as_init_alone():
+    with pytest.raises(ConfigError, match="expected plugin:name alone. Say what it begins with"):
+        build_trainee(settings(backbone="mini:resnet.distilled"), load_registry(), 2)
+
+
+def test_init_begins_with_published_weights():
+    begun = build_trainee(
+        settings(backbone="mini:resnet", init="distilled"), load_registry(), 2
+    ).source.backbone.state_dict()
+    other = build_trainee(settings(backbone="mini:resnet"), load_registry(), 2)
+    key = "network.conv1.0.weight"
+    assert not torch.equal(begun[key], other.source.backbone.state_dict()[key])
+
+
+def test_a_network_of_any_size_is_used_at_the_size_of_whole_images():
+    trainee = build_trainee(settings(), load_registry(), 2)
+    assert (trainee.view_size, trainee.use_size) == ((16, 16), (24, 24))
+    assert trainee.options == {}
+
+
+def test_a_network_of_fixed_size_is_used_at_the_size_of_its_views():
+    trainee = build_trainee(settings(backbone="timm:test_vit", size=32), load_registry(), 2)
+    assert trainee.use_size == (32, 32)
+    assert trainee.options == {"img_size": [32, 32]}
+    whole = WholeImages(trainee.source, trainee.use_size)
+    assert whole(torch.rand(2, 1, 48, 48)).shape == (2, trainee.built.feature_dim)

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from medfuse.errors import TrainingError
+from medfuse.pretraining.batches import Drawing, ViewBatches
+from medfuse.pretraining.network import build_learner, build_trainee
+from medfuse.pretraining.session import Place, Pretraining
+from medfuse.registry import load_registry
+from tests.pretraining.conftest import pool_of, settings
+
+
+class StoppedError(Exception):
+    """As a kill would end it."""
+
+
+def pretraining(folder=None, identity="", look=lambda _learner: {}, **changes):
+    chosen = settings(**changes)
+    trainee = build_trainee(chosen, load_registry(), 2)
+    batches = ViewBatches(
+        pool_of(*map(str, range(20))), chosen.batch_size,
+        Drawing(chosen.views, trainee.view_size, seed=chosen.seed),
+    )  # fmt: skip
+    place = Place(torch.device("cpu"), folder, identity, checkpoint_seconds=0)
+    return Pretraining(build_learner(trainee, chosen), batches, chosen, place, look)
+
+
+def weights(session):
+    return {k: v.clone() for k, v in session.learner.source.backbone.state_dict().items()}
+
+
+def same(first, second):
+    return all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_same_seed_gives_the_same_weights_and_another_seed_others():
+    runs = [pretraining(seed=seed) for seed in (1, 1, 2)]
+    for run in runs:
+        run.run()
+    assert same(weights(runs[0]), weights(runs[1]))
+    assert not same(weights(runs[0]), weights(runs[2]))
+
+
+def test_a_broken_off_pretraining_ends_with_the_weights_of_an_unbroken_one(tmp_path):
+    whole = pretraining(epochs=3)
+    history = whole.run()
+
+    def stop(_learner):
+        if len(broken.history) == 2:
+            raise StoppedError
+        return {}
+
+    broken = pretraining(tmp_path, look=stop, epochs=3)
+    with pytest.raises(StoppedError):
+        broken.run()
+    resumed = pretraining(tmp_path, epochs=3)
+    assert resumed.run() == history
+    assert same(weights(resumed), weights(whole))
+
+
+def test_learning_lowers_the_loss():
+    still = {"crop": [0.6, 1], "gamma": 1.2, "contrast": 0.1, "brightness": 0, "noise": 0}
+    history = pretraining(epochs=12, views=still).run()
+    assert history[-1]["training_loss"] < history[0]["training_loss"] - 0.3
+
+
+def test_a_checkpoint_of_other_images_is_refused(tmp_path):
+    pretraining(tmp_path, "one", epochs=1).run()
+    with pytest.raises(TrainingError, match="of another configuration or of other cases"):
+        pretraining(tmp_path, "two", epochs=1).run()
+
+
+def test_a_loss_that_is_not_finite_ends_it_with_advice():
+    session = pretraining()
+    session.trainer.loss_function = lambda projected, _views: projected.sum() * math.nan
+    with pytest.raises(TrainingError, match=r"loss is not finite in epoch 1\. Lower lr"):
+        session.run()
+
+
+def test_the_rate_rises_then_falls_to_almost_nothing():
+    session = pretraining(epochs=10)
+    total = 20
+    factors = [session.rate(i) for i in range(1, total + 1)]
+    assert factors[:2] == [0.5, 1.0]
+    assert factors[2:] == sorted(factors[2:], reverse=True)
+    assert 0 < factors[-1] < 0.02

@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.torch import load_file
+
+from medfuse.data.image_file import read_pixels
+from medfuse.data.pixel_digest import pixel_digest
+from medfuse.errors import CohortError, OutputError
+from medfuse.pretraining.settings import parse_settings
+from medfuse.workflows.pretrain import PretrainingOutcome, pretrain
+from medfuse.workflows.seen import seen_by_sources
+from medfuse.workflows.sources import verify_source
+
+SMALL = {"backbone": "timm:test_resnet", "size": 32, "epochs": 1, "batch_size": 16}
+
+
+def run(images: Path, out: Path, exclude=(), **changes) -> PretrainingOutcome:
+    settings = parse_settings({**SMALL, **changes})
+    exclude = [str(path) for path in exclude]
+    return pretrain([str(images)], settings, out, exclude=exclude, progress=False)
+
+
+def digests_of(folder: Path) -> set[str]:
+    return {pixel_digest(read_pixels(str(p))[0]) for p in folder.rglob("*.png")}
+
+
+def seen_in(folder: Path) -> set[str]:
+    return set(gzip.decompress((folder / "seen.txt.gz").read_bytes()).decode().split())
+
+
+@pytest.fixture(scope="module")
+def pretrained(images: Path, tmp_path_factory: pytest.TempPathFactory) -> PretrainingOutcome:
+    return run(images, tmp_path_factory.mktemp("pretrained") / "first", license="CC-BY-4.0")
+
+
+def test_the_folder_is_a_source_at_once(pretrained):
+    found = verify_source(str(pretrained.folder))
+    assert found.published is True
+    assert found.license == "CC-BY-4.0"
+    assert found.input_size == (48, 48)
+
+
+def test_the_weights_are_named_as_their_library_names_them(pretrained):
+    found = verify_source(f"timm:test_resnet@{pretrained.folder}/weights.safetensors")
+    assert found.left_out == ()
+    assert "conv1.0.weight" in load_file(pretrained.folder / "weights.safetensors")
+
+
+def test_the_file_loads_without_its_description_too(pretrained, tmp_path):
+    shutil.copy(pretrained.folder / "weights.safetensors", tmp_path)
+    found = verify_source(f"timm:test_resnet@{tmp_path}/weights.safetensors")
+    assert (found.left_out, found.license) == ((), "LicenseRef-unknown")
+
+
+def test_every_image_is_listed_as_seen(pretrained, images):
+    assert seen_in(pretrained.folder) == digests_of(images)
+
+
+def test_reports_of_a_run_flag_what_the_source_has_seen(pretrained, images, tmp_path):
+    from medfuse.backbones.build import SourceTarget, build_source
+    from medfuse.config import SourceConfig
+    from medfuse.registry import load_registry
+
+    config = SourceConfig(use=str(pretrained.folder))
+    built = build_source(config, load_registry(), SourceTarget(1, (48, 48)))
+    assert seen_by_sources([built]) == {built.label: digests_of(images)}
+
+
+def test_the_card_tells_images_settings_and_features(pretrained):
+    card = json.loads((pretrained.folder / "card.json").read_text())
+    (one,) = card["sets"]
+    assert (card["images"], one["images"], one["left_out"]) == (60, 60, {})
+    assert card["settings"]["size"] == 32
+    assert card["features"]["after"]["effective_rank"] > 1
+    page = (pretrained.folder / "README.md").read_text()
+    assert "arXiv:2002.05709" in page
+    assert card["sha256"] in page
+    assert not (pretrained.folder / "checkpoints").exists()
+
+
+def test_a_finished_pretraining_is_not_repeated_and_another_one_is_refused(
+    pretrained, images, tmp_path
+):
+    copy = tmp_path / "copy"
+    shutil.copytree(pretrained.folder, copy)
+    before = (copy / "weights.safetensors").stat().st_mtime_ns
+    assert run(images, copy, license="CC-BY-4.0").card == pretrained.card
+    assert (copy / "weights.safetensors").stat().st_mtime_ns == before
+    with pytest.raises(OutputError, match="holds a pretraining of other images or settings"):
+        run(images, copy, seed=1)
+
+
+def test_test_parts_and_their_near_copies_are_not_learned_from(images, tmp_path):
+    files = sorted(images.rglob("*.png"))
+    data = tmp_path / "data"
+    for number, file in enumerate(files[:20]):
+        part = data / ("test" if number < 4 else "train") / file.parent.name
+        part.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, part)
+    brighter = np.clip(np.asarray(Image.open(files[0])).astype(int) + 3, 0, 255).astype(np.uint8)
+    Image.fromarray(brighter).save(data / "train" / files[0].parent.name / "copy.png")
+    card = run(data, tmp_path / "out").card
+    assert card["sets"][0]["left_out"] == {"TEST_PART": 4, "COPY_OF_EXCLUDED": 1}
+    assert not seen_in(tmp_path / "out") & digests_of(data / "test")
+
+
+def test_excluded_images_are_not_learned_from_wherever_they_lie(images, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    for file in sorted(images.rglob("*.png"))[:5]:
+        shutil.copy(file, other / f"renamed_{file.name}")
+    card = run(images, tmp_path / "out", exclude=[other]).card
+    assert card["sets"][0]["left_out"]["COPY_OF_EXCLUDED"] >= 5
+    assert not seen_in(tmp_path / "out") & digests_of(other)
+
+
+def test_a_damaged_file_is_counted_by_code(images, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(images, data)
+    victim = sorted(data.rglob("*.png"))[7]
+    victim.write_bytes(victim.read_bytes()[:300])
+    card = run(data, tmp_path / "out").card
+    assert sum(card["sets"][0]["refused"].values()) == 1
+    assert card["images"] == 59
+
+
+def test_a_start_that_fails_leaves_no_folder(images, tmp_path):
+    with pytest.raises(CohortError, match="expected at least 2"):
+        run(images, tmp_path / "out", exclude=[images])
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_killed_pretraining_goes_on_to_the_same_weights(images, tmp_path, monkeypatch):
+    from medfuse.pretraining import session
+
+    whole = run(images, tmp_path / "whole", epochs=3)
+    save = session.Pretraining._save
+
+    def killed(self):
+        save(self)
+        if len(self.history) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(session.Pretraining, "_save_sometimes", lambda self, _: self._save())
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(session.Pretraining, "_save", killed)
+        run(images, tmp_path / "killed", epochs=3)
+    assert (tmp_path / "killed" / "checkpoints" / "last.pt").is_file()
+    assert run(images, tmp_path / "killed", epochs=3).card["sha256"] == whole.card["sha256"]
+
+
+def test_volumes_train_a_network_for_volumes(tmp_path):
+    import nibabel
+
+    for seed in range(6):
+        values = np.random.default_rng(seed).random((20, 20, 20), dtype=np.float32)
+        nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), tmp_path / f"{seed}.nii.gz")
+    card = run(tmp_path, tmp_path / "out", backbone="monai:resnet10_3d", size=16, batch_size=4).card
+    assert card["images"] == 6
+    assert verify_source(str(tmp_path / "out")).input_size == (24, 24, 24)
