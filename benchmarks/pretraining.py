@@ -1,7 +1,7 @@
 """Does a pretrained source beat the same network with random weights, on a set it never saw?
 
     medfuse pretrain cxr_covid3 ct_covid2 pneumoniamnist medicalmnist64 --exclude brain_mri4 \
-        --backbone mini:resnet --size 48 --epochs 8 --out PRETRAINED
+        --backbone mini:resnet --size 48 --epochs 2 --batch-size 64 --lr 0.001 --out PRETRAINED
     python benchmarks/pretraining.py PRETRAINED --data DATA --sets brain_mri4 --out FILE.json
 
 Frozen features of both networks, logistic regression, folds by near duplicates and figures, and

@@ -173,11 +173,13 @@ class Pretraining:
     def _save(self) -> None:
         if self.place.folder is None:
             return
+        scaler = getattr(self.trainer, "scaler", None)
         state = {
             "identity": self.place.identity,
             "learner": cpu_state(self.learner),
             "optimizer": self.optimizer.state_dict(),
             "history": [dict(record) for record in self.history],
+            "scaler": None if scaler is None else scaler.state_dict(),
         }
         save_checkpoint(self.place.folder / LAST, state)
         self._saved_at = time.monotonic()
@@ -186,6 +188,10 @@ class Pretraining:
         self.learner.load_state_dict(state["learner"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.history.extend(state["history"])
+        if state["scaler"] is not None:
+            self.trainer.add_event_handler(
+                Events.STARTED, lambda engine: engine.scaler.load_state_dict(state["scaler"])
+            )
         self.trainer.state.epoch = len(self.history)
         self.trainer.state.iteration = len(self.history) * len(self.batches)
         _LOG.info("going on after epoch %d of %d", len(self.history), self.settings.epochs)

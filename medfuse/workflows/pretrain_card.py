@@ -113,18 +113,22 @@ def _description(source: PretrainedSource, sha256: str) -> SourceDescription:
 
 def _card(source: PretrainedSource, sha256: str) -> dict[str, Any]:
     settings = source.settings
+    begun = Path(settings.init).name if settings.init else None  # no path of this machine
     return {
         "backbone": source.trainee.name,
         "method": settings.method,
         "paper": PAPERS[settings.method],
-        "begun_from": settings.init or f"random numbers, seed {settings.seed}",
+        "begun_from": begun or f"random numbers, seed {settings.seed}",
         "sha256": sha256,
         "created": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         "images": len(source.found.pool),
         "repeated_pictures_left_out": source.found.pool.repeated,
         "sets": source.found.counts(),
         "license": settings.license,
-        "settings": settings.model_dump(mode="json", exclude={"backbone", "license"}),
+        "settings": {
+            **settings.model_dump(mode="json", exclude={"backbone", "license", "device"}),
+            "init": begun,
+        },
         "features": {"before": source.before, "after": source.after},
         "history": source.history,
         "versions": {name: version(name) for name in _PACKAGES},

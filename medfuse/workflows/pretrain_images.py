@@ -15,7 +15,7 @@ from medfuse.config import InputConfig
 from medfuse.data import Case, Cohort
 from medfuse.data.readers import Readers, installed_readers
 from medfuse.data.unlabelled import IMAGE, read_unlabelled
-from medfuse.errors import CohortError
+from medfuse.errors import CohortError, ConfigError
 from medfuse.preprocessing import Preprocessing
 from medfuse.pretraining.pool import Pool, PoolFile, fill_pool
 from medfuse.pretraining.settings import PretrainingSettings
@@ -95,12 +95,11 @@ def collect_images(
 
     Raises:
         CohortError: nothing at a path, or nothing is left to learn from.
+        ConfigError: the settings say another kind or size of images than the backbone takes.
         ImageError: none of a set's first images can be read.
     """
     readers = installed_readers(load_registry())
-    kind = "image" if dims == 2 else "volume"
-    size = (settings.stored_size,) * dims
-    config = settings.input.model_copy(update={"kind": kind, "size": size})
+    config = _input(settings, dims)
     listed = [read_unlabelled(path, config, readers.endings) for path in paths]
     names = _names(paths)
     sets = [_without_tests(name, cohort) for name, cohort in zip(names, listed, strict=True)]
@@ -124,6 +123,18 @@ def collect_images(
             f"({_told(sets, pool)}). Give more sets, or exclude less."
         )
     return PoolOfSets(tuple(sets), pool, [labels[file.reference] for file in pool.files])
+
+
+def _input(settings: PretrainingSettings, dims: int) -> InputConfig:
+    """Return how files are read, with the kind and size that follow from the backbone."""
+    given, kind = settings.input, "image" if dims == 2 else "volume"
+    if given.kind not in ("auto", kind) or given.size != "auto":
+        raise ConfigError(
+            f"input: found kind: {given.kind} and size: {given.size}, expected neither: "
+            f"{settings.backbone} takes {dims}D images, of the size that image_size says."
+        )
+    size = (settings.stored_size,) * dims
+    return given.model_copy(update={"kind": kind, "size": size})
 
 
 def _names(paths: Sequence[str]) -> list[str]:

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from medfuse.data.image_file import read_pixels
 from medfuse.data.pixel_digest import pixel_digest
-from medfuse.errors import CohortError, OutputError
+from medfuse.errors import CohortError, ConfigError, OutputError
 from medfuse.pretraining.settings import parse_settings
 from medfuse.workflows.pretrain import PretrainingOutcome, pretrain
 from medfuse.workflows.seen import seen_by_sources
@@ -129,6 +129,17 @@ def test_a_damaged_file_is_counted_by_code(images, tmp_path):
     card = run(data, tmp_path / "out").card
     assert sum(card["sets"][0]["refused"].values()) == 1
     assert card["images"] == 59
+
+
+def test_the_card_names_a_file_to_begin_with_without_its_folder(pretrained, images, tmp_path):
+    weights = pretrained.folder / "weights.safetensors"
+    card = run(images, tmp_path / "out", init=str(weights)).card
+    assert card["begun_from"] == card["settings"]["init"] == "weights.safetensors"
+
+
+def test_another_kind_or_size_than_the_backbone_takes_is_refused(images, tmp_path):
+    with pytest.raises(ConfigError, match="timm:test_resnet takes 2D images, of the size that"):
+        run(images, tmp_path / "out", input={"kind": "volume"})
 
 
 def test_a_start_that_fails_leaves_no_folder(images, tmp_path):
