@@ -63,7 +63,8 @@ class BuiltSource:
         card: origin, license and digests of the weights, for reports.
         spec: the backbone's description, with the stages that a cut left; for `trainable_paths`.
             ``None`` where there is no backbone.
-        levels: resolutions that give features.
+        levels: resolutions that give features, as found.
+        image: ``(C, *spatial)`` of what `extractor` takes.
     """
 
     label: str
@@ -78,6 +79,7 @@ class BuiltSource:
     card: dict[str, Any]
     spec: BackboneSpec | None
     levels: int = 1
+    image: tuple[int, ...] = ()
 
     @property
     def extractor(self) -> nn.Module:
@@ -206,7 +208,7 @@ def _shaped(backbone: nn.Module, cut: Cut | None, draft: Draft) -> Shaped:
     except _BUILD_ERRORS as error:
         raise _does_not_run(draft, error) from error
     if levels is not None:
-        return Shaped(levels.backbone, levels.spec, shaped.cut, levels.keywords)
+        return Shaped(levels.backbone, levels.spec, shaped.cut, levels.keywords, levels.count)
     if draft.config.levels != "auto":
         raise SourceError(
             f"source {draft.reference}: levels is {wanted}, but none of its stages gives a feature "
@@ -276,5 +278,6 @@ def _described(
         requires=recipe.required_distributions(spec),
         card=card_of(draft, loaded),
         spec=shaped.spec,
-        levels=_wanted_levels(draft) if shaped.levels else 1,
+        levels=shaped.resolutions,
+        image=(draft.target.channels, *draft.target.size),
     )

@@ -37,12 +37,14 @@ class Shaped:
         spec: its description, with the stages where they lie now.
         cut: keywords of `CutBackbone`, or ``None``.
         levels: keywords of `LevelsBackbone`, or ``None``.
+        resolutions: how many give features.
     """
 
     backbone: nn.Module
     spec: BackboneSpec
     cut: dict[str, Any] | None
     levels: dict[str, Any] | None = None
+    resolutions: int = 1
 
     def pooling(self, tokens: bool) -> str:
         """Return the keyword of `Source`."""

@@ -25,11 +25,13 @@ class Levels:
         backbone: gives the last map and the long vector.
         spec: the description, with the stages where they lie now.
         keywords: what `LevelsBackbone` was built with, beside the backbone.
+        count: resolutions that were found; as many as were asked for, or fewer.
     """
 
     backbone: LevelsBackbone
     spec: BackboneSpec
     keywords: dict[str, Any]
+    count: int
 
 
 def with_levels(
@@ -50,15 +52,17 @@ def with_levels(
     seen, last = _observed(backbone, spec, size)
     by_grid = {grid: stage for stage, grid, _ in _maps(spec, seen, size)}
     outputs = {stage.module_path: output for stage, _, output in _maps(spec, seen, size)}
+    read = list(by_grid.values())[-count:]
     chosen = [
         {"module_path": stage.module_path, "channels_last": stage.layout == "channels_last"}
-        for stage in list(by_grid.values())[-count:]
+        for stage in read
         if not _same(outputs[stage.module_path], last)
     ]
     if not chosen or count < 2:
         return None
     keywords = {"stages": chosen}
-    return Levels(LevelsBackbone(backbone, **keywords).eval(), _moved(spec), keywords)
+    short = LevelsBackbone(backbone, **keywords).eval()
+    return Levels(short, _moved(spec), keywords, len(read))
 
 
 def _observed(

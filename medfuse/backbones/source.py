@@ -5,7 +5,7 @@ This file is copied into every bundle, so it imports torch alone. All parts are 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -69,9 +69,8 @@ class Source(nn.Module):
         Raises:
             ValueError: the backbone has no such module.
         """
-        names = [name for name, _ in self.backbone.named_modules()]
         self.trainable = "all" if paths == "all" else tuple(paths)
-        self._trained = frozenset(names if paths == "all" else _selected(names, paths))
+        self._trained = selected_modules(self.backbone, paths)
         for name, parameter in self.backbone.named_parameters():
             parameter.requires_grad_(name.rpartition(".")[0] in self._trained)
         self.train(self.training)
@@ -86,17 +85,22 @@ class Source(nn.Module):
         return self
 
 
-def _selected(names: Sequence[str], paths: Iterable[str]) -> set[str]:
-    """Return the modules that ``paths`` stand for; closed under submodules."""
-    selected: set[str] = set()
-    for path in paths:
+def selected_modules(backbone: nn.Module, paths: Sequence[str] | str) -> frozenset[str]:
+    """Return the names of the modules that the paths of `Source.set_trainable` stand for.
+
+    Raises:
+        ValueError: the backbone has no such module.
+    """
+    names = [name for name, _ in backbone.named_modules()]
+    selected: set[str] = set(names) if paths == "all" else set()
+    for path in () if paths == "all" else paths:
         root = path.removeprefix(_AFTER)
         if root not in names:
             raise ValueError(f"the backbone has no module {root!r}")
         inside = [n for n in names if n == root or n.startswith(f"{root}.")]
         last = names.index(inside[-1])
         selected.update(names[last + 1 :] if path.startswith(_AFTER) else inside)
-    return selected
+    return frozenset(selected)
 
 
 def _map_and_vector(product: Tensor | Sequence[Tensor | None]) -> tuple[Tensor | None, ...]:

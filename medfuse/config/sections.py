@@ -233,10 +233,14 @@ class EvaluationConfig(Section):
 
 
 class BankConfig(Section):
-    """Where features are kept, and how much room they may take."""
+    """Where features are kept, and how much room they may take.
+
+    ``activations`` keeps what the frozen part of a source that learns gives, too.
+    """
 
     path: str | None = None
     budget_gb: float = Field(8.0, gt=0)
+    activations: bool = True
 
 
 class BundleConfig(Section):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from medfuse.training.activations import hide
 from medfuse.training.data import TrainingData
 from medfuse.training.seeds import derived_seed, generator
 
@@ -26,6 +27,7 @@ class Batch:
         targets: ``(B, K)`` class probabilities to learn.
         partner: ``(B,)`` rows to mix with, or ``None`` without mixup.
         mix: the part of each row that is its own.
+        activations: by source, of its frozen part; in place of the image.
     """
 
     features: list[Tensor | None]
@@ -34,6 +36,7 @@ class Batch:
     targets: Tensor
     partner: Tensor | None = None
     mix: float = 1.0
+    activations: Mapping[int, Tensor] = field(default_factory=dict)
 
     def to(self, device: torch.device, non_blocking: bool = False) -> Batch:
         """Return the batch on a device."""
@@ -51,6 +54,7 @@ class Batch:
             mask=move(self.mask),
             targets=self.targets.to(device, non_blocking=non_blocking),
             partner=move(self.partner),
+            activations={i: move_tensor(x) for i, x in self.activations.items()},
         )
 
 
@@ -83,13 +87,18 @@ class CaseBatches:
             None if x is None or i in self.live else _draw(x, rows, views)
             for i, x in enumerate(data.features)
         ]
+        known = rows if data.rows is None else data.rows[rows]
+        banked = {
+            i: data.activations[i].take(known, views) for i in self.live if i in data.activations
+        }
         images = None
-        if self.live:
+        if self.live - set(banked):
             pairs = zip(rows.tolist(), views.tolist(), strict=True)
             cases = [data.images(row, view) for row, view in pairs]
             images = tuple(torch.stack(same) for same in zip(*cases, strict=True))
         mask = None if data.mask is None else data.mask[rows].float()
-        return Batch(drawn, images, mask, F.one_hot(data.labels[rows], self.num_classes).float())
+        targets = F.one_hot(data.labels[rows], self.num_classes).float()
+        return Batch(drawn, images, mask, targets, activations=banked)
 
 
 @dataclass(frozen=True)
@@ -180,7 +189,8 @@ class EpochBatches(CaseBatches):
                 torch.where(kept[:, i].view(_column(x)) > 0, x, torch.nan)
                 for i, x in enumerate(images)
             )
-        return replace(batch, features=features, images=images, mask=mask)
+        banked = {i: hide(x, mask[:, i]) for i, x in batch.activations.items()}
+        return replace(batch, features=features, images=images, mask=mask, activations=banked)
 
     def _mixed(self, batch: Batch, mix: float, source: torch.Generator) -> Batch:
         if self.draws.mixup <= 0:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from medfuse.errors import TrainingError
+from medfuse.training.activations import Activations
 
 Features = Sequence["Tensor | np.ndarray | None"]
 LoadView = Callable[[int, int], Sequence[Tensor]]
@@ -48,6 +49,8 @@ class TrainingData:
             input, NaN where a case has none; only for sources that learn.
         inputs: position of the input of each source.
         rows: position of each case in the data that ``load_view`` knows.
+        activations: by source, of its frozen part, for sources that learn above it; they stand in
+            for the images.
     """
 
     features: tuple[Tensor | None, ...]
@@ -58,6 +61,7 @@ class TrainingData:
     load_view: LoadView | None = None
     rows: Tensor | None = None
     inputs: tuple[int, ...] = ()
+    activations: Mapping[int, Activations] = field(default_factory=dict)
 
     @classmethod
     def of(  # noqa: PLR0913 - the columns of a table
@@ -69,6 +73,7 @@ class TrainingData:
         *,
         presence: Presence | None = None,
         load_view: LoadView | None = None,
+        activations: Mapping[int, Activations] | None = None,
     ) -> TrainingData:
         """Return the cases of arrays.
 
@@ -80,6 +85,7 @@ class TrainingData:
             groups: patient of each case; every case is its own if ``None``.
             presence: which inputs the cases have; all have the only one if ``None``.
             load_view: the inputs of ``(case index, view)``, for sources that learn.
+            activations: by source, see the class.
 
         Raises:
             TrainingError: lengths differ, a source has neither features nor images, or a value
@@ -105,6 +111,7 @@ class TrainingData:
             load_view,
             torch.arange(count),
             (0,) * len(tensors) if presence is None else presence.inputs,
+            activations or {},
         )
         data._check()
         return data

@@ -65,7 +65,8 @@ def fit(
     # A head's matrices are small: threads that wait for each other make it many times slower on
     # a busy machine, and gain little on an idle one.
     with nullcontext() if used else one_thread():
-        session, resumed_from = _prepare(Learner(model, used), data, validation, config, run)
+        learner = Learner(model, used, data.activations)
+        session, resumed_from = _prepare(learner, data, validation, config, run)
         session.train()
         session.keep_best()
         session.learner.cpu()

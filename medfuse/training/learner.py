@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal, Protocol, cast
 
 import torch
@@ -15,6 +15,7 @@ from medfuse.model import (
     FusedNetwork,
     features_where_present,
 )
+from medfuse.training.activations import Activations
 from medfuse.training.batches import Batch
 from medfuse.training.data import TrainingData
 
@@ -35,9 +36,15 @@ class Learner(nn.Module):
     Args:
         model: `FeatureClassifier`, `DecisionClassifier`, or `FusedNetwork` with learning sources.
         used: indices of the sources that compute features from the image at some time.
+        activations: by source, of its frozen part; features are computed from them instead.
     """
 
-    def __init__(self, model: nn.Module, used: frozenset[int] = frozenset()) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        used: frozenset[int] = frozenset(),
+        activations: Mapping[int, Activations] | None = None,
+    ) -> None:
         super().__init__()
         network = model if isinstance(model, FusedNetwork) else None
         classifier = network.classifier if network is not None else model
@@ -45,6 +52,12 @@ class Learner(nn.Module):
         chosen = {str(i): network.sources[i] for i in sorted(used)} if network is not None else {}
         self.sources = nn.ModuleDict(chosen)
         self.inputs = network.inputs if network is not None else ()
+        # In a plain mapping, so that what they share with the sources is not registered twice.
+        self._upper = {
+            i: banked.features_of(self.sources[str(i)])
+            for i, banked in (activations or {}).items()
+            if i in used
+        }
 
     def forward(self, batch: Batch) -> Tensor:
         """Return logits ``(N, K)``, or ``(N, heads, K)`` in training."""
@@ -58,13 +71,14 @@ class Learner(nn.Module):
 
     def features(self, batch: Batch) -> list[Tensor]:
         """Return the features of each source, before standardization."""
-        return [
-            x if x is not None else self._live(i, cast("Sequence[Tensor]", batch.images))
-            for i, x in enumerate(batch.features)
-        ]
+        return [x if x is not None else self._live(i, batch) for i, x in enumerate(batch.features)]
 
-    def _live(self, source: int, images: Sequence[Tensor]) -> Tensor:
-        module = self.sources[str(source)]
+    def _live(self, source: int, batch: Batch) -> Tensor:
+        if source in batch.activations:
+            upper = self._upper[source]
+            upper.training = self.training
+            return features_where_present(upper, batch.activations[source])
+        images, module = cast("Sequence[Tensor]", batch.images), self.sources[str(source)]
         if len(images) == 1:
             return cast("Tensor", module(images[0]))
         return features_where_present(module, images[self.inputs[source]])
@@ -98,8 +112,7 @@ class Learner(nn.Module):
                 x = banked[:, 0]
             else:
                 device = next(self.parameters()).device
-                moved = (b.to(device).images for b in batches)
-                x = torch.cat([self._live(i, cast("Sequence[Tensor]", images)) for images in moved])
+                x = torch.cat([self._live(i, batch.to(device)) for batch in batches])
             present = slice(None) if data.mask is None else data.mask[:, i] > 0
             part.fit(x[present])
 

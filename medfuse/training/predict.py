@@ -81,7 +81,7 @@ def _over_batches(
     compute: Callable[[Learner, Batch], Result],
 ) -> list[Result]:
     live = frozenset(i for i, x in enumerate(data.features) if x is None)
-    learner = Learner(model, live)
+    learner = Learner(model, live, data.activations)
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     was_training = model.training
     model.eval()

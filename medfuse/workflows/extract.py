@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -16,10 +16,18 @@ from medfuse.contract import FeatureFusionSpec
 from medfuse.device import find_device
 from medfuse.features.bank import FeatureBank
 from medfuse.features.extract import extract_features
-from medfuse.features.request import Augmentation, CaseImage, ExtractionRequest, Features
+from medfuse.features.request import (
+    Augmentation,
+    CaseImage,
+    ExtractionRequest,
+    Features,
+    FeatureSource,
+)
 from medfuse.preprocessing import augment, augmentation_identity, drawing_for
 from medfuse.preprocessing.tabular import tabular_width
 from medfuse.registry import Registry
+from medfuse.training.activations import Activations
+from medfuse.workflows.borders import BorderPlan, FrozenPart
 from medfuse.workflows.prepare import PreparedCohort, PreparedInput
 
 _log = logging.getLogger(__name__)
@@ -38,6 +46,7 @@ class ExtractedFeatures:
         known: distinct images whose features were all in the bank.
         computed: distinct images that a source had to look at now.
         forwards: batches that went through a network.
+        activations: of sources that learn above a frozen part, by number.
     """
 
     sources: tuple[BuiltSource, ...]
@@ -47,6 +56,7 @@ class ExtractedFeatures:
     known: int
     computed: int
     forwards: int
+    activations: Mapping[int, Activations] = field(default_factory=dict)
 
 
 class ViewMaker:
@@ -135,7 +145,8 @@ def extract(
 ) -> ExtractedFeatures:
     """Return the features of all cases; training cases also have augmented views.
 
-    Sources that learn from the first epoch (``train`` other than ``frozen``) have none.
+    Sources that learn from the first epoch (``train`` other than ``frozen``) have none, but
+    perhaps the activations of their frozen part.
 
     Raises:
         BankError: the bank cannot be used.
@@ -164,7 +175,9 @@ def extract(
         forwards += found.forwards
         for number, array in zip(chosen, found.values, strict=True):
             values[number] = job.placed(read, array)
-    if all(value is None for value in values):
+    plan = BorderPlan(experiment.bank, len(views), 1 + most)
+    activations = job.activations(plan.parts(experiment.sources, sources))
+    if all(value is None for value in values) and not activations:
         _log.info("every source learns from the images: nothing to bank")
     return ExtractedFeatures(
         sources=tuple(sources),
@@ -174,6 +187,7 @@ def extract(
         known=known,
         computed=computed,
         forwards=forwards,
+        activations=activations,
     )
 
 
@@ -187,7 +201,7 @@ class _Job:
     views: np.ndarray
     progress: bool
 
-    def features(self, read: PreparedInput, sources: Sequence[BuiltSource]) -> Features:
+    def features(self, read: PreparedInput, sources: Sequence[FeatureSource]) -> Features:
         """Return the features of the cases that have an input, in their order."""
         maker = ViewMaker(self.experiment, read)
         pairs = zip(self.prepared.cohort.cases, self.views.tolist(), strict=True)
@@ -206,6 +220,15 @@ class _Job:
             device=device_of(self.experiment),
         )
         return extract_features(request, self.progress)
+
+    def activations(self, parts: Mapping[int, FrozenPart]) -> dict[int, Activations]:
+        """Return the activations of frozen parts, computed one part after the other."""
+        found = {}
+        for number, part in parts.items():
+            read = self.prepared.inputs[self.experiment.sources[number].input]
+            values = self.placed(read, self.features(read, [part]).values[0])
+            found[number] = Activations(torch.from_numpy(values), part.border)
+        return found
 
     def placed(self, read: PreparedInput, values: np.ndarray) -> np.ndarray:
         """Return the features of all cases, ``(cases, 1 + views, ...)``, NaN without the input."""

@@ -219,6 +219,11 @@ def _all_cases(task: LearningTask, chosen: Sequence[int]) -> TrainingData:
         [case.patient_id for case in cases],
         presence=views.presence(),
         load_view=views,
+        activations={
+            position: task.features.activations[i]
+            for position, i in enumerate(chosen)
+            if i in task.features.activations
+        },
     )
 
 
