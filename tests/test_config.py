@@ -65,11 +65,23 @@ def test_unknown_key_is_refused_with_its_place_and_the_nearest_key(
         ({"sources": []}, r"sources: found an empty list, expected list of mappings, at least 1"),
         (
             {"sources": [{"use": "a", "train": "last:0"}]},
-            r"sources\.0\.train: found 'last:0', expected frozen, all or last:N \(N from 1 on\)\.$",
+            r"sources\.0\.train: found 'last:0', expected frozen, all, scratch, last:N \(",
         ),
         (
             {"sources": [{"use": "a", "unfreeze": {"after": 1, "train": "frozen"}}]},
-            r"unfreeze\.train: found 'frozen', expected all or last:N",
+            r"unfreeze\.0\.train: found 'frozen', expected all, last:N \(N from 1 on\) or from",
+        ),
+        (
+            {"sources": [{"use": "a", "unfreeze": [{"after": 3}, {"after": 3}]}]},
+            r"unfreeze has steps after \[3, 3\], expected rising epochs",
+        ),
+        (
+            {"sources": [{"use": "a", "train": "scratch", "unfreeze": {"after": 3}}]},
+            r"unfreeze stands beside train: scratch",
+        ),
+        (
+            {"sources": [{"use": "a", "lr_dekay": 0.8}]},
+            r"unknown.*lr_dekay.*Did you mean \"lr_decay\"",
         ),
         (
             {"sources": [{"use": "a", "sha256": "1f"}]},
@@ -309,3 +321,22 @@ def test_a_bad_license_of_a_bundle_is_refused_with_what_is_expected() -> None:
     settings = {"cohort": {"path": "x"}, "sources": ["a"], "bundle": {"license": "what?"}}
     with pytest.raises(ConfigError, match=r"bundle\.license: found 'what\?', expected SPDX"):
         parse_experiment(settings)
+
+
+def test_a_stage_can_be_named_in_two_ways_and_one_step_is_a_list_of_one() -> None:
+    mapping = {"use": "a", "train": {"from": "layer3"}, "unfreeze": {"after": 2, "train": "all"}}
+    listed = {"use": "a", "train": "from:layer3", "unfreeze": [{"after": 2, "train": "all"}]}
+    one, other = (parse_experiment(with_changes(sources=[s])).sources for s in (mapping, listed))
+    assert one == other
+    assert one[0].train == "from:layer3"
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [({"train": "all"}, 0.1), ({"train": "scratch"}, 1.0), ({"train": "all", "lr_scale": 1}, 1.0)],
+)
+def test_what_learns_from_the_first_epoch_has_a_rate_of_its_own(
+    source: dict[str, object], expected: float
+) -> None:
+    experiment = parse_experiment(with_changes(sources=[{"use": "a", **source}]))
+    assert experiment.sources[0].first_lr_scale == expected

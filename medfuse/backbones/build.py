@@ -123,9 +123,23 @@ def build_source(
         shaped.pooling(draft.target.tokens),
         target.grid,
         trainable_paths(shaped.spec, config.train),
+        config.batch_norm,
     ).eval()
     features = _measured(module, draft)
     return _described(draft, shaped, loaded, module, features)
+
+
+def reference_of(config: SourceConfig) -> SourceReference:
+    """Return what a source names; from scratch it is the network of that name without weights.
+
+    Raises:
+        SourceError: the name cannot be read, or weights are described where none are loaded.
+    """
+    reference = parse_source(config.use)
+    if config.train == "scratch":
+        return replace(reference, weights=RANDOM_WEIGHTS, file=None)
+    check_untrained(reference, config)
+    return reference
 
 
 def check_untrained(reference: SourceReference, config: SourceConfig) -> None:
@@ -146,8 +160,7 @@ def check_untrained(reference: SourceReference, config: SourceConfig) -> None:
 
 
 def _draft(config: SourceConfig, registry: BackboneRegistry, target: SourceTarget) -> Draft:
-    reference = parse_source(config.use)
-    check_untrained(reference, config)
+    reference = reference_of(config)
     plugin, spec = registry.backbone(reference)
     weights = select_weights(spec, reference)
     config = _with_described_options(config, reference)
@@ -220,8 +233,8 @@ def _shaped(backbone: nn.Module, cut: Cut | None, draft: Draft) -> Shaped:
 def _wanted_levels(draft: Draft) -> int:
     config, target = draft.config, draft.target
     if config.levels == "auto":
-        frozen = config.train == "frozen" and config.unfreeze is None
-        return draft.spec.levels if frozen and not target.tokens and not target.slices else 1
+        vector = not config.learns and not target.tokens and not target.slices
+        return draft.spec.levels if vector else 1
     if config.levels > 1 and target.tokens:
         raise SourceError(
             f"source {draft.reference}: levels is {config.levels}, but the fusion takes feature "
@@ -259,6 +272,8 @@ def _described(
     spec, contract = draft.spec, draft.contract
     trainable = module.trainable if module.trainable == "all" else list(module.trainable)
     keywords = {"pooling": module.pooling, "grid": draft.target.grid, "trainable": trainable}
+    if module.batch_norm != "train":
+        keywords["batch_norm"] = module.batch_norm
     backbone = recipe.backbone_node(spec, contract.options, shaped.cut)
     if shaped.levels:
         backbone = recipe.levels_node(backbone, shaped.levels)

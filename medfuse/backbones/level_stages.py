@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from medfuse.backbones.levels import LevelsBackbone
-from medfuse.backbones.stages import channels_last
+from medfuse.backbones.stages import channels_last, warn_of_width
 from medfuse.contract import BackboneSpec, Stage
 
 _INNER = "backbone."
@@ -52,6 +52,8 @@ def with_levels(
     seen, last = _observed(backbone, spec, size)
     by_grid = {grid: stage for stage, grid, _ in _maps(spec, seen, size)}
     outputs = {stage.module_path: output for stage, _, output in _maps(spec, seen, size)}
+    for path, output in outputs.items():
+        warn_of_width(spec, path, output.shape[1])
     read = list(by_grid.values())[-count:]
     chosen = [
         {"module_path": stage.module_path, "channels_last": stage.layout == "channels_last"}

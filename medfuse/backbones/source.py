@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 _AFTER = "after:"
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 class Source(nn.Module):
@@ -28,23 +29,29 @@ class Source(nn.Module):
             map, or ``grid``.
         grid: tokens along each axis.
         trainable: see `set_trainable`.
+        batch_norm: what moves in batch norms of trainable parts: ``train`` (statistics, scale and
+            shift), ``affine`` (scale and shift) or ``frozen`` (nothing).
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - what a configuration node says
         self,
         backbone: nn.Module,
         adapter: nn.Module,
         pooling: str = "native",
         grid: int = 4,
         trainable: Sequence[str] | str = (),
+        batch_norm: str = "train",
     ) -> None:
         super().__init__()
+        if batch_norm not in ("train", "affine", "frozen"):
+            raise ValueError(f"batch_norm is {batch_norm!r}, expected train, affine or frozen")
         if pooling not in ("native", "average", "grid"):
             raise ValueError(f"pooling is {pooling!r}, expected native, average or grid")
         self.adapter = adapter
         self.backbone = backbone
         self.pooling = pooling
         self.grid = grid
+        self.batch_norm = batch_norm
         self.set_trainable(trainable)
 
     def forward(self, image: Tensor) -> Tensor:
@@ -73,6 +80,9 @@ class Source(nn.Module):
         self._trained = selected_modules(self.backbone, paths)
         for name, parameter in self.backbone.named_parameters():
             parameter.requires_grad_(name.rpartition(".")[0] in self._trained)
+        if self.batch_norm == "frozen":
+            for module in self._batch_norms():
+                module.requires_grad_(False)
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Source:
@@ -82,7 +92,13 @@ class Source(nn.Module):
         for name, module in self.backbone.named_modules():
             if name in self._trained:
                 module.train(mode)
+        if self.batch_norm != "train":
+            for module in self._batch_norms():
+                module.train(False)
         return self
+
+    def _batch_norms(self) -> list[nn.Module]:
+        return [part for part in self.backbone.modules() if isinstance(part, _BATCH_NORMS)]
 
 
 def selected_modules(backbone: nn.Module, paths: Sequence[str] | str) -> frozenset[str]:

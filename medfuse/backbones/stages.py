@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
@@ -16,6 +17,7 @@ from medfuse.errors import SourceError
 from medfuse.suggest import did_you_mean
 
 _BODY = "body."
+_LOG = logging.getLogger("medfuse.backbones")
 
 
 @dataclass(frozen=True)
@@ -34,21 +36,19 @@ class Cut:
 
 
 def trainable_paths(spec: BackboneSpec, policy: str) -> tuple[str, ...] | str:
-    """Return what `Source.set_trainable` takes, for ``frozen``, ``all`` or ``last:N`` stages.
+    """Return what `Source.set_trainable` takes, for the ``train`` of a configuration.
 
-    ``last:N`` is everything behind the stage before, up to the end of the network.
+    ``last:N`` is everything behind the stage before, up to the end of the network; ``from:STAGE``
+    the same, by name.
 
     Raises:
-        SourceError: the backbone has fewer stages, or the policy is unknown.
+        SourceError: the backbone has no such stage, or the policy is unknown.
     """
     if policy == "frozen":
         return ()
-    if policy == "all":
+    if policy in ("all", "scratch"):
         return "all"
-    kind, _, text = policy.partition(":")
-    if kind != "last" or not text.isdigit() or int(text) == 0:
-        raise SourceError(f"train: {policy!r}, expected frozen, all or last:N (N from 1 on).")
-    count = int(text)
+    count = _learning_stages(spec, policy)
     if count > len(spec.stages):
         names = ", ".join(stage.name for stage in spec.stages) or "none"
         raise SourceError(
@@ -58,6 +58,40 @@ def trainable_paths(spec: BackboneSpec, policy: str) -> tuple[str, ...] | str:
     if count == len(spec.stages):
         return (f"after:{spec.stem}",) if spec.stem else "all"
     return (f"after:{spec.stages[-count - 1].module_path}",)
+
+
+def stages_above(backbone: nn.Module, spec: BackboneSpec) -> dict[str, int]:
+    """Return how many stages lie above each module, in the order they are registered.
+
+    What is neither in a stage nor behind one, such as the stem or a class token, lies below all.
+    """
+    names = [name for name, _ in backbone.named_modules()]
+
+    def end(path: str) -> int:
+        return max(i for i, n in enumerate(names) if n == path or n.startswith(f"{path}."))
+
+    below = spec.stem if spec.stem in names and spec.stem else names[0]
+    before = names.index(below) if below == names[0] else end(below)
+    ends = [before, *(end(stage.module_path) for stage in spec.stages[:-1])]
+    return {name: sum(i <= last for last in ends) for i, name in enumerate(names)}
+
+
+def _learning_stages(spec: BackboneSpec, policy: str) -> int:
+    """Return N of ``last:N``, or the number of stages from a named one on."""
+    kind, _, text = policy.partition(":")
+    if kind == "last" and text.isdigit() and int(text) > 0:
+        return int(text)
+    if kind != "from":
+        raise SourceError(
+            f"train: {policy!r}, expected frozen, all, scratch, last:N (N from 1 on) or from:STAGE."
+        )
+    names = [stage.name for stage in spec.stages]
+    if text not in names:
+        raise SourceError(
+            f"train: {policy}, but {spec.name} has no stage {text!r}. "
+            f"Stages: {', '.join(names) or 'none'}.{did_you_mean(text, names)}"
+        )
+    return len(names) - names.index(text)
 
 
 def cut_backbone(backbone: nn.Module, spec: BackboneSpec, cut: str, size: Sequence[int]) -> Cut:
@@ -76,13 +110,27 @@ def cut_backbone(backbone: nn.Module, spec: BackboneSpec, cut: str, size: Sequen
     """
     path = _module_path(backbone, spec, cut)
     output = _output_of(backbone, spec, path, size)
-    keywords = {"module_path": path, **_layout(output, spec, path, size)}
+    layout = _layout(output, spec, path, size)
+    width = output.shape[1 if layout["layout"] == "grid" else -1]
+    warn_of_width(spec, path, width)
+    keywords = {"module_path": path, **layout}
     names = [name for name, _ in backbone.named_modules()]
     try:
         short = CutBackbone(backbone, **keywords)
     except ValueError as error:
         raise SourceError(f"{spec.name}: cut: {cut}: {error}. Choose another stage.") from error
     return Cut(short, _shortened(spec, cut, path, names), keywords)
+
+
+def warn_of_width(spec: BackboneSpec, path: str, found: int) -> None:
+    """Say it where a stage is wider or narrower than its description; the measured width counts."""
+    stage = next((stage for stage in spec.stages if stage.module_path == path), None)
+    if stage is not None and stage.feature_dim not in (0, found):
+        _LOG.warning(
+            "%s: its description says that stage %s gives %d features, but it gives %d, which is "
+            "used. `medfuse plugins check` finds such errors.",
+            spec.name, stage.name, stage.feature_dim, found,
+        )  # fmt: skip
 
 
 def _module_path(backbone: nn.Module, spec: BackboneSpec, cut: str) -> str:

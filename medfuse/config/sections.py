@@ -22,8 +22,24 @@ def _named(value: object) -> object:
     return {"use": value} if isinstance(value, str) else value
 
 
-_LATER = Matches("all | last:N (N from 1 on)", r"all|last:[1-9]\d*")
-_LEARNS = Matches("frozen | all | last:N (N from 1 on)", r"frozen|all|last:[1-9]\d*")
+def _policy(value: object) -> object:
+    """Return ``from:layer3`` for ``{from: layer3}``."""
+    if isinstance(value, dict) and len(value) == 1:
+        return ":".join(str(part) for part in next(iter(value.items())))
+    return value
+
+
+def _listed(value: object) -> object:
+    return value if isinstance(value, list | tuple) else [] if value is None else [value]
+
+
+_LATER = Matches(
+    "all | last:N (N from 1 on) | from:STAGE", r"all|last:[1-9]\d*|from:[A-Za-z0-9_.]+"
+)
+_LEARNS = Matches(
+    "frozen | all | scratch | last:N (N from 1 on) | from:STAGE",
+    r"frozen|all|scratch|last:[1-9]\d*|from:[A-Za-z0-9_.]+",
+)
 _NAME = Matches(
     "up to 64 letters, digits, - and _, a letter or digit first", r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
 )
@@ -130,13 +146,16 @@ class UnfreezeConfig(Section):
     """Head first, then more: from epoch ``after`` on, ``train`` holds."""
 
     after: int = Field(ge=1)
-    train: Annotated[str, _LATER] = "last:1"
+    train: Annotated[str, BeforeValidator(_policy), _LATER] = "last:1"
     lr_scale: float = Field(0.1, gt=0)
 
 
 class SourceConfig(Section):
     """One pretrained network. ``use`` is ``plugin:name.weights`` or ``plugin:name@FILE``.
 
+    ``lr_scale`` is of what learns from the first epoch, by default 0.1, and 1 from scratch.
+    ``lr_decay`` is of each stage beside the one above it. ``batch_norm`` says what of it moves
+    where a source learns: all, scale and shift alone (``affine``), or nothing.
     ``levels`` is how many resolutions give features, 1 the network's own vector alone. ``remap``
     renames the keys of the file: prefixes, old to new, or a format of checkpoints.
     ``license`` (SPDX) states the license of a file of one's own, which nothing else tells.
@@ -145,8 +164,13 @@ class SourceConfig(Section):
     use: Annotated[str, Says("plugin:name.weights | plugin:name@FILE | tabular")]
     options: dict[str, Any] = {}
     input: str = "image"
-    train: Annotated[str, _LEARNS] = "frozen"
-    unfreeze: UnfreezeConfig | None = None
+    train: Annotated[str, BeforeValidator(_policy), _LEARNS] = "frozen"
+    unfreeze: Annotated[
+        list[UnfreezeConfig], BeforeValidator(_listed), Says("section | list of sections")
+    ] = []
+    lr_scale: float | None = Field(None, gt=0)
+    lr_decay: float = Field(1.0, gt=0, le=1)
+    batch_norm: Literal["train", "affine", "frozen"] = "train"
     cut: str | None = None
     levels: Literal["auto"] | Annotated[int, BeforeValidator(_no_boolean), Field(ge=1, le=9)] = (
         "auto"
@@ -161,6 +185,27 @@ class SourceConfig(Section):
     @classmethod
     def _a_name_alone(cls, data: Any) -> Any:
         return _named(data)
+
+    @model_validator(mode="after")
+    def _steps_follow_each_other(self) -> SourceConfig:
+        epochs = [step.after for step in self.unfreeze]
+        if epochs != sorted(set(epochs)):
+            raise ValueError(f"unfreeze has steps after {epochs}, expected rising epochs")
+        if self.unfreeze and self.train == "scratch":
+            raise ValueError("unfreeze stands beside train: scratch, where everything learns")
+        return self
+
+    @property
+    def learns(self) -> bool:
+        """Whether any of it learns at some time."""
+        return self.train != "frozen" or bool(self.unfreeze)
+
+    @property
+    def first_lr_scale(self) -> float:
+        """Factor on the learning rate of what learns from the first epoch."""
+        if self.lr_scale is not None:
+            return self.lr_scale
+        return 1.0 if self.train == "scratch" else 0.1
 
 
 class ComponentConfig(BaseModel):

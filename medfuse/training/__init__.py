@@ -10,11 +10,12 @@ from medfuse.training.data import TrainingData
 from medfuse.training.fit import fit
 from medfuse.training.predict import predict_logits, predict_shares, predict_slice_weights
 from medfuse.training.result import TrainingResult
-from medfuse.training.run import Run, Unfreeze
+from medfuse.training.run import Run, SourceRates, Unfreeze
 
 __all__ = [
     "BuiltClassifier",
     "Run",
+    "SourceRates",
     "TrainingData",
     "TrainingResult",
     "Unfreeze",

@@ -165,6 +165,7 @@ def _identity(
         "classes": list(run.classes),
         "seed": run.seed,
         "last_epoch": run.last_epoch,
+        "rates": [[i, r.scale, r.decay] for i, r in sorted(run.rates.items())],
         "unfreeze": [[u.source, u.after, list(u.paths), u.lr_scale] for u in run.unfreeze],
         "cases": data.digest(),
         "validation": "" if validation is None else validation.digest(),

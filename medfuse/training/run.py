@@ -28,6 +28,29 @@ class Unfreeze:
 
 
 @dataclass(frozen=True)
+class SourceRates:
+    """Factors on the learning rate within one source.
+
+    With ``decay`` below 1 each stage learns slower than the one above it (discriminative rates,
+    Howard and Ruder 2018, arXiv:1801.06146; layer-wise decay, Bao et al. 2022, arXiv:2106.08254).
+
+    Attributes:
+        scale: of what learns from the first epoch.
+        decay: of a stage beside the one above it.
+        above: stages above each module, by its path in the backbone.
+    """
+
+    scale: float = 0.1
+    decay: float = 1.0
+    above: Mapping[str, int] = field(default_factory=dict)
+
+    def factor(self, parameter: str) -> float:
+        """Return the factor of a parameter by its depth; its path begins with the source's own."""
+        path = parameter.partition("backbone.")[2].rpartition(".")[0]
+        return self.decay ** self.above.get(path, 0)
+
+
+@dataclass(frozen=True)
 class Run:
     """Everything about one training run but the model and its cases.
 
@@ -43,7 +66,7 @@ class Run:
         resume: continue from the last checkpoint below ``folder``, if there is one.
         checkpoint_seconds: least time between two checkpoints. What is lost by a kill is trained
             again with the same result.
-        source_lr_scale: factor on the learning rate of sources that learn from the first epoch.
+        rates: factors on the learning rate of sources that learn, by index.
         head_loss: the loss that the head's spec names, for ``loss: auto``.
         hides_inputs: the fusion leaves out what is missing, so that ``training.input_dropout`` may
             hide inputs.
@@ -64,7 +87,7 @@ class Run:
     progress: bool = False
     resume: bool = True
     checkpoint_seconds: float = 3.0
-    source_lr_scale: float = 0.1
+    rates: Mapping[int, SourceRates] = field(default_factory=dict)
     head_loss: str = "cross_entropy"
     hides_inputs: bool = True
     last_epoch: int | None = None

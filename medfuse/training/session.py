@@ -11,13 +11,14 @@ from ignite.engine import Engine, Events
 from ignite.handlers import EarlyStopping
 from monai.handlers.validation_handler import ValidationHandler
 from torch import Tensor
+from torch.nn import Parameter
 
 from medfuse.training.checkpoint import BEST, LAST, cpu_state, save_checkpoint
 from medfuse.training.engines import EngineParts, build_evaluator, build_trainer, quiet_logger
 from medfuse.training.learner import Learner, LearningSource
 from medfuse.training.progress import ProgressBar, describe_epoch
 from medfuse.training.result import EpochRecord
-from medfuse.training.run import Run, Unfreeze
+from medfuse.training.run import Run, SourceRates, Unfreeze
 from medfuse.training.schedule import Schedule, build_optimizer, parameter_groups
 from medfuse.training.seeds import derived_seed, seed_everything
 from medfuse.training.setup import Setup
@@ -51,7 +52,8 @@ class Session:
         config = setup.config
         self.schedule = Schedule(config.schedule, config.epochs)
         self.optimizer = build_optimizer(config, learner.classifier_parameters())
-        self._add_source_parameters(run.source_lr_scale)
+        for source in map(int, learner.sources):
+            self._add_source_parameters(source, self._rates(source).scale)
         self.trainer = build_trainer(
             EngineParts(learner, setup.loss, setup.batches, setup.device, setup.amp),
             self.optimizer,
@@ -184,15 +186,23 @@ class Session:
         for batches in (self.setup.batches, self.setup.validation):
             if batches is not None:
                 batches.live |= {change.source}
-        self._add_source_parameters(change.lr_scale)
+        self._add_source_parameters(change.source, change.lr_scale)
 
-    def _add_source_parameters(self, scale: float) -> None:
+    def _rates(self, source: int) -> SourceRates:
+        return self.run_info.rates.get(source, SourceRates())
+
+    def _add_source_parameters(self, source: int, scale: float) -> None:
+        """Let the optimizer have what is free now and was not; what it has keeps its rate."""
         known = {id(p) for group in self.optimizer.param_groups for p in group["params"]}
-        free = [p for p in self.learner.sources.parameters() if p.requires_grad]
-        new = [p for p in free if id(p) not in known]
+        rates, new = self._rates(source), dict[float, list[Parameter]]()
+        for name, parameter in self.learner.sources[str(source)].named_parameters():
+            if parameter.requires_grad and id(parameter) not in known:
+                new.setdefault(scale * rates.factor(name), []).append(parameter)
         config = self.setup.config
-        for group in parameter_groups(new, config.lr * scale, config.source_weight_decay):
-            self.optimizer.add_param_group(group)
+        for factor, parameters in new.items():
+            groups = parameter_groups(parameters, config.lr * factor, config.source_weight_decay)
+            for group in groups:
+                self.optimizer.add_param_group(group)
 
     def _state(self) -> dict[str, Any]:
         scaler = getattr(self.trainer, "scaler", None)

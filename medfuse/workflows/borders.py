@@ -115,8 +115,8 @@ class BorderPlan:
 
 def _frozen_part(config: SourceConfig, source: BuiltSource) -> FrozenPart | None:
     """Return the frozen part of a source that learns above it, or ``None``."""
-    policies = [config.train, *([config.unfreeze.train] if config.unfreeze else [])]
-    if source.spec is None or set(policies) == {"frozen"}:
+    policies = [config.train, *(step.train for step in config.unfreeze)]
+    if source.spec is None or not config.learns:
         return None
     module: Any = source.extractor
     learning: frozenset[str] = frozenset()

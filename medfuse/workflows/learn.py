@@ -14,7 +14,8 @@ from scipy.special import softmax
 from torch import nn
 
 from medfuse.backbones.build import BuiltSource
-from medfuse.backbones.stages import trainable_paths
+from medfuse.backbones.source import Source
+from medfuse.backbones.stages import stages_above, trainable_paths
 from medfuse.config import ComponentConfig, Experiment
 from medfuse.contract import BackboneSpec
 from medfuse.data import Role
@@ -24,6 +25,7 @@ from medfuse.registry import Registry
 from medfuse.training import (
     BuiltClassifier,
     Run,
+    SourceRates,
     TrainingData,
     TrainingResult,
     Unfreeze,
@@ -161,7 +163,7 @@ def member_count(task: LearningTask, data: TrainingData) -> int:
     """Return how many members the ensemble gets: fewer for tiny cohorts, 1 if a source learns."""
     wanted = task.experiment.training.members
     sources = task.experiment.sources
-    if any(s.train != "frozen" or s.unfreeze for s in sources):
+    if any(source.learns for source in sources):
         return 1
     possible = most_members(data.select(_rows(task, data, "train", "validation")))
     if wanted > possible:
@@ -251,6 +253,7 @@ def _run(
         classes=task.prepared.cohort.classes,
         seed=experiment.seed,
         unfreeze=tuple(_unfreezing(task, chosen)),
+        rates=_rates(task, chosen),
         attach_handlers=task.registry.attach_handlers,
         progress=task.progress,
         head_loss=built.head.loss,
@@ -262,17 +265,26 @@ def _run(
 def _unfreezing(task: LearningTask, chosen: Sequence[int]) -> list[Unfreeze]:
     changes = []
     for position, index in enumerate(chosen):
-        later = task.experiment.sources[index].unfreeze
-        if later is not None:
-            paths = trainable_paths(_spec(task.features.sources[index]), later.train)
-            changes.append(Unfreeze(position, later.after, paths, later.lr_scale))
+        for step in task.experiment.sources[index].unfreeze:
+            paths = trainable_paths(_spec(task.features.sources[index]), step.train)
+            changes.append(Unfreeze(position, step.after, paths, step.lr_scale))
     return changes
+
+
+def _rates(task: LearningTask, chosen: Sequence[int]) -> dict[int, SourceRates]:
+    rates = {}
+    for position, index in enumerate(chosen):
+        config, source = task.experiment.sources[index], task.features.sources[index]
+        if config.learns:
+            above = stages_above(cast("Source", source.extractor).backbone, _spec(source))
+            rates[position] = SourceRates(config.first_lr_scale, config.lr_decay, above)
+    return rates
 
 
 def _own_module(task: LearningTask, index: int) -> nn.Module:
     """Return a source's module; a copy of its own if it will learn."""
     config, source = task.experiment.sources[index], task.features.sources[index]
-    if config.train == "frozen" and config.unfreeze is None:
+    if not config.learns:
         return source.module
     module: Any = copy.deepcopy(source.module)
     if config.train != "frozen":

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from medfuse.backbones.build import BuiltSource, check_untrained, trainable_paths
+from medfuse.backbones.build import BuiltSource, reference_of, trainable_paths
 from medfuse.backbones.locate import locate_weights
 from medfuse.backbones.table_source import TABULAR, build_table_source
 from medfuse.backbones.weights_file import require_file
@@ -23,7 +23,6 @@ from medfuse.registry import (
     RANDOM_WEIGHTS,
     Registry,
     load_factory,
-    parse_source,
     select_weights,
 )
 from medfuse.training.classifier import SourceWidth, build_classifier, check_head, check_training
@@ -116,25 +115,26 @@ def _check_source(
             f"source {TABULAR}: reads the columns of a table, but its input {config.input!r} is "
             f"an image. Bind it to an input of kind: {TABULAR}, or name a network."
         )
-    reference = parse_source(config.use)
-    check_untrained(reference, config)
+    reference = reference_of(config)
     _, spec = registry.backbone(reference)
     owner = f"source {config.use}"
     resolve_options(spec.options, config.options, owner, open_ended=spec.open_options)
     if config.cut is None:  # a cut leaves fewer stages, and may be any module
         trainable_paths(spec, config.train)
-        trainable_paths(spec, config.unfreeze.train if config.unfreeze else "frozen")
+        for step in config.unfreeze:
+            trainable_paths(spec, step.train)
     if reference.weights != RANDOM_WEIGHTS and (reference.file or not download):
         require_file(locate_weights(reference, select_weights(spec, reference)))
 
 
 def _check_unfreezing(number: int, config: SourceConfig, epochs: int) -> None:
-    later = config.unfreeze
-    if later is not None and later.after >= epochs:
-        raise ConfigError(
-            f"sources.{number}.unfreeze.after is {later.after}, but training.epochs is {epochs}. "
-            "Set it lower, or train longer."
-        )
+    for place, step in enumerate(config.unfreeze):
+        if step.after >= epochs:
+            where = f"sources.{number}.unfreeze.{place}.after"
+            raise ConfigError(
+                f"{where} is {step.after}, but training.epochs is {epochs}. "
+                "Set it lower, or train longer."
+            )
 
 
 def _try_component(

@@ -84,7 +84,9 @@ def _source(config: SourceConfig, registry: Registry, built: BuiltSource) -> Sou
     _, spec = registry.backbone(parse_source(config.use))
     owner = f"source {config.use}"
     options = resolve_options(spec.options, config.options, owner, open_ended=spec.open_options)
-    return config.model_copy(update={"options": options, "levels": built.levels})
+    scale = config.first_lr_scale if config.train != "frozen" else config.lr_scale
+    settled = {"options": options, "levels": built.levels, "lr_scale": scale}
+    return config.model_copy(update=settled)
 
 
 def _component(spec: ComponentSpec, config: ComponentConfig) -> ComponentConfig:

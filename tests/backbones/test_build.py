@@ -290,6 +290,11 @@ def test_one_that_learns_gives_its_own_vector(pyramid, settings):
     assert "levels" not in built.identity
 
 
+def test_the_number_of_levels_is_what_was_found(pyramid):
+    assert build("lab:net.random", one=pyramid, levels=9).levels == 2
+    assert build("lab:net.random", one=pyramid, levels=1).levels == 1
+
+
 def test_slices_and_tokens_have_no_levels_of_themselves(pyramid):
     tokens = SourceTarget(channels=3, size=(32, 32), tokens=True, grid=2)
     volume = SourceTarget(channels=1, size=(32, 32, 5))
@@ -342,7 +347,29 @@ def test_training_policies_become_paths():
     assert trained == ["backbone.body.stage2.weight", "backbone.body.stage2.bias"]
     assert trainable_paths(spec(), "frozen") == ()
     assert trainable_paths(spec(), "all") == "all"
+    assert trainable_paths(spec(), "scratch") == "all"
     assert trainable_paths(spec(), "last:2") == ("after:stem",)
+    assert trainable_paths(spec(), "from:stage1") == ("after:stem",)
+    assert trainable_paths(spec(), "from:stage2") == trainable_paths(spec(), "last:1")
+
+
+def test_from_scratch_is_the_network_with_random_weights_whatever_is_named():
+    scratch = build("lab:net@absent.safetensors", train="scratch", sha256="0" * 64)
+    random = build("lab:net.random", train="all")
+    assert scratch.label == random.label
+    assert scratch.identity == random.identity
+    assert scratch.module.trainable == "all"
+    assert scratch.card["file"] is None
+
+
+def test_the_policy_of_batch_norm_is_in_the_recipe_of_a_bundle():
+    assert build("lab:net.random", train="all", batch_norm="affine").node["batch_norm"] == "affine"
+    assert "batch_norm" not in build("lab:net.random", train="all").node
+
+
+def test_from_a_stage_that_does_not_exist_is_an_error():
+    with pytest.raises(SourceError, match=r"no stage 'stage'. Stages: stage1, stage2. Did you"):
+        build("lab:net.random", train="from:stage")
 
 
 def test_more_stages_than_there_are_is_an_error():

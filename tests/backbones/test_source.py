@@ -111,3 +111,23 @@ def test_an_unknown_part_is_refused():
 def test_an_unknown_pooling_is_refused():
     with pytest.raises(ValueError, match="expected native, average or grid"):
         source(pooling="max")
+
+
+@pytest.mark.parametrize(
+    ("policy", "statistics", "affine"),
+    [("train", True, True), ("affine", False, True), ("frozen", False, False)],
+)
+def test_batch_norm_of_a_part_that_learns_follows_its_policy(policy, statistics, affine):
+    built = source(trainable=("second",), batch_norm=policy).train()
+    norm, before = built.backbone.second[1], built.backbone.second[1].running_mean.clone()
+    built(IMAGE)
+    assert torch.equal(norm.running_mean, before) != statistics
+    assert norm.weight.requires_grad == affine
+    assert built.backbone.second[0].weight.requires_grad
+    assert built.backbone.second[2].training
+    assert not built.backbone.first[1].weight.requires_grad
+
+
+def test_an_unknown_policy_of_batch_norm_is_refused():
+    with pytest.raises(ValueError, match="expected train, affine or frozen"):
+        source(batch_norm="eval")

@@ -21,7 +21,7 @@ from medfuse.model import FeatureClassifier, FusedNetwork
 from medfuse.training.data import TrainingData
 from medfuse.training.fit import fit
 from medfuse.training.predict import predict_logits
-from medfuse.training.run import Run, Unfreeze
+from medfuse.training.run import Run, SourceRates, Unfreeze
 
 from .conftest import make_config, make_run
 
@@ -121,6 +121,42 @@ def test_an_unfrozen_source_learns_at_its_own_rate() -> None:
     fit(network, _banked(network), None, config, run)
     assert rates[1] == [0.05, 0.05]
     assert rates[2] == [0.05, 0.05, 0.025, 0.025]
+
+
+def _rates_of_epochs(**run: Any) -> list[list[float]]:
+    """Return the rates of all groups of parameters, epoch by epoch."""
+    rates: list[list[float]] = []
+
+    def attach(trainer: Any, _run: Run) -> None:
+        trainer.add_event_handler(
+            Events.EPOCH_COMPLETED,
+            lambda e: rates.append([g["lr"] for g in e.optimizer.param_groups]),
+        )
+
+    network = _network(run.pop("trainable", ()))
+    data = _banked(network, (True, "unfreeze" in run))
+    config = CONFIG.model_copy(update={"schedule": "constant", "lr": 1.0, "optimizer": "sgd"})
+    fit(network, data, None, config, make_run(attach_handlers=attach, **run, **RUN))
+    return rates
+
+
+def test_all_of_a_source_can_learn_at_the_full_rate() -> None:
+    rates = _rates_of_epochs(trainable="all", rates={1: SourceRates(scale=1.0)})
+    assert rates[0] == [1.0, 1.0, 1.0, 1.0]
+
+
+def test_each_stage_learns_slower_than_the_one_above_it() -> None:
+    above = {"": 2, "0": 1, "0.0": 1, "0.1": 1, "1": 0, "1.0": 0, "1.1": 0}
+    rates = _rates_of_epochs(trainable="all", rates={1: SourceRates(0.5, 0.8, above)})
+    assert rates[0] == pytest.approx([1.0, 1.0, 0.4, 0.4, 0.5, 0.5])
+
+
+def test_gradual_unfreezing_adds_stage_by_stage_and_keeps_earlier_rates() -> None:
+    steps = (Unfreeze(1, 1, ("1",), 0.5), Unfreeze(1, 3, ("0", "1"), 0.25))
+    rates = _rates_of_epochs(unfreeze=steps)
+    assert rates[0] == [1.0, 1.0]
+    assert rates[1] == rates[2] == [1.0, 1.0, 0.5, 0.5]
+    assert rates[3] == [1.0, 1.0, 0.5, 0.5, 0.25, 0.25]
 
 
 def test_banked_features_and_images_give_the_same_before_the_unfreezing() -> None:

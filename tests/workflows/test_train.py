@@ -224,8 +224,9 @@ def test_every_fusion_ends_in_a_bundle_that_agrees(
         {"train": "all"},
         {"train": "last:1"},
         {"unfreeze": {"after": 1, "train": "last:1"}},
+        {"train": "from:layer3", "lr_decay": 0.5, "batch_norm": "affine"},
     ],
-    ids=["all", "last:1", "head first"],
+    ids=["all", "last:1", "head first", "from a stage"],
 )
 @pytest.mark.slow
 def test_sources_that_learn_end_in_a_bundle_that_agrees(
