@@ -64,7 +64,7 @@ def with_levels(
         return None
     keywords = {"stages": chosen}
     short = LevelsBackbone(backbone, **keywords).eval()
-    return Levels(short, _moved(spec), keywords, len(read))
+    return Levels(short, _moved(spec), keywords, max(2, len(read)))
 
 
 def _observed(

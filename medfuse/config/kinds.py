@@ -134,7 +134,7 @@ def _described(annotation: Any, facts: list[Any]) -> str:
 
 
 def _range(annotation: Any, facts: Iterable[Any]) -> str:
-    """Return ``, 1 to 8``, ``, 1 or more``, `` above 0`` or ``, 0 to below 1``."""
+    """Return ``, 1 to 8``, ``, 1 or more``, `` above 0``, `` above 0, at most 1`` and the like."""
     bounds = {
         name: value
         for fact in facts
@@ -145,7 +145,8 @@ def _range(annotation: Any, facts: Iterable[Any]) -> str:
         bounds["le"] = bounds.pop("lt") - 1
     upper = bounds.get("le", f"below {bounds['lt']}" if "lt" in bounds else None)
     if "gt" in bounds:
-        return f" above {bounds['gt']}" + (f", {upper}" if upper is not None else "")
+        most = f"at most {upper}" if "le" in bounds else upper
+        return f" above {bounds['gt']}" + (f", {most}" if upper is not None else "")
     if "ge" in bounds:
         return f", {bounds['ge']} to {upper}" if upper is not None else f", {bounds['ge']} or more"
     return ""

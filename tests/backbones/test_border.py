@@ -12,6 +12,7 @@ from medfuse.backbones.border import LowerPart, UpperPart, find_border
 from medfuse.backbones.build import SourceTarget, build_source
 from medfuse.backbones.source import Source, selected_modules
 from medfuse.config import SourceConfig
+from medfuse.features.engine import lay_out, ready
 from medfuse.registry import load_registry
 
 SHAPE = (1, 9, 9)
@@ -127,3 +128,19 @@ def test_a_stage_that_is_called_twice_is_no_border() -> None:
     border = find_border(source, STAGES, _learning(source), SHAPE)
     assert border is not None
     assert border.path == "backbone.one"
+
+
+def test_what_the_bank_computes_has_the_bits_that_training_has() -> None:
+    config = SourceConfig(use="mini:resnet", train="last:1")
+    built = build_source(config, load_registry(), SourceTarget(channels=1, size=(64, 64)))
+    source: Any = built.module
+    assert built.spec is not None
+    stages = [stage.module_path for stage in built.spec.stages]
+    border = find_border(source, stages, _learning(source), built.image)
+    assert border is not None
+    lower, images = LowerPart(source, border), torch.rand(19, *built.image)
+    with torch.no_grad():
+        expected = lower(images)
+        with ready([lower], torch.device("cpu")):
+            first = lower(lay_out(lower, (images[:16],))[0])
+    assert torch.equal(first, expected[:16])

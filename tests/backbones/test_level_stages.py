@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 
@@ -48,6 +49,21 @@ def test_the_last_stage_of_each_resolution_is_read():
     assert paths(2) == ["c", "d"]
     assert paths(3) == ["a", "c", "d"]
     assert paths(9) == ["a", "c", "d"]
+
+
+@pytest.mark.parametrize(("asked", "found"), [(2, 2), (3, 3), (9, 3)])
+def test_the_number_found_is_told_and_asked_for_again_gives_the_same(asked, found):
+    described = spec("a", "b", "c", "d")
+    levels = with_levels(Net(True).eval(), described, asked, SIZE)
+    assert levels is not None
+    assert levels.count == found
+    assert paths(found) == paths(asked)
+
+
+def test_one_resolution_beside_the_vector_counts_as_two():
+    levels = with_levels(Net(True).eval(), spec("d"), 3, SIZE)
+    assert levels is not None
+    assert levels.count == 2
 
 
 def test_a_stage_that_is_the_map_itself_is_not_read_twice():
