@@ -137,10 +137,10 @@ def coral_log_probabilities(outputs: Tensor) -> Tensor:
     for logit in outputs.unbind(-1):
         above.append(torch.minimum(above[-1], logit) if above else logit)
     between = [
-        F.logsigmoid(a) + F.logsigmoid(-b) + torch.log(-torch.expm1(b - a - _LEAST_GAP))
+        _log_sigmoid(a) + _log_sigmoid(-b) + torch.log(-torch.expm1(b - a - _LEAST_GAP))
         for a, b in pairwise(above)
     ]
-    return torch.stack([F.logsigmoid(-above[0]), *between, F.logsigmoid(above[-1])], dim=-1)
+    return torch.stack([_log_sigmoid(-above[0]), *between, _log_sigmoid(above[-1])], dim=-1)
 
 
 def corn_log_probabilities(outputs: Tensor) -> Tensor:
@@ -151,9 +151,14 @@ def corn_log_probabilities(outputs: Tensor) -> Tensor:
     reached = torch.zeros_like(outputs[..., 0])
     parts = []
     for logit in outputs.unbind(-1):
-        parts.append(reached + F.logsigmoid(-logit))
-        reached = reached + F.logsigmoid(logit)
+        parts.append(reached + _log_sigmoid(-logit))
+        reached = reached + _log_sigmoid(logit)
     return torch.stack([*parts, reached], dim=-1)
+
+
+def _log_sigmoid(x: Tensor) -> Tensor:
+    """Return what ``F.logsigmoid`` does, which ONNX writes as Log(Sigmoid): -inf far below 0."""
+    return -F.softplus(-x)
 
 
 class _Classifier(nn.Module):

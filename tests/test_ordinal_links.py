@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -82,3 +85,36 @@ def test_a_traced_link_takes_other_batch_sizes(link: str) -> None:
     graph = torch.jit.trace(LINKS[link], torch.randn(2, 3))
     logits = torch.randn(9, 3)
     torch.testing.assert_close(graph(logits), LINKS[link](logits))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("link", sorted(LINKS))
+def test_onnx_gives_the_same_for_logits_far_from_zero(link: str, tmp_path: Path) -> None:
+    runtime = pytest.importorskip("onnxruntime")
+    path, batch = tmp_path / "link.onnx", torch.export.Dim("batch")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            _Link(link),
+            (torch.randn(3, 3),),
+            path,
+            dynamo=True,
+            dynamic_shapes=({0: batch},),
+            verbose=False,
+        )
+    session = runtime.InferenceSession(path)
+    logits = torch.randn(50, 3) * 60
+    found = session.run(None, {session.get_inputs()[0].name: logits.numpy()})[0]
+    assert np.isfinite(found).all()
+    np.testing.assert_allclose(np.exp(found), LINKS[link](logits).exp(), atol=1e-6)
+
+
+class _Link(nn.Module):
+    """A link as a module, as exporters need."""
+
+    def __init__(self, link: str) -> None:
+        super().__init__()
+        self.link = link
+
+    def forward(self, logits: torch.Tensor) -> torch.Tensor:
+        return LINKS[self.link](logits)

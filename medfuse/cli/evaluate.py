@@ -56,9 +56,11 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps(outcome.metrics, indent=2))
     else:
         overall = outcome.metrics["overall"]
-        for name in ("accuracy", "balanced_accuracy", "auroc_macro", "auprc_macro", "brier", "ece"):
-            print(f"{name:<18} {estimate_line(overall[name])}")
-        print(f"{'report':<18} {outcome.folder / 'report.html'}")
+        names = ["accuracy", "balanced_accuracy", "auroc_macro", "auprc_macro", "brier", "ece"]
+        names += [name for name in ("mean_absolute_error", "quadratic_kappa") if name in overall]
+        for name in names:
+            print(f"{name:<19} {estimate_line(overall[name])}")
+        print(f"{'report':<19} {outcome.folder / 'report.html'}")
     if outcome.refused:
         count = "1 case was" if outcome.refused == 1 else f"{outcome.refused} cases were"
         print(f"{count} refused; see predictions.csv", file=sys.stderr)
