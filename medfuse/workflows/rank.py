@@ -204,7 +204,7 @@ def _as_experiment(
 
 
 def _frozen(config: SourceConfig) -> SourceConfig:
-    return config.model_copy(update={"train": "frozen", "unfreeze": None})
+    return config.model_copy(update={"train": "frozen", "unfreeze": ()})
 
 
 def _local(
