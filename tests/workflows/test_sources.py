@@ -72,7 +72,9 @@ def test_another_digest_is_refused(acme) -> None:
 
 def test_keys_that_do_not_fit_are_refused(acme) -> None:
     acme(extra=torch.zeros(2))
-    with pytest.raises(WeightsError, match="1 keys too many"):
+    with pytest.raises(
+        WeightsError, match=r"1 key too many \(extra\)\. Set remap: \{\"extra\": \"-\"\}"
+    ):
         verify_source("acme:net.w")
 
 
@@ -98,7 +100,7 @@ def test_the_command_prints_what_was_checked(capsys) -> None:
 def test_the_command_ends_with_1_where_something_is_wrong(acme, capsys) -> None:
     acme(extra=torch.zeros(2))
     assert run(["sources", "verify", "acme:net.w"]) == 1
-    assert "medfuse: error: source acme:net.w: 1 keys too many" in capsys.readouterr().err
+    assert "medfuse: error: source acme:net.w: 1 key too many" in capsys.readouterr().err
 
 
 def test_genuine_weights_pass(shared_weights: Path) -> None:

@@ -259,7 +259,7 @@ def test_the_genuine_mobilenetv1_is_usable_up_to_its_last_block():
         "options": {"pad_type": "same", "bn_eps": 1e-3},
         "normalization": NormalizationConfig(mean=[0.5], std=[0.5]),
     }
-    with pytest.raises(SourceError, match=r"keys missing \(net\.blocks\.4\.1\."):
+    with pytest.raises(SourceError, match=r"keys missing \(blocks\.4\.1\."):
         build(use, **settings)
     built = build(use, cut="blocks.4.0", **settings)
     assert built.feature_dim == 1024

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 import torch
-from medfuse_xrv import medfuse_backbones
+from medfuse_xrv import families
 from medfuse_xrv.network import XrvDenseNet, XrvResNet
 from torch import nn
 from torchvision import models
@@ -18,7 +18,7 @@ from medfuse.errors import WeightsError
 from medfuse.registry.vendoring import check_imports
 from medfuse.storage import sha256_file
 
-SPECS = {spec.name: spec for spec in medfuse_backbones()}
+SPECS = {name: families.describe(name) for name in families.names()}
 WEIGHTS = [(spec.name, weights.name) for spec in SPECS.values() for weights in spec.weights]
 
 
@@ -129,9 +129,14 @@ def test_the_vendored_file_imports_torch_and_torchvision_alone():
     check_imports(SPECS["densenet121"].export)
 
 
+def test_an_unknown_network_is_a_key_error():
+    with pytest.raises(KeyError, match="resnet101"):
+        families.describe("resnet101")
+
+
 def test_describing_imports_no_torch():
     code = (
-        "import sys, medfuse_xrv; list(medfuse_xrv.medfuse_backbones());"
+        "import sys, medfuse_xrv.families as f; [f.describe(n) for n in f.names()];"
         "sys.exit(bool({'torch', 'torchvision'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
