@@ -93,8 +93,8 @@ class Unpickler(pickle.Unpickler):
         path = f"{_NAMES_OF_PYTHON_2.get(module, module)}.{name}"
         if path in _BUILDERS:
             return _BUILDERS[path]
-        if module == "torch" and isinstance(getattr(torch, name, None), torch.dtype):
-            return getattr(torch, name)
+        if module == "torch" and isinstance(vars(torch).get(name), torch.dtype):
+            return vars(torch)[name]
         return type("Stand-in", (Inert,), {"path": path})
 
 
