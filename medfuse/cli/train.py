@@ -71,8 +71,10 @@ def summary_lines(outcome: Any) -> list[str]:
     lines = []
     test, comparison = outcome.metrics["test"], outcome.metrics["comparison"]
     if test is not None:
-        names = {"accuracy": "accuracy", "auroc_macro": "AUROC"}
-        shown = [f"{title} {estimate_line(test['overall'][key])}" for key, title in names.items()]
+        overall, names = test["overall"], {"accuracy": "accuracy", "auroc_macro": "AUROC"}
+        if "mean_absolute_error" in overall:
+            names["mean_absolute_error"] = "mean absolute error in grades"
+        shown = [f"{title} {estimate_line(overall[key])}" for key, title in names.items()]
         lines.append(f"test     {', '.join(shown)} ({test['cases']} cases)")
     if comparison is not None:
         lines += [_single_line(row, comparison["cases"]) for row in comparison["sources"]]

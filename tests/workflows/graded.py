@@ -17,7 +17,7 @@ def write_graded(folder: Path, patients_per_grade: int = 10, seed: int = 0) -> P
     """Write 8-bit gray PNGs as ``folder/<grade>/p<patient>.png``, one image a patient.
 
     The denser an image's patches, the higher its grade, but readers doubt: density is the grade
-    plus a normal number of standard deviation 0.35, so that neighbors overlap and none else do.
+    plus a normal number of standard deviation 0.35, so that neighbors overlap.
     """
     for grade, name in enumerate(GRADES):
         (folder / name).mkdir(parents=True, exist_ok=True)
