@@ -163,15 +163,16 @@ def _measure(entry: Mapping[str, float | None]) -> str:
 
 def _suggestion_lines(ranking: SourceRanking, pick: int) -> list[str]:
     first, *others = ranking.suggested
-    rows = [(first.source, f"{first.auroc:.3f}", "", "")]
-    rows += [
-        (f"+ {row.source}", f"{row.auroc:.3f}", f"{row.gain:+.3f}", f"{row.similarity:.2f}")
-        for row in others
-    ]
-    header = ["GO TOGETHER", "PROBE AUROC", "GAIN", "LIKE THOSE ABOVE"]
+    rows = [(first.source, f"{first.auroc:.3f}", "", "", "")]
+    for row in others:
+        gain = f"{row.gain:+.3f}", f"{row.helps:.0%}", f"{row.similarity:.2f}"
+        rows.append((f"+ {row.source}", f"{row.auroc:.3f}", *gain))
+    header = ["GO TOGETHER", "PROBE AUROC", "GAIN", "HELPS IN", "LIKE THOSE ABOVE"]
     lines = format_table(header, rows).splitlines()
+    if others:
+        lines += ["", "Helps in: half-samples of the patients in which there is a gain at all."]
     if len(ranking.suggested) < min(pick, len(ranking.sources)):
-        lines.append("No further source raises it in 3 of 4 half-samples of the patients.")
+        lines.append("No further source helps in more than half of the half-samples.")
     return lines
 
 

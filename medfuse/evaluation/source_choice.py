@@ -11,8 +11,6 @@ from medfuse.evaluation.feature_kernel import FeatureKernel, Floats, Spectrum
 from medfuse.evaluation.source_order import RankingCases
 from medfuse.evaluation.transferability import log_evidence, probe_auroc
 
-_MOSTLY = 0.75
-
 
 @dataclass(frozen=True)
 class ChosenSource:
@@ -22,12 +20,14 @@ class ChosenSource:
         index: of the source.
         auroc: held-out AUROC of a linear probe on it and those chosen before, side by side.
         gain: what it adds to those chosen before; 0 for the first.
+        helps: share of half-samples of the patients in which it adds anything; 1 for the first.
         similarity: largest linear CKA with one chosen before; 0 for the first.
     """
 
     index: int
     auroc: float
     gain: float
+    helps: float
     similarity: float
 
 
@@ -42,8 +42,8 @@ def choose_sources(
 
     Every candidate is measured side by side with those chosen, by the same held-out probe as in
     the order, so a source that only repeats another adds nothing, however good it is. The most
-    helpful of many helps a little by chance alone: choosing ends where it does not help in at
-    least 3 of 4 half-samples of the patients too.
+    helpful of many helps a little by chance alone: choosing ends where it does not help in more
+    than half of the half-samples of the patients too.
 
     Args:
         kernels: of the same cases, one for each source.
@@ -52,7 +52,7 @@ def choose_sources(
         first: index of the first source.
         most: sources to choose at most.
     """
-    steps = [ChosenSource(first, _auroc(kernels[first], cases), 0.0, 0.0)]
+    steps = [ChosenSource(first, _auroc(kernels[first], cases), 0.0, 1.0, 0.0)]
     before = kernels[first]
     while len(steps) < min(most, len(kernels)):
         chosen = [step.index for step in steps]
@@ -61,9 +61,11 @@ def choose_sources(
         found = [_auroc(kernel, cases) for kernel in joined]
         best = int(np.argmax(found))
         gain, index = found[best] - steps[-1].auroc, others[best]
-        if not gain > 0 or not _helps(before, joined[best], cases):
+        helps = _helps(before, joined[best], cases)
+        if not (gain > 0 and helps > 1 / 2):
             break
-        steps.append(ChosenSource(index, found[best], gain, float(similarity[index, chosen].max())))
+        alike = float(similarity[index, chosen].max())
+        steps.append(ChosenSource(index, found[best], gain, helps, alike))
         before = joined[best]
     return steps
 
@@ -73,9 +75,10 @@ def _auroc(kernel: FeatureKernel, cases: RankingCases) -> float:
     return probe_auroc(kernel, cases.labels, cases.folds(), ridge)
 
 
-def _helps(before: FeatureKernel, after: FeatureKernel, cases: RankingCases) -> bool:
+def _helps(before: FeatureKernel, after: FeatureKernel, cases: RankingCases) -> float:
+    """Return the share of half-samples in which the second kernel has the larger AUROC."""
     better = [
         _auroc(after.only(rows), cases.only(rows)) > _auroc(before.only(rows), cases.only(rows))
         for rows in cases.halves()
     ]
-    return float(np.mean(better)) >= _MOSTLY
+    return float(np.mean(better))

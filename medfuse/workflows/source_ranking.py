@@ -65,6 +65,7 @@ class SuggestedSource:
         config: how a configuration names it.
         auroc: held-out AUROC of a linear probe on it and those before it, side by side.
         gain: what it adds to those before it.
+        helps: share of half-samples of the patients in which it adds anything.
         similarity: largest linear CKA with one before it.
     """
 
@@ -72,6 +73,7 @@ class SuggestedSource:
     config: SourceConfig
     auroc: float
     gain: float
+    helps: float
     similarity: float
 
 
@@ -123,9 +125,14 @@ def ranking_of(
         "sources": tuple(sorted(rows, key=lambda row: row.place)),
         "suggested": tuple(
             SuggestedSource(
-                names[s.index], candidates[s.index].config, s.auroc, s.gain, s.similarity
+                names[step.index],
+                candidates[step.index].config,
+                step.auroc,
+                step.gain,
+                step.helps,
+                step.similarity,
             )
-            for s in chosen
+            for step in chosen
         ),
         "similarity": {
             name: dict(zip(names, row.tolist(), strict=True))

@@ -32,15 +32,16 @@ def test_an_unlike_source_is_taken_before_a_copy_of_the_best(kernels: list[Featu
     assert steps[1].gain == pytest.approx(steps[1].auroc - steps[0].auroc)
     assert steps[1].gain > 0.03
     assert steps[1].similarity < 0.3
+    assert steps[1].helps > 0.9
 
 
 def test_choosing_ends_where_nothing_is_gained(kernels: list[FeatureKernel]) -> None:
     steps = choose_sources(kernels, CASES, similarities(kernels), first=0, most=4)
     assert len(steps) < 4
-    assert all(step.gain > 0 for step in steps[1:])
+    assert all(step.gain > 0 and step.helps > 0.5 for step in steps[1:])
     assert 3 not in [step.index for step in steps]
 
 
 def test_one_source_is_chosen_where_one_is_asked_for(kernels: list[FeatureKernel]) -> None:
     (step,) = choose_sources(kernels, CASES, similarities(kernels), first=2, most=1)
-    assert (step.index, step.gain, step.similarity) == (2, 0.0, 0.0)
+    assert (step.index, step.gain, step.helps, step.similarity) == (2, 0.0, 1.0, 0.0)
