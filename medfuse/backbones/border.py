@@ -23,7 +23,7 @@ Shape = tuple[int, ...]
 
 _BACKBONE = "backbone"
 _PROBES = 2
-_ERRORS = (RuntimeError, ValueError, TypeError, AttributeError, AssertionError, IndexError)
+_ERRORS = (RuntimeError, ValueError, TypeError, AttributeError, AssertionError, LookupError)
 
 
 @dataclass(frozen=True)

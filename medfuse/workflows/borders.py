@@ -115,9 +115,9 @@ class BorderPlan:
 
 def _frozen_part(config: SourceConfig, source: BuiltSource) -> FrozenPart | None:
     """Return the frozen part of a source that learns above it, or ``None``."""
-    policies = [config.train, *(step.train for step in config.unfreeze)]
     if source.spec is None or not config.learns:
         return None
+    policies = [config.train, *(step.train for step in config.unfreeze)]
     module: Any = source.extractor
     learning: frozenset[str] = frozenset()
     for policy in policies:

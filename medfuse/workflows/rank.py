@@ -196,7 +196,7 @@ def _as_experiment(
         experiment = parse_experiment(given)
     elif not isinstance(experiment, Experiment):
         experiment = load_experiment(experiment)
-    learns = [s.use for s in experiment.sources if s.train != "frozen" or s.unfreeze]
+    learns = [s.use for s in experiment.sources if s.learns]
     if learns:
         _log.warning("%s: ranked frozen, though the configuration trains it", ", ".join(learns))
     default = {name: Experiment.model_fields[name].default for name in ("augmentation", "fusion")}
@@ -204,7 +204,7 @@ def _as_experiment(
 
 
 def _frozen(config: SourceConfig) -> SourceConfig:
-    return config.model_copy(update={"train": "frozen", "unfreeze": ()})
+    return config.model_copy(update={"train": "frozen", "unfreeze": []})
 
 
 def _local(

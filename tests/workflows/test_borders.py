@@ -37,14 +37,14 @@ def test_the_border_lies_below_all_that_learns_at_some_time() -> None:
 def test_the_size_is_said_before_anything_is_computed(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="medfuse"):
         _parts(train="last:1")
-    assert "up to layer3: computed once, 10 cases x 2 views x 4.1 kB = 81.9 kB" in caplog.text
+    assert "up to layer3: computed once, 10 cases x 2 views x 3.1 kB = 61.4 kB" in caplog.text
 
 
 def test_activations_over_the_budget_are_left_with_a_warning(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     assert _parts(1000, train="last:1") == {}
-    assert "would take 8.2 MB, but 1.0 MB are left of bank.budget_gb" in caplog.text
+    assert "would take 6.1 MB, but 1.0 MB are left of bank.budget_gb" in caplog.text
 
 
 @pytest.mark.parametrize(
