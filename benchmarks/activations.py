@@ -1,11 +1,12 @@
 """How much sooner an epoch ends where the frozen part of a source is banked.
 
-    python benchmarks/activations.py [--source timm:resnet18.random] [--train last:1] [--images 128]
+    python benchmarks/activations.py [--source timm:resnet18.random] [--train last:1] [--images 64]
 
 Trains twice from the same seed: with images through the whole network in every epoch, and on the
 activations at the border of its frozen part. Images lie in memory, so that nothing is read or
 decoded in either. Prints the share of the multiply-adds below the border, seconds of the processor
-for an epoch of both ways (its fastest step times the number of them), their ratio, and how far the weights are apart at the end.
+for an epoch of both ways (the fastest step times the number of steps), their ratio, and how far the
+weights are apart at the end.
 """
 
 from __future__ import annotations
