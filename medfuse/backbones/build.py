@@ -44,6 +44,9 @@ class BackboneRegistry(Protocol):
     def backbone(self, reference: SourceReference) -> tuple[str, BackboneSpec]:
         """Return the plugin's name and the description of a backbone."""
 
+    def qualified(self, reference: SourceReference) -> SourceReference:
+        """Return a source with its family in front, where it has a plain name."""
+
 
 @dataclass(frozen=True)
 class BuiltSource:
@@ -160,8 +163,9 @@ def check_untrained(reference: SourceReference, config: SourceConfig) -> None:
 
 
 def _draft(config: SourceConfig, registry: BackboneRegistry, target: SourceTarget) -> Draft:
-    reference = reference_of(config)
-    plugin, spec = registry.backbone(reference)
+    asked = reference_of(config)
+    plugin, spec = registry.backbone(asked)
+    reference = registry.qualified(asked)
     weights = select_weights(spec, reference)
     config = _with_described_options(config, reference)
     target = target.for_backbone(spec, config)

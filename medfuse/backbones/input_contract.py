@@ -11,6 +11,7 @@ from medfuse.contract import BackboneSpec, WeightsSpec, resolve_options
 from medfuse.errors import SourceError
 
 _IMG_SIZE = "img_size"
+_ANY_SIZE = "dynamic_img_size"
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,9 @@ def input_contract(
 ) -> InputContract:
     """Return the contract of ``weights`` with what the configuration says instead.
 
-    An option ``img_size``, where the backbone has it, is kept equal to the input size.
+    An option ``img_size``, where the backbone has it, is kept equal to the input size, unless
+    ``dynamic_img_size`` says that a network built for one size takes others (transformers of timm,
+    which then interpolate their position embeddings).
 
     Args:
         spec: the backbone.
@@ -94,7 +97,8 @@ def input_contract(
         spec.options, config.options, f"source {config.use}", open_ended=spec.open_options
     )
     size = _size(spec, weights, config, target)
-    if any(option.name == _IMG_SIZE for option in spec.options):
+    follows = any(option.name == _IMG_SIZE for option in spec.options)
+    if follows and not options.get(_ANY_SIZE):
         options = _with_img_size(options, config, size)
         size = tuple(options.get(_IMG_SIZE, size))
     shape = {"image_size": list(target.size), "size": list(size)}

@@ -116,6 +116,8 @@ class BackboneSpec(ComponentSpec):
             the source is frozen; 1 is the product's own vector alone.
         weights: what can be loaded, the default first.
         open_options: pass undeclared options to the factory.
+        measured: ``package:file`` of the table that ``medfuse plugins measure`` wrote: what
+            listings show of the network without building it.
     """
 
     spatial_dims: Literal[2, 3] = 2
@@ -126,6 +128,7 @@ class BackboneSpec(ComponentSpec):
     levels: int = 3
     weights: tuple[WeightsSpec, ...] = ()
     open_options: bool = False
+    measured: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,6 +144,10 @@ class BackboneFamilySpec:
         names: ``module:function`` returning every architecture name.
         requires: distributions that must be installed.
         examples: a few small architectures, which the conformance kit builds and checks.
+        plain_names: names that a source may be written with alone, such as ``vgg16``, to the
+            member that each stands for: ``architecture`` or ``architecture.weights``.
+        measured: ``package:file`` of the table that ``medfuse plugins measure`` wrote: what
+            listings show of the members with a plain name without importing the library.
     """
 
     name: str
@@ -149,3 +156,5 @@ class BackboneFamilySpec:
     names: str
     requires: tuple[str, ...] = ()
     examples: tuple[str, ...] = ()
+    plain_names: Mapping[str, str] = field(default_factory=dict)
+    measured: str | None = None

@@ -115,7 +115,7 @@ def build_trainee(
     )
     built = build_source(config, registry, target)
     whole = size if fixed else (settings.stored_size,) * dims
-    reference = parse_source(settings.backbone)
+    reference = registry.qualified(parse_source(settings.backbone))
     return Trainee(built, f"{reference.plugin or plugin}:{spec.name}", size, whole)
 
 

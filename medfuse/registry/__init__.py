@@ -8,6 +8,8 @@ into bundles.
 from medfuse.registry.discovery import PluginStatus
 from medfuse.registry.factories import load_factory
 from medfuse.registry.families import describe_backbone, family_names
+from medfuse.registry.measurements import Measurement, read_measurements
+from medfuse.registry.plain_names import PlainName
 from medfuse.registry.references import (
     RANDOM_WEIGHTS,
     SourceReference,
@@ -18,6 +20,8 @@ from medfuse.registry.registry import Registry, load_registry
 
 __all__ = [
     "RANDOM_WEIGHTS",
+    "Measurement",
+    "PlainName",
     "PluginStatus",
     "Registry",
     "SourceReference",
@@ -26,5 +30,6 @@ __all__ = [
     "load_factory",
     "load_registry",
     "parse_source",
+    "read_measurements",
     "select_weights",
 ]

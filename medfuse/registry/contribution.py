@@ -7,12 +7,13 @@ import re
 import sys
 from collections.abc import Iterable, Mapping
 from contextlib import redirect_stdout
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from types import ModuleType
 from typing import Any
 
 import pluggy
 
+from medfuse import contract
 from medfuse.contract import API_VERSION, BackboneFamilySpec, ComponentSpec, hookspecs
 from medfuse.errors import PluginError
 from medfuse.registry.factories import FACTORY_PATTERN
@@ -20,6 +21,8 @@ from medfuse.registry.kinds import ATTACH_HANDLERS, KINDS, Kind, Spec
 from medfuse.suggest import did_you_mean
 
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9_-]*")
+MEMBER_PATTERN = re.compile(r"[^\s.:@]+(\.[^\s:@]+)?")
+_UNKNOWN_ARGUMENT = re.compile(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'")
 _PROJECT = "medfuse"
 
 
@@ -109,11 +112,23 @@ def _specs(manager: pluggy.PluginManager, kind: Kind) -> tuple[Spec, ...]:
             raise
         except (Exception, SystemExit) as error:
             shown = " ".join(str(error).split())
-            raise PluginError(f"{kind.hook} raised {type(error).__name__}: {shown}") from error
+            raise PluginError(
+                f"{kind.hook} raised {type(error).__name__}: {shown}{_nearest_argument(shown)}"
+            ) from error
     if len(results) < len(caller.get_hookimpls()):
         raise PluginError(f"{kind.hook} returned None, expected {_expected(kind)}s to be yielded.")
     _check_specs(found, kind)
     return tuple(found)
+
+
+def _nearest_argument(text: str) -> str:
+    """Return ``'. Did you mean "x"?'`` for a misspelt argument of a spec, or an empty string."""
+    found = _UNKNOWN_ARGUMENT.search(text)
+    spec = getattr(contract, found[1], None) if found else None
+    if found is None or spec is None or not is_dataclass(spec) or "Did you mean" in text:
+        return ""
+    hint = did_you_mean(found[2], [argument.name for argument in fields(spec)])
+    return f".{hint}" if hint else ""
 
 
 def _iterated(result: Any, kind: Kind) -> Iterable[Any]:
@@ -148,6 +163,18 @@ def _check_spec(spec: Spec, kind: Kind) -> None:
             raise PluginError(
                 f"{kind.hook}: {spec.name} names {text!r}, expected a text of the form "
                 "'package.module:callable'."
+            )
+    if isinstance(spec, BackboneFamilySpec):
+        _check_plain_names(spec, kind)
+
+
+def _check_plain_names(spec: BackboneFamilySpec, kind: Kind) -> None:
+    for name, member in spec.plain_names.items():
+        if not NAME_PATTERN.fullmatch(name) or not MEMBER_PATTERN.fullmatch(member):
+            raise PluginError(
+                f"{kind.hook}: {spec.name} has the plain name {name!r} for {member!r}, expected "
+                "lower-case letters, digits, '_' and '-' for 'architecture' or "
+                "'architecture.weights'."
             )
 
 

@@ -22,11 +22,12 @@ from medfuse.errors import MedfuseError, PluginError, SourceError
 from medfuse.registry.contribution import Contribution
 from medfuse.registry.discovery import BLOCK, PluginStatus, find_plugins
 from medfuse.registry.families import describe_backbone
+from medfuse.registry.plain_names import PlainName, plain_names, weights_first
 from medfuse.registry.references import SourceReference, select_weights
 from medfuse.suggest import did_you_mean
 
 _SpecT = TypeVar("_SpecT", bound=ComponentSpec)
-_FIRST_PARTY = ("mini", "monai", "timm", "torchvision")
+_FIRST_PARTY = ("mini", "monai", "timm", "torchvision", "xrv")
 
 
 class Registry:
@@ -60,18 +61,42 @@ class Registry:
     def backbone(self, reference: SourceReference) -> tuple[str, BackboneSpec]:
         """Return the plugin's name and the backbone that a source names.
 
-        A family is asked only if its name stands in front: ``timm:resnet18``. Weights that
-        describe themselves (`medfuse.registry.described`) come first among the backbone's.
+        A family is asked only if its name stands in front, ``timm:resnet18``, or if it has
+        declared the plain name. The first weights are those that a plain name stands for, or that
+        describe themselves (`medfuse.registry.described`).
 
         Raises:
             SourceError: the plugin, the backbone or its weights are unknown or ambiguous.
             PluginError: the plugin is broken.
         """
-        plugin, spec = self._backbone(reference)
+        qualified = self.qualified(reference)
+        plugin, spec = self._backbone(qualified)
+        if qualified != reference:
+            spec = weights_first(spec, self._plain_name(reference).weights)
         weights = select_weights(spec, reference)
         if weights is not None and weights not in spec.weights:
             spec = replace(spec, weights=(weights, *spec.weights))
         return plugin, spec
+
+    def plain_names(self) -> Iterator[PlainName]:
+        """Yield every plain name that a family of backbones declares."""
+        for plugin, family in self.families():
+            yield from plain_names(plugin, family)
+
+    def qualified(self, reference: SourceReference) -> SourceReference:
+        """Return a source with its family in front and its weights, where it has a plain name.
+
+        Any other is returned as it is. ``vgg16`` becomes ``timm:vgg16.tv_in1k``; weights that are
+        named stay, and a file gets no name of weights: nobody knows that it holds them.
+
+        Raises:
+            SourceError: several plugins offer the name.
+        """
+        if reference.plugin is not None or not self._offers(reference):
+            return reference
+        plain = self._plain_name(reference)
+        weights = reference.weights or (None if reference.file else plain.weights)
+        return SourceReference(plain.family.name, plain.architecture, weights, reference.file)
 
     def fusion(self, name: str) -> FeatureFusionSpec | DecisionFusionSpec:
         """Return a fusion's spec; raises `PluginError` for an unknown or ambiguous name."""
@@ -113,13 +138,28 @@ class Registry:
         known = [(p, s) for p, s in self.components(kind) if not plugin or p == plugin]
         return _only(known, name, f"{kind} {text!r}", PluginError)[1]
 
+    def _offers(self, reference: SourceReference) -> list[str]:
+        """Return what a family offers under a plain name, and what else has this name."""
+        plain = [one.member for one in self.plain_names() if one.name == reference.name]
+        own = [f"{p}:{s.name}" for p, s in self.components("backbone") if s.name == reference.name]
+        return [*own, *plain] if plain else []
+
+    def _plain_name(self, reference: SourceReference) -> PlainName:
+        offers = self._offers(reference)
+        if len(offers) > 1:
+            raise SourceError(
+                f"source {reference}: several plugins offer {reference.name!r}. "
+                f"Write {' or '.join(offers)}."
+            )
+        return next(one for one in self.plain_names() if one.name == reference.name)
+
     def _backbone(self, reference: SourceReference) -> tuple[str, BackboneSpec]:
         owner = f"source {reference}"
         known = [(p, s) for p, s in self.components("backbone") if isinstance(s, BackboneSpec)]
         if reference.plugin is None:
-            families = ", ".join(f"{spec.name}:NAME" for _, spec in self.families())
-            remedy = f" Families are asked by name: {families}." if families else ""
-            return _only(known, reference.name, owner, SourceError, remedy)
+            if not any(spec.name == reference.name for _, spec in known):
+                raise SourceError(f"{owner}: {self._no_such_name(reference.name)}")
+            return _only(known, reference.name, owner, SourceError)
         own = [(p, s) for p, s in known if p == reference.plugin]
         if any(spec.name == reference.name for _, spec in own):
             return _only(own, reference.name, owner, SourceError)
@@ -135,6 +175,17 @@ class Registry:
             return plugin, describe_backbone(family, reference.name)
         self._check_plugin(reference.plugin, owner, SourceError)
         return _only(own, reference.name, owner, SourceError)
+
+    def _no_such_name(self, name: str) -> str:
+        known = {one.name for one in self.plain_names()}
+        known |= {spec.name for _, spec in self.components("backbone")}
+        families = ", ".join(f"{spec.name}:NAME" for _, spec in self.families())
+        absent = [n for n in _FIRST_PARTY if n not in {status.name for status in self.plugins}]
+        return (
+            f"unknown name {name!r}.{did_you_mean(name, known)} Names: medfuse sources list."
+            + (f" Families are asked by name: {families}." if families else "")
+            + (f" Not installed: medfuse-{', medfuse-'.join(absent)}." if absent else "")
+        )
 
     def _check_plugin(self, name: str, owner: str, error: type[MedfuseError]) -> None:
         status = next((p for p in self.plugins if p.name == name), None)
@@ -180,7 +231,6 @@ def _only(
     name: str,
     owner: str,
     error: type[MedfuseError],
-    remedy: str = "",
 ) -> tuple[str, _SpecT]:
     matches = [(plugin, spec) for plugin, spec in known if spec.name == name]
     if len(matches) > 1:
@@ -189,5 +239,5 @@ def _only(
     if not matches:
         names = sorted({spec.name for _, spec in known})
         shown = f"expected one of {', '.join(names)}" if names else "there is none of this kind"
-        raise error(f"{owner}: unknown name {name!r}, {shown}.{did_you_mean(name, names)}{remedy}")
+        raise error(f"{owner}: unknown name {name!r}, {shown}.{did_you_mean(name, names)}")
     return matches[0]

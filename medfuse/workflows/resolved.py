@@ -81,12 +81,15 @@ def _without_levels(column: Mapping[str, Any]) -> dict[str, Any]:
 def _source(config: SourceConfig, registry: Registry, built: BuiltSource) -> SourceConfig:
     if config.use == TABULAR:
         return config.model_copy(update={"levels": built.levels})
-    _, spec = registry.backbone(parse_source(config.use))
+    reference = parse_source(config.use)
+    _, spec = registry.backbone(reference)
     owner = f"source {config.use}"
     options = resolve_options(spec.options, config.options, owner, open_ended=spec.open_options)
     scale = config.first_lr_scale if config.train != "frozen" else config.lr_scale
     settled = {"options": options, "levels": built.levels, "lr_scale": scale}
-    return config.model_copy(update=settled)
+    qualified = registry.qualified(reference)
+    use = config.use if qualified == reference else str(qualified)
+    return config.model_copy(update={"use": use, **settled})
 
 
 def _component(spec: ComponentSpec, config: ComponentConfig) -> ComponentConfig:

@@ -81,6 +81,9 @@ class OneBackbone:
     def backbone(self, _reference):
         return "labplugin", self.one
 
+    def qualified(self, reference):
+        return reference
+
 
 @pytest.fixture(autouse=True)
 def _factory(monkeypatch):
@@ -186,6 +189,16 @@ def test_img_size_follows_the_input_size():
         assert given.identity["input_size"] == [24, 24]
         with pytest.raises(SourceError, match="Give one of them"):
             build("lab:net.random", one=one, input_size=(20, 20), options={"img_size": [8, 8]})
+
+
+def test_img_size_stays_where_the_network_interpolates_its_embeddings():
+    one = spec(options=(Option(name="img_size", kind="list"),), open_options=True)
+    options = {"dynamic_img_size": True}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("medfuse.backbones.build.load_factory", lambda _spec: lambda **_: Net())
+        built = build("lab:net.random", one=one, input_size=(20, 20), options=options)
+    assert built.identity["options"] == options
+    assert built.identity["input_size"] == [20, 20]
 
 
 def test_a_file_of_unknown_contract_is_warned_about_once(weights, caplog):

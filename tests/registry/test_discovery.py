@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import subprocess
 import sys
 import time
@@ -195,3 +196,17 @@ def test_listing_imports_no_heavy_library_and_takes_under_a_second() -> None:
         assert done.returncode == 0, done.stderr
         assert "builtin" in done.stdout
     assert min(seconds) < 1
+
+
+@pytest.mark.parametrize(
+    ("argument", "hint"),
+    [("summry='s'", 'Did you mean "summary"'), ("stem_='x'", "Did you mean"), ("qqq=1", "'qqq'$")],
+)
+def test_a_misspelt_argument_of_a_spec_gets_a_suggestion(install_plugin, argument, hint) -> None:
+    source = (
+        "from medfuse.contract import *\n@hookimpl\ndef medfuse_backbones():\n"
+        f"    yield BackboneSpec(name='n', factory='a.b:c', {argument})\n"
+    )
+    install_plugin("acme", source)
+    (status,) = [status for status in load_registry().plugins if status.name == "acme"]
+    assert re.search(f"unexpected keyword argument.*{hint}", status.reason)

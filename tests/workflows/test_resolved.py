@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import yaml
 
-from medfuse.config import Experiment, load_experiment, parse_experiment
+from medfuse.config import Experiment, SourceConfig, load_experiment, parse_experiment
 from medfuse.features.bank import FeatureBank
 from medfuse.registry import load_registry
 from medfuse.workflows.extract import load_networks, with_tables
 from medfuse.workflows.prepare import PreparedCohort, prepare_cohort
-from medfuse.workflows.resolved import input_facts, resolved_experiment
+from medfuse.workflows.resolved import _source, input_facts, resolved_experiment
 from medfuse.workflows.train import TrainingOutcome, train
 
 from .conftest import experiment_with_table, small_experiment, table_of
@@ -133,3 +134,12 @@ def test_facts_of_an_input_are_plain_data(images: Path, tmp_path: Path) -> None:
     asked = parse_experiment(small_experiment(images))
     facts = input_facts(prepare_cohort(asked, FeatureBank(tmp_path / "bank"), progress=False))
     assert json.loads(json.dumps(facts)) == facts
+
+
+def test_what_a_plain_name_stood_for_is_written_out() -> None:
+    config = SourceConfig(use="vgg16@own.safetensors")
+    found = _source(config, load_registry(), SimpleNamespace(levels=1))
+    assert found.use == "timm:vgg16@own.safetensors"
+    weighted = _source(SourceConfig(use="vgg16"), load_registry(), SimpleNamespace(levels=1))
+    assert weighted.use == "timm:vgg16.tv_in1k"
+    assert weighted.options == {"model": "vgg16"}

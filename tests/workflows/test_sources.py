@@ -103,6 +103,11 @@ def test_the_command_ends_with_1_where_something_is_wrong(acme, capsys) -> None:
     assert "medfuse: error: source acme:net.w: 1 key too many" in capsys.readouterr().err
 
 
+def test_a_plain_name_is_reported_with_the_family_that_it_stands_for() -> None:
+    found = verify_source("mobilenet_v3_small.random")
+    assert found.source == "timm:mobilenetv3_small_100.random"
+
+
 def test_genuine_weights_pass(shared_weights: Path) -> None:
     file = shared_weights / "mobilenetv2_035.keras_in1k.safetensors"
     found = verify_source(f"timm:mobilenetv2_035@{file}")

@@ -49,6 +49,7 @@ def medfuse_backbones() -> Iterator[BackboneSpec]:
         levels=1,  # its own vector holds the means of three stages already
         requires=("timm",),
         export=_export(),
+        measured="medfuse_mini:measured.json",
     )
     yield BackboneSpec(
         name="densenet",
@@ -65,6 +66,7 @@ def medfuse_backbones() -> Iterator[BackboneSpec]:
         levels=1,  # its own vector holds the means of three stages already
         requires=("timm",),
         export=_export(),
+        measured="medfuse_mini:measured.json",
     )
 
 

@@ -38,6 +38,9 @@ class Monai:
     def backbone(self, reference):
         return "monai", families.describe(reference.name)
 
+    def qualified(self, reference):
+        return reference
+
 
 def build(use, **settings):
     target = SourceTarget(channels=1, size=(32, 24, 32) if "_3d" in use else (64, 48))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from medfuse.contract import BackboneFamilySpec, hookimpl
+from medfuse_timm.plain_names import PLAIN_NAMES
 
 
 @hookimpl
@@ -17,4 +18,6 @@ def medfuse_backbones() -> Iterator[BackboneFamilySpec]:
         names="medfuse_timm.families:names",
         requires=("timm",),
         examples=("test_resnet", "test_vit", "test_convnext", "test_efficientnet"),
+        plain_names=PLAIN_NAMES,
+        measured="medfuse_timm:measured.json",
     )

@@ -67,6 +67,9 @@ class Timm:
     def backbone(self, reference):
         return "timm", families.describe(reference.name)
 
+    def qualified(self, reference):
+        return reference
+
 
 def build(use, target=TARGET, **settings):
     return build_source(SourceConfig(use=str(use), **{"levels": 1, **settings}), Timm(), target)
@@ -264,3 +267,16 @@ def test_the_genuine_mobilenetv1_is_usable_up_to_its_last_block():
     built = build(use, cut="blocks.4.0", **settings)
     assert built.feature_dim == 1024
     assert built.card["left_out"] == []
+
+
+def test_weights_of_one_size_serve_another_where_embeddings_are_interpolated():
+    options = {"dynamic_img_size": True}
+    small = build("timm:test_vit.random", input_size=(96, 64), options=options)
+    own = build("timm:test_vit.random", input_size=(160, 160))
+    assert small.module.backbone.state_dict().keys() == own.module.backbone.state_dict().keys()
+    shapes = [[v.shape for v in b.module.backbone.state_dict().values()] for b in (small, own)]
+    assert shapes[0] == shapes[1]
+    image = torch.rand(1, 1, 64, 64)
+    with torch.no_grad():
+        features = small.module(image)
+        torch.testing.assert_close(torch.jit.trace(small.module, image)(image), features)

@@ -17,4 +17,6 @@ def medfuse_backbones() -> Iterator[BackboneFamilySpec]:
         names="medfuse_torchvision.families:names",
         requires=("torchvision",),
         examples=("squeezenet1_1", "mobilenet_v3_small", "shufflenet_v2_x0_5", "resnet18"),
+        plain_names={"alexnet": "alexnet.imagenet1k_v1", "googlenet": "googlenet.imagenet1k_v1"},
+        measured="medfuse_torchvision:measured.json",
     )

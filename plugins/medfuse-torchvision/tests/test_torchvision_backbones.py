@@ -39,6 +39,9 @@ class Torchvision:
     def backbone(self, reference):
         return "torchvision", families.describe(reference.name)
 
+    def qualified(self, reference):
+        return reference
+
 
 def build(use, **settings):
     target = SourceTarget(channels=1, size=(64, 64))
