@@ -21,6 +21,10 @@ _DENSENET_BLOCKS = tuple(
     f"features.{part}" for n in range(1, 4) for part in (f"denseblock{n}", f"transition{n}")
 )
 _LAYERS = ("layer1", "layer2", "layer3", "layer4")
+_SWIN_LAYERS = tuple(f"layers{number}.0" for number in range(1, 5))
+_OF_EINOPS = ("MonaiViT", "MonaiSwin")
+_VIT_PATCH = 16
+_VIT_SIZE = {2: 224, 3: 96}
 _MEDICALNET = "Chen, Ma, Zheng (2019) Med3D: transfer learning for 3D medical image analysis"
 
 
@@ -34,6 +38,7 @@ class _Architecture:
     stages: tuple[str, ...]
     classifier: str
     options: dict[str, Any] = field(default_factory=dict)
+    layout: Literal["grid", "tokens"] = "grid"
 
 
 def names() -> tuple[str, ...]:
@@ -50,21 +55,22 @@ def describe(name: str) -> BackboneSpec:
     spatial_dims: Literal[2, 3] = 3 if name.endswith(_3D) else 2
     architecture = _table()[name.removesuffix(_3D)]
     channels = 1 if spatial_dims == 3 else 3
+    requires = ("monai", "einops") if architecture.wrapper in _OF_EINOPS else ("monai",)
     return BackboneSpec(
         name=name,
         summary=f"{architecture.model} of MONAI, {spatial_dims}D",
         factory=f"medfuse_monai.network:{architecture.wrapper}",
         options=tuple(_options(architecture, spatial_dims, channels)),
-        requires=("monai",),
+        requires=requires,
         export=VendoredSource(
             modules=("medfuse_monai.network",),
             allowed_imports=("torch", "monai"),
-            requires=("monai",),
+            requires=requires,
         ),
         spatial_dims=spatial_dims,
         in_channels=channels,
         stem=f"net.{architecture.stem}",
-        stages=tuple(Stage(name=s, module_path=f"net.{s}") for s in architecture.stages),
+        stages=tuple(_stage(name, architecture) for name in architecture.stages),
         weights=tuple(_weights(architecture, spatial_dims)),
         open_options=True,
     )
@@ -85,7 +91,19 @@ def _table() -> dict[str, _Architecture]:
         table[f"efficientnet_b{number}"] = _Architecture(
             "MonaiEfficientNet", model, "_conv_stem", _EFFICIENTNET_BLOCKS, "_fc."
         )
+    blocks = tuple(f"blocks.{index}" for index in range(12))
+    embedding = "patch_embedding.patch_embeddings"
+    table["vit"] = _Architecture(
+        "MonaiViT", "ViT", embedding, blocks, "classification_head.", layout="tokens"
+    )
+    swin = ("patch_embed", *_SWIN_LAYERS)
+    table["swin"] = _Architecture("MonaiSwin", "SwinTransformer", "patch_embed.proj", swin, "")
     return table
+
+
+def _stage(name: str, architecture: _Architecture) -> Stage:
+    stride = _VIT_PATCH if architecture.layout == "tokens" else 0
+    return Stage(name=name, module_path=f"net.{name}", stride=stride, layout=architecture.layout)
 
 
 def _resnet(depth: int) -> _Architecture:
@@ -103,11 +121,13 @@ def _options(architecture: _Architecture, spatial_dims: int, channels: int) -> I
     for name, value in architecture.options.items():
         kind: Literal["bool", "str"] = "bool" if isinstance(value, bool) else "str"
         yield Option(name=name, kind=kind, default=value, summary="as in MedicalNet")
+    if architecture.wrapper == "MonaiViT":
+        yield Option(name="img_size", kind="list", summary="image size the network is for")
 
 
 def _weights(architecture: _Architecture, spatial_dims: int) -> Iterator[WeightsSpec]:
     """Yield MedicalNet's weights where they exist, then the contract of files of one's own."""
-    remap = {"": "net.", architecture.classifier: "-"}
+    remap = {"": "net."} | ({architecture.classifier: "-"} if architecture.classifier else {})
     if architecture.wrapper == "MonaiResNet" and spatial_dims == 3:
         depth = architecture.model.removeprefix("resnet")
         yield WeightsSpec(
@@ -125,4 +145,11 @@ def _weights(architecture: _Architecture, spatial_dims: int) -> Iterator[Weights
     interpolation: Literal["trilinear", "bilinear"] = (
         "trilinear" if spatial_dims == 3 else "bilinear"
     )
-    yield WeightsSpec(name="untagged", input_size=(), interpolation=interpolation, remap=remap)
+    fixed = architecture.wrapper == "MonaiViT"
+    yield WeightsSpec(
+        name="untagged",
+        input_size=(_VIT_SIZE[spatial_dims],) * spatial_dims if fixed else (),
+        size_policy="fixed" if fixed else "any",
+        interpolation=interpolation,
+        remap=remap,
+    )

@@ -5,9 +5,11 @@ This file is copied into bundles, so it imports torch and monai alone.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from monai.networks import nets
+from monai.networks.nets.swin_unetr import SwinTransformer
 from torch import Tensor, nn
 
 
@@ -111,3 +113,85 @@ class MonaiEfficientNet(nn.Module):
         x = net._swish(net._bn0(net._conv_stem(net._conv_stem_padding(x))))
         x = net._conv_head(net._conv_head_padding(net._blocks(x)))
         return net._swish(net._bn1(x)), None
+
+
+class MonaiViT(nn.Module):
+    """``(map (N, F, *grid), None)`` of images ``(N, in_channels, *img_size)``.
+
+    Args:
+        model: ``ViT``.
+        spatial_dims: 2 or 3.
+        in_channels: of the image.
+        img_size: spatial size of the image, in multiples of ``patch_size``; 224 x 224 or
+            96 x 96 x 96 by default.
+        patch_size: pixels of a token along each axis.
+        options: further keywords of MONAI's class.
+    """
+
+    net: Any
+
+    def __init__(
+        self,
+        model: str,
+        spatial_dims: int,
+        in_channels: int,
+        img_size: Sequence[int] | None = None,
+        patch_size: int = 16,
+        **options: Any,
+    ) -> None:
+        super().__init__()
+        size = tuple(img_size or (96 if spatial_dims == 3 else 224,) * spatial_dims)
+        if len(size) != spatial_dims or any(pixels % patch_size for pixels in size):
+            expected = f"{spatial_dims} multiples of {patch_size}"
+            raise ValueError(f"img_size is {list(size)}, expected {expected}")
+        shape = {"spatial_dims": spatial_dims, "in_channels": in_channels}
+        self.net = getattr(nets, model)(
+            img_size=size, patch_size=patch_size, classification=False, **shape, **options
+        )
+        self.grid = tuple(pixels // patch_size for pixels in size)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, None]:
+        """Return the map: the tokens behind the last normalization, on their grid."""
+        net = self.net
+        tokens = net.patch_embedding(x)
+        for block in net.blocks:
+            tokens = block(tokens)
+        tokens = net.norm(tokens).transpose(1, 2)
+        return tokens.reshape(*tokens.shape[:2], *self.grid), None
+
+
+class MonaiSwin(nn.Module):
+    """``(map (N, F, *grid), None)`` of images ``(N, in_channels, *spatial)``.
+
+    The map is the last stage as SwinUNETR's decoder sees it: each position normalized.
+
+    Args:
+        model: ``SwinTransformer``, the encoder of SwinUNETR.
+        spatial_dims: 2 or 3.
+        in_channels: of the image.
+        options: further keywords of MONAI's class, over those of SwinUNETR with 48 features.
+    """
+
+    net: Any
+
+    def __init__(self, model: str, spatial_dims: int, in_channels: int, **options: Any) -> None:
+        super().__init__()
+        if model != SwinTransformer.__name__:
+            raise ValueError(f"model is {model!r}, expected {SwinTransformer.__name__!r}")
+        keywords = {
+            "embed_dim": 48,
+            "window_size": (7,) * spatial_dims,
+            "patch_size": (2,) * spatial_dims,
+            "depths": (2, 2, 2, 2),
+            "num_heads": (3, 6, 12, 24),
+            **options,
+        }
+        self.net = SwinTransformer(in_chans=in_channels, spatial_dims=spatial_dims, **keywords)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, None]:
+        """Return the map of the last stage."""
+        net = self.net
+        x = net.pos_drop(net.patch_embed(x))
+        for stages in (net.layers1, net.layers2, net.layers3, net.layers4):
+            x = stages[0](x.contiguous())
+        return net.proj_out(x, True), None
