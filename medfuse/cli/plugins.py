@@ -26,8 +26,10 @@ _MARKS = {"passed": "ok", "failed": "FAILED", "skipped": "skipped"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the four subcommands."""
-    actions = parser.add_subparsers(dest="action", metavar="list|show|check|new", required=True)
+    """Declare the subcommands."""
+    actions = parser.add_subparsers(
+        dest="action", metavar="list|show|check|measure|new", required=True
+    )
     listing = actions.add_parser("list", help="installed plugins, broken ones with the reason")
     listing.add_argument("--json", action="store_true", help="as JSON")
     show = actions.add_parser("show", help="what a component is, and its options")
@@ -35,7 +37,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     show.add_argument("--json", action="store_true", help="as JSON")
     check = actions.add_parser("check", help="check a plugin against the contract; exit 1 if not")
     check.add_argument("plugin", metavar="MODULE", help="an installed plugin, or a module")
+    check.add_argument(
+        "--plain-names", action="store_true", help="also every network with a plain name (minutes)"
+    )
     check.add_argument("--json", action="store_true", help="as JSON")
+    measure = actions.add_parser("measure", help="write the table of a plugin's networks anew")
+    measure.add_argument("plugin", metavar="PLUGIN", help="an installed plugin")
+    measure.add_argument("--json", action="store_true", help="as JSON")
     new = actions.add_parser("new", help="write a plugin package that passes the check")
     new.add_argument("name", metavar="NAME", help="the plugin's name, as in NAME:backbone")
     new.add_argument("--out", type=Path, default=Path(), help="where; the working directory")
@@ -44,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Carry out one subcommand and return the exit code."""
-    actions = {"list": _list, "show": _show, "check": _check, "new": _new}
+    actions = {"list": _list, "show": _show, "check": _check, "measure": _measure, "new": _new}
     return actions[args.action](args)
 
 
@@ -106,7 +114,7 @@ def _check(args: argparse.Namespace) -> int:
 
     _add_working_directory()
     findings = []
-    for check in checks_of(args.plugin):
+    for check in checks_of(args.plugin, plain_names=args.plain_names):
         findings.append(carry_out(check))
         if not args.json:
             print(_line(findings[-1]), flush=True)
@@ -130,6 +138,14 @@ def _line(finding: Finding) -> str:
     detail = f"  {finding.detail}" if finding.detail else ""
     mark = _MARKS[finding.status]
     return f"{mark:8}{finding.component:30} {finding.check:20}{detail}".rstrip()
+
+
+def _measure(args: argparse.Namespace) -> int:
+    from medfuse.workflows.measure_networks import write_measurements
+
+    file = write_measurements(args.plugin)
+    print(json.dumps({"plugin": args.plugin, "file": str(file)}) if args.json else file)
+    return 0
 
 
 def _new(args: argparse.Namespace) -> int:

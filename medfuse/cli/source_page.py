@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from medfuse.cli.source_table import short_count
 from medfuse.cli.table import format_table
 from medfuse.contract import BackboneSpec, Stage
 from medfuse.errors import MedfuseError
@@ -69,6 +70,7 @@ def _properties(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "input", f"{record['spatial_dims']}D, {record['in_channels']} channels"
     yield "pooling", "its own" if record["native_pooling"] else "average of the map"
     yield "feature width", _width(record["measured"])
+    yield from _sizes(record["measured"] or {})
     yield "needs", ", ".join(record["requires"]) or "nothing more"
     yield "in a bundle", record["export"]["kind"]
     yield "factory", record["factory"]
@@ -81,6 +83,14 @@ def _width(measured: Mapping[str, Any] | None) -> str:
         return f"not measured: {measured['problem']}"
     pooled = measured["pooled"]
     return f"{pooled or measured['map'][0]} (map {' x '.join(map(str, measured['map']))})"
+
+
+def _sizes(measured: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    if "problem" in measured or not measured:
+        return
+    size = " x ".join(map(str, measured["input_size"]))
+    yield "parameters", short_count(measured["parameters"])
+    yield "multiply-adds", f"{short_count(measured['macs'])} for one image of {size}"
 
 
 def _stages(record: Mapping[str, Any]) -> Iterator[tuple[str, object, object, str]]:
@@ -131,15 +141,19 @@ def _measured(spec: BackboneSpec) -> dict[str, Any]:
 def _widths(spec: BackboneSpec, module: Any, image: Any) -> dict[str, Any]:
     import torch
 
+    from medfuse.backbones.measurement import measure_backbone
     from medfuse.testing.shapes import stage_outputs, stage_width
 
     with torch.no_grad():
         features, pooled = module(image)
     outputs = stage_outputs(module, spec, image)
     stages: list[Stage] = [s for s in spec.stages if s.module_path in outputs]
+    own = measure_backbone(spec)
     return {
         "map": list(features.shape[1:]),
         "pooled": None if pooled is None else int(pooled.shape[1]),
-        "parameters": sum(p.numel() for p in module.parameters()),
+        "parameters": own.parameters,
+        "macs": own.macs,
+        "input_size": list(own.input_size),
         "stages": {s.name: int(stage_width(s, outputs[s.module_path])) for s in stages},
     }
