@@ -21,6 +21,8 @@ from medfuse.data.plugin_reader import BUILT_IN_ENDINGS
 from medfuse.errors import PluginError
 from medfuse.registry import describe_backbone, family_names, load_factory
 from medfuse.registry.kinds import Spec
+from medfuse.registry.plain_names import describe_plain, plain_names
+from medfuse.testing.findings import NotApplicable
 
 LOSSES = ("cross_entropy", "binary_cross_entropy", "focal", "coral", "corn")
 _UNKNOWN_LICENSE = "LicenseRef-unknown"
@@ -127,6 +129,14 @@ def family_describes_members(spec: BackboneFamilySpec) -> None:
     except KeyError:
         return
     raise PluginError(f"describe of an unknown name gave {found!r:.60}, expected a KeyError.")
+
+
+def plain_names_are_members(spec: BackboneFamilySpec) -> None:
+    """Pass if every plain name stands for a member that can be described, and for its weights."""
+    if not spec.plain_names:
+        raise NotApplicable("none declared: members are written FAMILY:NAME")
+    for plain in plain_names(spec.name, spec):
+        describe_plain(plain)
 
 
 def _is_wrong_size(weights: WeightsSpec, dims: int) -> bool:

@@ -1,15 +1,12 @@
-"""Export recipes: what rebuilds in a bundle, and gives the same outputs there."""
+"""Export recipes: what a bundle needs to rebuild a component, or its traced graph."""
 
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
-import tempfile
 import warnings
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,19 +15,12 @@ from torch import Tensor, nn
 from medfuse.contract import ComponentSpec, GraphOnly, PublicTarget, VendoredSource
 from medfuse.errors import PluginError
 from medfuse.registry.providers import import_providers
-from medfuse.registry.vendoring import (
-    SCRIPTS,
-    check_imports,
-    copy_vendored,
-    vendored_path,
-    vendored_target,
-)
+from medfuse.registry.vendoring import check_imports, vendored_path
 from medfuse.testing import isolated
 from medfuse.testing.behavior import check_close
 from medfuse.testing.probes import Probe
 
 IN_EVERY_BUNDLE = frozenset({"torch", "numpy", "monai"})
-_TIMEOUT_SECONDS = 300
 
 
 def recipe_is_sound(spec: ComponentSpec, own: Collection[str]) -> None:
@@ -68,57 +58,6 @@ def traced_graph_agrees(probe: Probe) -> None:
             check_close(probe.call(probe.module, inputs), found, "the traced graph differs")
 
 
-class Rebuilding:
-    """Rebuilds all exported components of a plugin, in one process without medfuse.
-
-    Args:
-        probes: component label to its probe; those exported as graphs are left out.
-        own: the plugin's own packages, made absent.
-    """
-
-    def __init__(self, probes: Mapping[str, Probe], own: Collection[str]) -> None:
-        self._probes = {n: p for n, p in probes.items() if not isinstance(p.spec.export, GraphOnly)}
-        self._absent = sorted({"medfuse", *own})
-        self._outcomes: dict[str, dict[str, Any]] | None = None
-
-    def check(self, label: str) -> None:
-        """Pass if a component, rebuilt there from its state dict, gives the same outputs.
-
-        Raises:
-            PluginError: it cannot be rebuilt, or answers differently.
-        """
-        if self._outcomes is None:
-            self._outcomes = self._run()
-        outcome = self._outcomes[label]
-        if "error" in outcome:
-            raise PluginError(f"cannot be rebuilt without medfuse: {outcome['error']}")
-        expected = self._probes[label].outputs
-        check_close(expected, outcome["outputs"], "rebuilt without medfuse, it answers differently")
-
-    def _run(self) -> dict[str, dict[str, Any]]:
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            outcomes, jobs = self._prepare(folder)
-            request = {
-                "scripts": str(folder),
-                "path": sys.path,
-                "absent": self._absent,
-                "jobs": jobs,
-            }
-            torch.save(request, folder / "jobs.pt")
-            return {**outcomes, **(_in_a_process(folder / "jobs.pt") if jobs else {})}
-
-    def _prepare(self, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-        failed: dict[str, Any] = {}
-        jobs: dict[str, Any] = {}
-        for label, probe in self._probes.items():
-            try:
-                jobs[label] = _job(probe, folder / SCRIPTS)
-            except Exception as error:  # noqa: BLE001, PERF203  recorded for this component
-                failed[label] = {"error": str(error)}
-        return failed, jobs
-
-
 class _TensorsOnly(nn.Module):
     """Called with separate tensors, returns a tuple of tensors: what a graph can hold."""
 
@@ -137,40 +76,6 @@ def _trace(module: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
 
 def _load(buffer: BytesIO) -> Any:
     return torch.jit.load(buffer)  # type: ignore[no-untyped-call]
-
-
-def _job(probe: Probe, scripts: Path) -> dict[str, Any]:
-    export, options = probe.spec.export, dict(probe.options)
-    if isinstance(export, PublicTarget):
-        target = export.target
-        options |= export.kwargs
-    elif isinstance(export, VendoredSource):
-        copy_vendored(export.modules, scripts)
-        target = vendored_target(probe.spec.factory)
-    return {
-        "target": target,
-        "arguments": list(probe.arguments),
-        "options": options,
-        "state": probe.module.state_dict(),
-        "inputs": list(probe.inputs),
-        "listed": probe.listed,
-    }
-
-
-def _in_a_process(jobs: Path) -> dict[str, dict[str, Any]]:
-    done = subprocess.run(
-        [sys.executable, str(Path(isolated.__file__)), str(jobs)],
-        capture_output=True,
-        text=True,
-        timeout=_TIMEOUT_SECONDS,
-        check=False,
-    )
-    if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise PluginError(f"the process that rebuilds components ended with: {last}")
-    outcomes: dict[str, dict[str, Any]]
-    outcomes = torch.load(jobs.with_name("outcomes.pt"), weights_only=True)
-    return outcomes
 
 
 def _check_first_module(spec: ComponentSpec) -> None:

@@ -1,7 +1,8 @@
 """Rebuild components in a process that cannot import medfuse or the plugin.
 
-This file is run as a script there, so it imports torch and the standard library alone:
-``python isolated.py JOBS`` reads a file of jobs, and writes each job's outputs, or the error.
+This file is run as a script there, so it imports torch and the standard library alone.
+``python isolated.py REQUEST`` reads what to make absent, then a line with the file of a job at a
+time; it writes outputs or error to ``FILE.outcome``, and answers with a line.
 """
 
 from __future__ import annotations
@@ -69,19 +70,24 @@ def _rebuild(job: dict[str, Any]) -> list[Tensor]:
         return invoke(module.eval(), job["inputs"], job["listed"])
 
 
-def _outcome(job: dict[str, Any]) -> dict[str, Any]:
+def _outcome(file: Path) -> dict[str, Any]:
     try:
-        return {"outputs": _rebuild(job)}
+        return {"outputs": _rebuild(torch.load(file, weights_only=True))}
     except Exception as error:  # noqa: BLE001  handed to the parent process
         return {"error": f"{type(error).__name__}: {' '.join(str(error).split())}"}
 
 
-def _run(file: Path) -> None:
-    request = torch.load(file, weights_only=True)
+def _run(request_file: Path) -> None:
+    request = torch.load(request_file, weights_only=True)
     sys.path[:] = [request["scripts"], *request["path"]]
     sys.meta_path.insert(0, _Absent(request["absent"]))
-    outcomes = {name: _outcome(job) for name, job in request["jobs"].items()}
-    torch.save(outcomes, file.with_name("outcomes.pt"))
+    answers = sys.stdout
+    sys.stdout = sys.stderr  # what a component prints is no answer
+    for line in sys.stdin:
+        importlib.invalidate_caches()  # a job may have brought files
+        file = Path(line.rstrip("\n"))
+        torch.save(_outcome(file), f"{file}.outcome")
+        print("done", file=answers, flush=True)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -27,7 +27,8 @@ IN_DIMS = (6, 9, 4)
 _TOKENS = (4, 9, 1)
 _CLASSES = 4
 _IN_DIM = 10
-_FREE_SIZE = {2: 96, 3: 64}
+FREE_SIDE = {2: 96, 3: 64}
+_IMG_SIZE = "img_size"
 
 
 @dataclass
@@ -39,17 +40,19 @@ class Probe:
         arguments: positional arguments of its factory.
         inputs: what its product is called with, `ROWS` rows each.
         listed: all inputs but the last are one list.
+        given: options over the default ones.
     """
 
     spec: ComponentSpec
     arguments: tuple[Any, ...]
     inputs: tuple[Tensor, ...]
     listed: bool = False
+    given: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
     def options(self) -> dict[str, Any]:
-        """The component's default options."""
-        return resolve_options(self.spec.options, {}, self.spec.name)
+        """The component's default options, and those of the probe."""
+        return resolve_options(self.spec.options, self.given, self.spec.name)
 
     @cached_property
     def module(self) -> nn.Module:
@@ -78,9 +81,20 @@ class Probe:
             return invoke(module, self.inputs if inputs is None else inputs, self.listed)
 
 
-def probe_backbone(spec: BackboneSpec) -> Probe:
-    """Return a probe with images ``(N, in_channels, *spatial)`` of a size the weights allow."""
-    return Probe(spec, (), (torch.rand(ROWS, spec.in_channels, *_image_size(spec)),))
+def probe_backbone(spec: BackboneSpec, side: Mapping[int, int] | None = None) -> Probe:
+    """Return a probe with images ``(N, in_channels, *spatial)`` of a size the weights allow.
+
+    Args:
+        spec: the backbone.
+        side: of the image, by its dimensions, where the network takes any; `FREE_SIDE` by
+            default. A network that is built for one size gets the option ``img_size``.
+    """
+    free = (side or FREE_SIDE)[spec.spatial_dims]
+    size = _image_size(spec, free)
+    fixed = spec.weights[0].input_size if spec.weights and _is_fixed(spec) else size
+    given = {} if size == fixed else {_IMG_SIZE: list(size)}
+    image = torch.rand(ROWS, spec.in_channels, *size)
+    return Probe(spec, (), (image,), given=given)
 
 
 def probe_fusion(spec: FeatureFusionSpec, in_dims: tuple[int, ...] = IN_DIMS) -> Probe:
@@ -104,12 +118,17 @@ def probe_head(spec: HeadSpec, num_classes: int | None = None) -> Probe:
     return Probe(spec, (_IN_DIM, classes), (torch.randn(ROWS, _IN_DIM),))
 
 
-def probe_of(spec: ComponentSpec) -> Probe | None:
-    """Return a probe of a component whose product is a network; ``None`` for other kinds."""
+def probe_of(spec: ComponentSpec, side: Mapping[int, int] | None = None) -> Probe | None:
+    """Return a probe of a component whose product is a network; ``None`` for other kinds.
+
+    Args:
+        spec: the component.
+        side: as in `probe_backbone`.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         if isinstance(spec, BackboneSpec):
-            return probe_backbone(spec)
+            return probe_backbone(spec, side)
         if isinstance(spec, FeatureFusionSpec):
             return probe_fusion(spec)
         if isinstance(spec, DecisionFusionSpec):
@@ -117,13 +136,18 @@ def probe_of(spec: ComponentSpec) -> Probe | None:
         return probe_head(spec) if isinstance(spec, HeadSpec) else None
 
 
-def _image_size(spec: BackboneSpec) -> tuple[int, ...]:
-    """Return the smallest convenient size that the first weights accept."""
+def _is_fixed(spec: BackboneSpec) -> bool:
+    return bool(spec.weights) and spec.weights[0].size_policy == "fixed"
+
+
+def _image_size(spec: BackboneSpec, free: int) -> tuple[int, ...]:
+    """Return the smallest convenient size that the network accepts with its first weights."""
     if not spec.weights:
-        return (_FREE_SIZE[spec.spatial_dims],) * spec.spatial_dims
+        return (free,) * spec.spatial_dims
     weights = spec.weights[0]
-    if weights.size_policy == "fixed":
-        return weights.input_size
     step = int(weights.size_policy.partition(":")[2] or 1)
-    free = _FREE_SIZE[spec.spatial_dims]
+    if _is_fixed(spec):
+        step = spec.stages[-1].stride if spec.stages else 0
+        if not step or all(option.name != _IMG_SIZE for option in spec.options):
+            return weights.input_size
     return (-(-free // step) * step,) * spec.spatial_dims

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import weakref
 
 import pytest
 
+from medfuse.registry.measurements import measurements_text
 from medfuse.testing import Finding, check_plugin, checks_of
 from medfuse.testing.findings import carry_out
 
@@ -280,8 +282,18 @@ def test_a_plugin_that_cannot_be_used_fails(install_plugin, source: str, detail:
 
 def test_an_unknown_plugin_gets_a_suggestion(install_plugin) -> None:
     install_plugin("kitten", PLUGIN)
-    failed = [f.detail for f in check_plugin("kittens") if f.status == "failed"]
-    assert re.search("there is no module 'kittens'.*Did you mean \"kitten\"", failed[-1])
+    (failed,) = check_plugin("kittens")
+    assert re.search("there is no module 'kittens'.*Did you mean \"kitten\"", failed.detail)
+
+
+def test_a_factory_that_cannot_be_imported_is_told_once(install_plugin) -> None:
+    found = findings_of(install_plugin, ("plugin", "kit_networks:Net", "kit_absent:Net"))
+    own = {f.check: f for f in found if f.component == "backbone net"}
+    assert [f.check for f in own.values() if f.status == "failed"] == ["factory", "export recipe"]
+    assert "kit_absent" in own["factory"].detail
+    assert own["shapes"].status == "skipped"
+    assert "factory cannot be had" in own["shapes"].detail
+    assert {f.status for f in found if f.component == "head head"} == {"passed"}
 
 
 FAMILY = """
@@ -324,3 +336,62 @@ def test_a_family_that_misdescribes_is_found(install_plugin, old, new, detail) -
     install_plugin("kit", FAMILY, kit_networks=MEMBERS.replace(old, new))
     failed = {f.check: f.detail for f in check_plugin("kit") if f.status == "failed"}
     assert detail in failed["describes members"]
+
+
+NAMED = FAMILY.replace("examples=", "plain_names={'lung': 'net.w'}, examples=")
+WEIGHTED = MEMBERS.replace(
+    "native_pooling=True)", "native_pooling=True, weights=(WeightsSpec(name='v', url='x'), "
+    "WeightsSpec(name='w', url='y', license='MIT')))"
+).replace("import BackboneSpec", "import BackboneSpec, WeightsSpec")  # fmt: skip
+
+
+def test_networks_with_a_plain_name_are_built_if_asked_for(install_plugin) -> None:
+    install_plugin("kit", NAMED, kit_networks=WEIGHTED)
+    assert "backbone lung" not in {check.component for check in checks_of("kit")}
+    found = [carry_out(c) for c in checks_of("kit", plain_names=True)]
+    own = {f.check: f.status for f in found if f.component == "backbone lung"}
+    assert own["license"] == "passed"  # of the weights it means alone
+    assert "failed" not in own.values()
+    assert {"shapes", "gradients", "traced graph"} <= set(own)
+
+
+@pytest.mark.parametrize(
+    ("member", "detail"),
+    [("absent", "zoo has no backbone 'absent'"), ("net.x", "net has no weights 'x'")],
+)
+def test_a_plain_name_for_what_is_not_there_is_found(install_plugin, member, detail) -> None:
+    install_plugin("kit", NAMED.replace("net.w", member), kit_networks=WEIGHTED)
+    failed = {f.check: f.detail for f in check_plugin("kit") if f.status == "failed"}
+    assert detail in failed["plain names"]
+
+
+def test_a_table_without_a_network_is_found(install_plugin, tmp_path, monkeypatch) -> None:
+    (tmp_path / "kit_table").mkdir()
+    (tmp_path / "kit_table" / "__init__.py").touch()
+    (tmp_path / "kit_table" / "m.json").write_text(measurements_text({}))
+    monkeypatch.syspath_prepend(tmp_path)
+    source = NAMED.replace("examples=", "measured='kit_table:m.json', examples=")
+    install_plugin("kit", source, kit_networks=WEIGHTED)
+    failed = {f.check: f.detail for f in check_plugin("kit") if f.status == "failed"}
+    assert failed["measured table"].startswith("kit_table:m.json has no lung.")
+
+
+def test_a_network_is_released_after_its_last_check(install_plugin) -> None:
+    install_plugin("kit", PLUGIN, kit_networks=NETWORKS)
+    import kit_networks
+
+    alive: list[weakref.ref[object]] = []
+    build = kit_networks.Net.__init__
+
+    def noted(self, **options):
+        build(self, **options)
+        alive.append(weakref.ref(self))
+
+    kit_networks.Net.__init__ = noted
+    for check in checks_of("kit"):
+        if check.component == "backbone net" and check.name != "rebuilds alone":
+            carry_out(check)
+        elif check.component.startswith("fusion"):
+            break
+    assert alive
+    assert [reference() for reference in alive if reference() is not None] == []

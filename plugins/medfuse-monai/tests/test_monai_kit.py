@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pytest
+from medfuse_monai import PLAIN_NAMES
 
 from medfuse.testing import Check, checks_of
 from medfuse.testing.findings import carry_out
@@ -12,7 +15,7 @@ CHECKS = tuple(checks_of("monai"))
 SMALLEST = "backbone monai:resnet10"
 
 
-def failures(checks: list[Check]) -> list[str]:
+def failures(checks: Iterable[Check]) -> list[str]:
     found = [carry_out(check) for check in checks]
     return [f"{f.component}, {f.check}: {f.detail}" for f in found if f.status == "failed"]
 
@@ -30,6 +33,12 @@ def test_the_smallest_network_keeps_every_promise() -> None:
     assert failures([check for check in CHECKS if is_quick(check)]) == []
 
 
+def test_every_plain_name_is_among_what_is_checked_if_asked_for() -> None:
+    found = {c.component for c in checks_of("monai", plain_names=True) if c.name == "shapes"}
+    assert {f"backbone {name}" for name in PLAIN_NAMES} <= found
+
+
 @pytest.mark.slow
-def test_the_others_keep_every_promise_too() -> None:
-    assert failures([check for check in CHECKS if not is_quick(check)]) == []
+def test_the_others_and_every_plain_name_keep_every_promise_too() -> None:
+    checks = checks_of("monai", plain_names=True)  # in order: a network is released with its last
+    assert failures(check for check in checks if not is_quick(check)) == []
