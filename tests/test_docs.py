@@ -57,6 +57,34 @@ def test_layers_in_the_architecture_are_those_that_are_checked() -> None:
     ]
 
 
+LITERATURE = [
+    "alexnet", "vgg16", "vgg19", "googlenet", "inception_v3", "inception_resnet_v2",
+    "xception", "resnet18", "resnet50", "resnet101", "densenet121", "densenet169",
+    "densenet201", "mobilenet_v1", "mobilenet_v2", "mobilenet_v3", "efficientnet_b0",
+    "efficientnet_b1", "efficientnet_b2", "efficientnet_b3", "efficientnet_b4",
+    "convnext_tiny", "convnext_base", "vit_small", "vit_base", "swin_tiny", "swin_base",
+    "dino_vits16", "dino_vitb16", "dinov2_vits14", "dinov2_vits14_reg", "resnet10_3d",
+    "resnet18_3d", "resnet34_3d", "resnet50_3d", "densenet121_3d.random",
+    "seresnet50_3d.random", "vit_3d.random", "swin_3d.random",
+]  # fmt: skip
+
+
+def test_the_table_of_sources_is_what_the_command_prints(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from medfuse.cli.main import run
+
+    assert run(["sources", "list", "--markdown"]) == 0
+    page = (REPOSITORY / "docs/sources.md").read_text(encoding="utf-8")
+    assert capsys.readouterr().out in page, "paste: medfuse sources list --markdown"
+
+
+def test_the_table_of_sources_has_every_network_of_the_literature_with_its_width() -> None:
+    page = (REPOSITORY / "docs/sources.md").read_text(encoding="utf-8")
+    widths = dict(re.findall(r"^\| `([^`]+)` \| [^|]+ \| (\d+) \|", page, re.MULTILINE))
+    assert set(LITERATURE) <= set(widths)
+
+
 def test_every_folder_is_on_the_map() -> None:
     text = (REPOSITORY / "docs/architecture.md").read_text()
     folders = [f for f in (REPOSITORY / "medfuse").iterdir() if f.is_dir() and f.name[0] != "_"]
