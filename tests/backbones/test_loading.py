@@ -37,6 +37,9 @@ class Timm:
     def backbone(self, _reference):
         return "timm", self.spec
 
+    def qualified(self, reference):
+        return reference
+
 
 def build(use, registry=None, *, download=False, **settings):
     target = SourceTarget(channels=1, size=(32, 32), download=download)

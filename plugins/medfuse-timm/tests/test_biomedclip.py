@@ -19,6 +19,9 @@ class Timm:
     def backbone(self, reference):
         return "timm", families.describe(reference.name)
 
+    def qualified(self, reference):
+        return reference
+
 
 @pytest.mark.slow
 def test_the_image_tower_of_a_whole_model_is_loaded_and_the_rest_left_out(tmp_path):

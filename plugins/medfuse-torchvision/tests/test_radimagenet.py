@@ -24,6 +24,9 @@ class Torchvision:
     def backbone(self, reference):
         return "torchvision", families.describe(reference.name)
 
+    def qualified(self, reference):
+        return reference
+
 
 class Published(nn.Module):
     """As the authors' example builds it."""

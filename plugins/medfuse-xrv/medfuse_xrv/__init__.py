@@ -17,4 +17,5 @@ def medfuse_backbones() -> Iterator[BackboneFamilySpec]:
         names="medfuse_xrv.families:names",
         requires=("torchvision",),
         examples=("densenet121", "resnet50"),
+        measured="medfuse_xrv:measured.json",
     )

@@ -28,6 +28,9 @@ class Xrv:
     def backbone(self, reference):
         return "xrv", SPECS[reference.name]
 
+    def qualified(self, reference):
+        return reference
+
 
 def build(use, size=(32, 32), **settings):
     target = SourceTarget(channels=1, size=size)
