@@ -17,5 +17,6 @@ def medfuse_backbones() -> Iterator[BackboneFamilySpec]:
         names="medfuse_xrv.families:names",
         requires=("torchvision",),
         examples=("densenet121", "resnet50"),
+        plain_names={"chest_densenet121": "densenet121.all", "chest_resnet50": "resnet50.all"},
         measured="medfuse_xrv:measured.json",
     )
