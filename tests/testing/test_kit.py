@@ -185,6 +185,8 @@ FAULTS = [
      ("plugin", 'name="head", summary="s"', 'name="head", summary="s", loss="hinge"')),
     ("one logit for softmax", "head head", "loss and link", "single_logit is True but link is",
      ("plugin", 'name="head", summary="s"', 'name="head", summary="s", single_logit=True')),
+    ("grades by softmax", "head head", "loss and link", "task is 'ordinal' but link is 'softmax'",
+     ("plugin", 'name="head", summary="s"', 'name="head", summary="s", task="ordinal"')),
     ("graph that depends on data", "head graph", "traced graph", "the traced graph differs",
      ("networks", "    pass", "    def forward(self, x):\n"
       "        return super().forward(x) + len(x)")),
