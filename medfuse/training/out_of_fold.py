@@ -89,8 +89,8 @@ def grouped_folds(data: TrainingData, folds: int, seed: int) -> Iterator[tuple[T
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
-    groups = data.groups.numpy()
-    number = min(folds, len(np.unique(groups)))
+    groups, labels = data.groups.numpy(), data.labels.numpy()
+    number = min(folds, len(np.unique(groups)), int(np.bincount(labels).max()))
     if number < 2:
         raise TrainingError(
             "A fitted combiner needs cases of at least 2 patients. Use fusion: average."
@@ -99,7 +99,7 @@ def grouped_folds(data: TrainingData, folds: int, seed: int) -> Iterator[tuple[T
     with warnings.catch_warnings():
         # A class with fewer cases than folds is fine here: some folds lack it.
         warnings.filterwarnings("ignore", message="The least populated class")
-        parts = list(splitter.split(np.zeros(len(data)), data.labels.numpy(), groups))
+        parts = list(splitter.split(labels, labels, groups))
     for train, held_out in parts:
         yield torch.from_numpy(train), torch.from_numpy(held_out)
 

@@ -57,6 +57,10 @@ def test_folds_keep_patients_together_and_cover_all_cases_once() -> None:
     assert sorted(held_out) == list(range(45))
 
 
+def test_classes_of_fewer_cases_than_folds_get_fewer_folds() -> None:
+    assert len(list(grouped_folds(make_cases(9), 5, 0))) == 3
+
+
 def test_one_patient_is_too_few() -> None:
     with pytest.raises(TrainingError, match="at least 2 patients. Use fusion: average"):
         list(grouped_folds(make_cases(groups=["p"] * 45), 5, 0))
