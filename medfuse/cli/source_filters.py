@@ -55,7 +55,10 @@ def count(text: str) -> int:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([kmg]?)", text.strip().lower())
     if found is None:
         raise argparse.ArgumentTypeError(f"{text!r}, expected a number as 500k, 10M or 1.5G")
-    return int(float(found[1]) * _UNITS[found[2]])
+    value = float(found[1]) * _UNITS[found[2]]
+    if value == math.inf:
+        raise argparse.ArgumentTypeError("a number that no network reaches, expected one as 10M")
+    return int(value)
 
 
 def width_range(text: str) -> tuple[int, float]:
@@ -69,7 +72,10 @@ def width_range(text: str) -> tuple[int, float]:
         raise argparse.ArgumentTypeError(f"{text!r}, expected a width as 512, or 512-1024")
     if found[1]:
         return int(found[1]), int(found[1])
-    return int(found[2] or 0), int(found[3]) if found[3] else math.inf
+    low, high = int(found[2] or 0), int(found[3]) if found[3] else math.inf
+    if low > high:
+        raise argparse.ArgumentTypeError(f"{text!r}, expected the smaller width first")
+    return low, high
 
 
 def _fits(row: Row, args: argparse.Namespace) -> bool:

@@ -14,7 +14,9 @@ from medfuse.cli.source_page import source_page, source_record
 from medfuse.cli.source_rows import family_rows, source_rows
 from medfuse.cli.source_table import markdown_table, terminal_table
 from medfuse.cli.table import format_table
-from medfuse.registry import load_registry, parse_source
+from medfuse.errors import PluginError
+from medfuse.registry import Registry, load_registry, parse_source
+from medfuse.suggest import did_you_mean
 
 SUMMARY = "which pretrained networks can be used, their size, license and domain"
 _LIMIT = 40
@@ -52,6 +54,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _list(args: argparse.Namespace) -> int:
     registry = load_registry()
+    _check_plugin(registry, args.plugin)
     name = args.filter or "*"
     if args.family:
         rows = wanted(family_rows(registry, args.family, name, args.limit), args)
@@ -64,6 +67,15 @@ def _list(args: argparse.Namespace) -> int:
     else:
         print(terminal_table(rows) or "No source fits. See: medfuse sources list")
     return 0
+
+
+def _check_plugin(registry: Registry, name: str | None) -> None:
+    known = [plugin.name for plugin in registry.plugins]
+    if name and name not in known:
+        raise PluginError(
+            f"--plugin {name}: no plugin of this name is installed, found {', '.join(known)}."
+            f"{did_you_mean(name, known)}"
+        )
 
 
 def _show(args: argparse.Namespace) -> int:

@@ -142,7 +142,9 @@ def test_what_was_not_measured_is_left_out_by_size_and_counted(plain, caplog, mo
     [
         ("--width", "wide", "'wide', expected a width as 512, or 512-1024"),
         ("--width", "-", "'-', expected a width"),
+        ("--width", "1024-512", "'1024-512', expected the smaller width first"),
         ("--max-macs", "many", "'many', expected a number as 500k, 10M or 1.5G"),
+        ("--max-macs", "9" * 400, "a number that no network reaches"),
     ],
 )
 def test_a_size_that_is_no_number_is_a_usage_error(option, text, expected, capsys) -> None:
@@ -248,6 +250,12 @@ def test_a_shortened_list_says_so(listed, caplog, monkeypatch) -> None:
 def test_an_unknown_family_gets_a_suggestion(listed, capsys) -> None:
     assert run(["sources", "list", "--family", "zooo"]) == 1
     assert 'Did you mean "zoo"' in capsys.readouterr().err
+
+
+def test_an_unknown_plugin_is_no_empty_table(listed, capsys) -> None:
+    assert run(["sources", "list", "--plugin", "acne"]) == 1
+    assert "no plugin of this name is installed" in (told := capsys.readouterr().err)
+    assert 'Did you mean "acme"' in told
 
 
 def test_the_table_has_columns(listed, capsys) -> None:
