@@ -27,9 +27,12 @@ def seen_images(weights: WeightsSpec) -> frozenset[str]:
     except (OSError, EOFError, ValueError) as error:
         raise WeightsError(
             f"{file}: the list of seen images of weights {weights.name!r} cannot be read. "
-            "Install their plugin anew."
+            "Put it back, or install their plugin anew."
         ) from error
     digests = text.split()
     if not all(_DIGEST.fullmatch(digest) for digest in digests):
-        raise WeightsError(f"{file}: expected one pixel digest (64 hexadecimal digits) a line.")
+        raise WeightsError(
+            f"{file}: expected one pixel digest (64 hexadecimal digits) a line. "
+            "Put back the list that came with the weights."
+        )
     return frozenset(digests)

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from medfuse.errors import TrainingError
 from medfuse.pretraining.pool import Pool
 
 _BATCH = 64
@@ -23,7 +24,11 @@ def sample_of(pool: Pool, most: int = 512) -> list[int]:
 
 @torch.no_grad()
 def features_of(network: nn.Module, pool: Pool, rows: Sequence[int]) -> NDArray[np.float64]:
-    """Return features ``(N, F)`` of whole images of the pool, in eval mode."""
+    """Return features ``(N, F)`` of whole images of the pool, in eval mode.
+
+    Raises:
+        TrainingError: a feature is not finite.
+    """
     device = next(network.parameters()).device
     network.eval()
     found = []
@@ -31,6 +36,10 @@ def features_of(network: nn.Module, pool: Pool, rows: Sequence[int]) -> NDArray[
         batch = torch.stack([pool.image(row) for row in rows[start : start + _BATCH]])
         found.append(network(batch.to(device)).double().cpu())
     values: Tensor = torch.cat(found)
+    if not torch.isfinite(values).all():
+        raise TrainingError(
+            "Features of the images are not finite. Lower lr, or begin with other weights."
+        )
     return values.numpy()
 
 

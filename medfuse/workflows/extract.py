@@ -29,6 +29,7 @@ from medfuse.registry import Registry
 from medfuse.training.activations import Activations
 from medfuse.workflows.borders import BorderPlan, FrozenPart
 from medfuse.workflows.prepare import PreparedCohort, PreparedInput
+from medfuse.workflows.seen import seen_by_sources
 
 _log = logging.getLogger(__name__)
 
@@ -96,7 +97,9 @@ def load_networks(
     """
     chosen = [c for c in experiment.sources if experiment.inputs[c.input].kind != "tabular"]
     targets = [_target(experiment, registry, inputs[c.input], download) for c in chosen]
-    return build_sources(chosen, registry, targets)
+    built = build_sources(chosen, registry, targets)
+    seen_by_sources(built)  # a list that cannot be read is told now, not after hours of training
+    return built
 
 
 def with_tables(

@@ -81,8 +81,9 @@ def pretrain(  # noqa: PLR0913 - one for each option of the command
     asked = {"paths": list(paths), "exclude": list(exclude), **settings.model_dump(mode="json")}
     with _claimed(folder, digest_of(asked), fresh) as finished:
         if finished:
+            card = _finished_card(folder)
             _log.info("%s: this pretraining is finished", folder)
-            return PretrainingOutcome(folder, _read_card(folder))
+            return PretrainingOutcome(folder, card)
         device = find_device(settings.device)
         registry = load_registry()
         _, spec = registry.backbone(parse_source(settings.backbone))
@@ -225,6 +226,24 @@ def _read_state(folder: Path) -> dict[str, Any] | None:
         raise OutputError(f"{file}: damaged. Use --fresh or another --out.") from error
 
 
-def _read_card(folder: Path) -> dict[str, Any]:
-    card: dict[str, Any] = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+def _finished_card(folder: Path) -> dict[str, Any]:
+    """Return the card of a finished pretraining.
+
+    Raises:
+        OutputError: a file of its folder was removed, or the card was changed.
+    """
+    gone = [name for name in PretrainedSource.FILES if not (folder / name).is_file()]
+    if gone:
+        raise OutputError(
+            f"{folder}: holds a finished pretraining without its {', '.join(gone)}. "
+            "Put back what was removed, or pretrain again with --fresh."
+        )
+    file = folder / "card.json"
+    try:
+        card: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        dict(card["features"]["after"]["neighbor_accuracy"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise OutputError(
+            f"{file}: damaged. Put back the one that was written, or pretrain again with --fresh."
+        ) from error
     return card

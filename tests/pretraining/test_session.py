@@ -7,6 +7,7 @@ import torch
 
 from medfuse.errors import TrainingError
 from medfuse.pretraining.batches import Drawing, ViewBatches
+from medfuse.pretraining.health import features_of
 from medfuse.pretraining.network import build_learner, build_trainee
 from medfuse.pretraining.session import Place, Pretraining
 from medfuse.registry import load_registry
@@ -78,6 +79,14 @@ def test_a_loss_that_is_not_finite_ends_it_with_advice():
     session.trainer.loss_function = lambda projected, _views: projected.sum() * math.nan
     with pytest.raises(TrainingError, match=r"loss is not finite in epoch 1\. Lower lr"):
         session.run()
+
+
+def test_features_that_are_not_finite_end_it_with_advice():
+    session = pretraining(epochs=1)
+    with torch.no_grad():
+        next(session.learner.parameters()).fill_(math.nan)
+    with pytest.raises(TrainingError, match=r"not finite\. Lower lr"):
+        features_of(session.learner.source, pool_of("1", "2"), [0, 1])
 
 
 def test_the_rate_rises_then_falls_to_almost_nothing():

@@ -10,13 +10,16 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file
 
+import medfuse
 from medfuse.data.image_file import read_pixels
 from medfuse.data.pixel_digest import pixel_digest
-from medfuse.errors import CohortError, ConfigError, OutputError
+from medfuse.errors import CohortError, ConfigError, OutputError, WeightsError
 from medfuse.pretraining.settings import parse_settings
 from medfuse.workflows.pretrain import PretrainingOutcome, pretrain
 from medfuse.workflows.seen import seen_by_sources
 from medfuse.workflows.sources import verify_source
+
+from .conftest import small_experiment
 
 SMALL = {"backbone": "timm:test_resnet", "size": 32, "epochs": 1, "batch_size": 16}
 
@@ -95,6 +98,33 @@ def test_a_finished_pretraining_is_not_repeated_and_another_one_is_refused(
     assert (copy / "weights.safetensors").stat().st_mtime_ns == before
     with pytest.raises(OutputError, match="holds a pretraining of other images or settings"):
         run(images, copy, seed=1)
+
+
+@pytest.mark.parametrize("gone", ["card.json", "weights.safetensors", "source.json"])
+def test_a_finished_pretraining_that_lacks_a_file_is_not_called_finished(
+    pretrained, images, tmp_path, gone
+):
+    copy = shutil.copytree(pretrained.folder, tmp_path / "copy")
+    (copy / gone).unlink()
+    with pytest.raises(OutputError, match=rf"without its {gone}\. .*--fresh"):
+        run(images, copy, license="CC-BY-4.0")
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}"])
+def test_a_damaged_card_of_a_finished_pretraining_is_named(pretrained, images, tmp_path, text):
+    copy = shutil.copytree(pretrained.folder, tmp_path / "copy")
+    (copy / "card.json").write_text(text)
+    with pytest.raises(OutputError, match=r"card\.json: damaged.*--fresh"):
+        run(images, copy, license="CC-BY-4.0")
+
+
+def test_a_lost_list_of_seen_images_is_told_before_training(pretrained, images, tmp_path):
+    copy = shutil.copytree(pretrained.folder, tmp_path / "copy")
+    (copy / "seen.txt.gz").unlink()
+    data = small_experiment(images, bank={"path": str(tmp_path / "bank")}, sources=[str(copy)])
+    with pytest.raises(WeightsError, match="list of seen images"):
+        medfuse.train(data, tmp_path / "run")
+    assert not (tmp_path / "run" / "members").exists()
 
 
 def test_test_parts_and_their_near_copies_are_not_learned_from(images, tmp_path):
