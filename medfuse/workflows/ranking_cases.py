@@ -53,7 +53,9 @@ def ranking_part(
     try:
         check_cases(cases, prepared.cohort.classes)
     except EvaluationError as error:
-        raise CohortError(f"{prepared.cohort.root}: {error}") from error
+        fewer = f" Only {len(rows)} of {len(whole)} cases were drawn: raise cases."
+        told = fewer if len(rows) < len(whole) else ""
+        raise CohortError(f"{prepared.cohort.root}: {error}{told}") from error
     return replace(prepared, cohort=prepared.cohort.with_cases(chosen)), cases
 
 

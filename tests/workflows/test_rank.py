@@ -208,6 +208,11 @@ def test_a_class_of_too_few_patients_is_refused_by_name(images: Path, tmp_path: 
         rank_sources(_experiment(copy, tmp_path / "bank"))
 
 
+def test_too_few_drawn_cases_are_not_blamed_on_the_cohort(images: Path, shared_bank: Path) -> None:
+    with pytest.raises(CohortError, match=r"Only \d+ of \d+ cases were drawn: raise cases"):
+        rank_sources(_experiment(images, shared_bank), settings=RankingSettings(cases=1))
+
+
 def test_settings_and_output_that_cannot_be_are_refused_at_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="found cases 0 and pick 3, expected 1 or more"):
         RankingSettings(cases=0)
