@@ -130,13 +130,24 @@ def _size(
     if config.input_size is not None:
         return tuple(config.input_size)
     if weights is not None:
-        return tuple(weights.input_size) or target.size
+        return _size_of(weights, spec, config) or target.size
     default = spec.weights[0] if spec.weights else None
     policy = default.size_policy if default else "any"
     if default is not None and policy == "fixed":
-        return tuple(default.input_size)
+        return _size_of(default, spec, config)
     step = int(policy.partition(":")[2]) if policy.startswith("multiple_of:") else 1
     return tuple(-(-pixels // step) * step for pixels in target.size)
+
+
+def _size_of(weights: WeightsSpec, spec: BackboneSpec, config: SourceConfig) -> tuple[int, ...]:
+    """Return the size that weights declare; empty if they declare none."""
+    size = tuple(weights.input_size)
+    if size and len(size) != spec.spatial_dims:
+        raise SourceError(
+            f"source {config.use}: weights {weights.name!r} declare input_size {list(size)}, "
+            f"expected {spec.spatial_dims} numbers. Set input_size, or mend their description."
+        )
+    return size
 
 
 def _with_img_size(

@@ -145,16 +145,26 @@ def _anchored(experiment: Experiment, folder: Path, where: str) -> Experiment:
             raise ConfigError(f"{where}: {text[:80]!r} is not a usable path ({error}).") from error
 
     def with_file(source: SourceConfig) -> SourceConfig:
+        if _is_pretrained(source.use, folder):
+            return source.model_copy(update={"use": anchored(source.use)})
         name, at, file = source.use.partition("@")
         if at:
             return source.model_copy(update={"use": f"{name}@{anchored(file)}"})
-        if ":" not in name and (os.sep in name or (folder / name / "source.json").is_file()):
+        if ":" not in name and os.sep in name:
             return source.model_copy(update={"use": anchored(name)})
         return source
 
     cohort = experiment.cohort.model_copy(update={"path": anchored(experiment.cohort.path)})
     sources = [with_file(source) for source in experiment.sources]
     return experiment.model_copy(update={"cohort": cohort, "sources": sources})
+
+
+def _is_pretrained(use: str, folder: Path) -> bool:
+    """Return whether a text names a folder with a description of weights, from ``folder``."""
+    try:
+        return (folder / Path(use).expanduser() / "source.json").is_file()
+    except (OSError, RuntimeError, ValueError):
+        return False
 
 
 class _UniqueKeys(yaml.SafeLoader):

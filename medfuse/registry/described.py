@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from medfuse.contract import Normalization, WeightsSpec
 from medfuse.errors import SourceError
@@ -39,6 +39,13 @@ class InputRange(_Part):
     mean: tuple[float, ...] = (0.0,)
     std: tuple[Annotated[float, Field(gt=0)], ...] = (1.0,)
     scheme: Literal["fixed", "per_image"] = "fixed"
+
+    @field_validator("input_range")
+    @classmethod
+    def _rises(cls, found: tuple[float, float]) -> tuple[float, float]:
+        if found[0] >= found[1]:
+            raise ValueError(f"found {list(found)}, expected [low, high], low below high")
+        return found
 
 
 class SourceDescription(_Part):
@@ -106,7 +113,7 @@ def read_description(folder: Path) -> SourceDescription:
     file = folder / DESCRIPTION
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise SourceError(f"{file}: cannot be read as JSON. Pretrain again, or mend it.") from error
     try:
         return SourceDescription.model_validate(data)

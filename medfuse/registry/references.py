@@ -54,7 +54,7 @@ def parse_source(use: str) -> SourceReference:
     Raises:
         SourceError: a part is empty, or a folder holds no source.
     """
-    if "@" not in use and (is_source_folder(use) or _looks_like_a_path(use)):
+    if is_source_folder(use) or ("@" not in use and _looks_like_a_path(use)):
         return _in_folder(use)
     source, at, file = use.strip().partition("@")
     plugin, colon, rest = source.rpartition(":")

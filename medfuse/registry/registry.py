@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from medfuse.contract import (
@@ -182,7 +183,8 @@ class Registry:
         families = ", ".join(f"{spec.name}:NAME" for _, spec in self.families())
         absent = [n for n in _FIRST_PARTY if n not in {status.name for status in self.plugins}]
         return (
-            f"unknown name {name!r}.{did_you_mean(name, known)} Names: medfuse sources list."
+            f"unknown name {name!r}.{did_you_mean(name, known)}{_folder(name)} "
+            "Names: medfuse sources list."
             + (f" Families are asked by name: {families}." if families else "")
             + (f" Not installed: medfuse-{', medfuse-'.join(absent)}." if absent else "")
         )
@@ -213,6 +215,15 @@ def load_registry() -> Registry:
         (status for status, _ in found),
         (contribution for _, contribution in found if contribution is not None),
     )
+
+
+def _folder(name: str) -> str:
+    """Return a hint if an unknown name is that of a folder."""
+    try:
+        is_one = Path(name).is_dir()
+    except (OSError, ValueError):  # no name of a file at all
+        return ""
+    return f" The folder {name} holds no source.json, so it is no source." if is_one else ""
 
 
 def _attach(contribution: Contribution, trainer: Any, run: Any) -> None:

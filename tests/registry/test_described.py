@@ -92,6 +92,7 @@ def test_a_file_named_as_weights_of_another_backbone_is_refused(folder):
     [
         ({"normalisation": {}}, "unknown key 'normalisation'. Did you mean \"normalization\""),
         ({"sha256": "12"}, "sha256: string should match"),
+        ({"normalization": {"input_range": [1, 0]}}, r"input_range: .*low below high"),
         ({"weights": "../elsewhere.safetensors"}, "weights: string should match"),
         ({"medfuse": {"kind": "source", "version": 2}}, "medfuse.version: input should be 1"),
     ],
@@ -126,3 +127,36 @@ def test_a_folder_in_a_configuration_is_found_from_the_file_s_own_folder(folder)
     found = parse_experiment(data, "x.yaml", folder.parent).sources[0].use
     assert found == str(folder)
     assert torch.equal(*(next(built(u).module.parameters()) for u in (found, str(folder))))
+
+
+def test_a_description_nested_without_end_is_damaged_json(folder):
+    (folder / "source.json").write_text("[" * 100_000)
+    with pytest.raises(SourceError, match="cannot be read as JSON"):
+        read_description(folder)
+
+
+def test_a_described_size_of_another_number_of_axes_is_refused(folder):
+    described(folder, input_size=[40], sha256=sha256_file(folder / "weights.safetensors"))
+    with pytest.raises(SourceError, match=r"declare input_size \[40\], expected 2 numbers"):
+        built(str(folder))
+
+
+def test_a_folder_with_an_at_sign_in_its_path_is_a_source(folder):
+    home = folder.rename(folder.parent / "me@home")
+    assert parse_source(str(home)).file == str(home / "weights.safetensors")
+    data = {"cohort": {"path": "images"}, "sources": [home.name]}
+    assert parse_experiment(data, "x.yaml", home.parent).sources[0].use == str(home)
+
+
+def test_a_name_too_long_for_a_path_is_an_unknown_source(tmp_path):
+    data = {"cohort": {"path": "images"}, "sources": ["x" * 300]}
+    use = parse_experiment(data, "x.yaml", tmp_path).sources[0].use
+    with pytest.raises(SourceError, match="unknown name"):
+        load_registry().backbone(parse_source(use))
+
+
+def test_a_folder_that_is_no_source_is_told_from_a_mistyped_name(tmp_path, monkeypatch):
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SourceError, match=r"folder mine holds no source\.json"):
+        load_registry().backbone(parse_source("mine"))
