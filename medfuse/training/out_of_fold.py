@@ -121,7 +121,7 @@ def _decisions_out_of_fold(
 @torch.no_grad()
 def _decide(model: nn.Module, data: TrainingData, num_classes: int) -> Tensor:
     live = frozenset(i for i, x in enumerate(data.features) if x is None)
-    learner = Learner(model, live).eval()
+    learner = Learner(model, live, data.activations).eval()
     classifier = _classifier(model)
     batches = CaseBatches(data, num_classes, _BATCH)
     return torch.cat([classifier.decisions(learner.features(batch)) for batch in batches])

@@ -15,8 +15,9 @@ from medfuse.backbones.slices import SlicedSource
 from medfuse.backbones.source import Source, selected_modules
 from medfuse.fusion.attention import AttentionFusion
 from medfuse.fusion.slice_attention import SliceAttention
+from medfuse.fusion.stacking import StackingFusion
 from medfuse.heads.linear import LinearHead
-from medfuse.model import FeatureClassifier, FusedNetwork
+from medfuse.model import DecisionClassifier, FeatureClassifier, FusedNetwork
 from medfuse.training.activations import Activations
 from medfuse.training.data import Presence, TrainingData
 from medfuse.training.fit import fit
@@ -104,6 +105,20 @@ def _both_ways(data: TrainingData, banked: Activations, run: Run, **network: Any
     untrained = _network(**network)
     assert _apart(untrained, found[0]) > 1e-3, "something was learned"
     return _apart(*found)
+
+
+def test_a_combiner_is_fitted_out_of_fold_on_activations() -> None:
+    found = []
+    for banked in (False, True):
+        model = _network()
+        torch.manual_seed(0)
+        model.classifier = DecisionClassifier((5,), [LinearHead(5, 2)], StackingFusion(1, 2))
+        activations = {0: _activations(model, _images())} if banked else {}
+        loader = _no_image if banked else lambda c, v: (_image(c, v),)
+        data = TrainingData.of([None], LABELS, VIEWS, load_view=loader, activations=activations)
+        fit(model, data, None, CONFIG, RUN)
+        found.append(model)
+    assert _apart(*found) < 1e-5
 
 
 def test_weights_are_those_of_training_on_images() -> None:
