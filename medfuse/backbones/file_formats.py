@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import struct
+import tarfile
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -10,6 +13,8 @@ from typing import BinaryIO
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _HEAD = 512
 _TAR = slice(257, 262)
+_MOST_EXPANSION = 10
+_PARTS_OF_OLD_FORMAT = 5
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _MANY_FIELDS = 64
 
@@ -66,11 +71,31 @@ def is_safetensors(file: Path) -> bool:
     return head[8:] == b"{" and 2 <= length <= file.stat().st_size - 8
 
 
+def pickles(file: Path) -> Iterator[BinaryIO]:
+    """Yield what torch will unpickle of a file, each at its start; one must read it to its end.
+
+    Raises:
+        zipfile.BadZipFile: a damaged archive.
+    """
+    with file.open("rb") as handle:
+        if handle.read(2) == b"PK":
+            with zipfile.ZipFile(handle) as archive:
+                for member in archive.infolist():
+                    if PurePosixPath(member.filename).name.lower() == "data.pkl":
+                        yield io.BytesIO(archive.read(member))
+            return
+        handle.seek(0)
+        for _ in range(_PARTS_OF_OLD_FORMAT):
+            yield handle
+
+
 def _by_magic(head: bytes) -> str | None:
     for magic, found in _MAGIC:
         if head.startswith(magic):
             return found
-    if head[_TAR] == b"ustar":
+    if not head.strip(b"\0"):
+        return "empty, or begins with zeros alone, as after a broken download. Download it anew"
+    if head[_TAR] == b"ustar" or _is_tar(head):
         return "packed by tar. Unpack it first"
     if head[4:8] == b"TFL3":
         return f"a TensorFlow Lite model: {_FOREIGN}"
@@ -79,13 +104,30 @@ def _by_magic(head: bytes) -> str | None:
     return None
 
 
+def _is_tar(head: bytes) -> bool:
+    """Tell by the checksum, as tarfile does: the oldest archives have no magic bytes."""
+    try:
+        tarfile.TarInfo.frombuf(head, "utf-8", "surrogateescape")
+    except tarfile.TarError:
+        return False
+    return True
+
+
 def _archive(handle: BinaryIO) -> str | None:
     try:
         with zipfile.ZipFile(handle) as archive:
             names = [PurePosixPath(name) for name in archive.namelist()]
-    except zipfile.BadZipFile:
-        return None
-    return next((text for fits, text in _ARCHIVES if fits(names)), None)
+            unpacked = sum(member.file_size for member in archive.infolist())
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error):
+        # torch may still read it, without a bound on what it unpacks to.
+        return "a damaged ZIP archive, as after a broken download or copy. Get the file anew"
+    found = next((text for fits, text in _ARCHIVES if fits(names)), None)
+    if found is None and unpacked > _MOST_EXPANSION * handle.seek(0, 2):
+        return (
+            f"a ZIP archive that unpacks to over {_MOST_EXPANSION} times its size, as torch.save "
+            "writes none. Get the file anew, or from somebody you trust"
+        )
+    return found
 
 
 def _holds(*wanted: str) -> Callable[[Sequence[PurePosixPath]], bool]:

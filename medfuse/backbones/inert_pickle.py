@@ -16,6 +16,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from medfuse.backbones import bounded_pickle
+from medfuse.backbones.bounded_pickle import count_places, require_keys
+
 UnpicklingError = pickle.UnpicklingError
 
 _MODULE_PARTS = ("_parameters", "_buffers", "_modules")
@@ -71,10 +74,19 @@ class Inert:
         """Whether this stands for a network of torch."""
         return isinstance(self.state, dict) and all(part in self.state for part in _MODULE_PARTS)
 
-    def tensors(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
-        """Yield what the ``state_dict()`` of the network that this stands for would hold."""
+    def tensors(
+        self, prefix: str = "", places: Iterator[int] | None = None
+    ) -> Iterator[tuple[str, Tensor]]:
+        """Yield what the ``state_dict()`` of the network that this stands for would hold.
+
+        Raises:
+            ValueError: it holds its parts in too many places; a small file can name one part
+                in billions of them.
+        """
+        places = count_places() if places is None else places
         if not self.is_module:
             return
+        next(places)
         passing = self.state.get("_non_persistent_buffers_set") or ()
         for part in ("_parameters", "_buffers"):
             for name, value in self.state[part].items():
@@ -82,11 +94,13 @@ class Inert:
                     yield f"{prefix}{name}", value.detach()
         for name, child in self.state["_modules"].items():
             if isinstance(child, Inert):
-                yield from child.tensors(f"{prefix}{name}.")
+                yield from child.tensors(f"{prefix}{name}.", places)
 
 
-class Unpickler(pickle.Unpickler):
+class Unpickler(bounded_pickle.Unpickler):
     """Unpickles data; names become stand-ins."""
+
+    fillable = (Inert,)
 
     def find_class(self, module: str, name: str) -> Any:
         """Return a builder of tensors, or a stand-in of its own for every other name."""
@@ -96,6 +110,39 @@ class Unpickler(pickle.Unpickler):
         if module == "torch" and isinstance(vars(torch).get(name), torch.dtype):
             return vars(torch)[name]
         return type("Stand-in", (Inert,), {"path": path})
+
+
+def follow(file: Any) -> None:
+    """Pass if the next pickle of an open file asks for bounded time and memory; build nothing.
+
+    Raises:
+        UnpicklingError: it does not.
+    """
+    _Follower(file, encoding="utf-8").load()
+
+
+class _Called(Inert):
+    """Stands for whatever a call returns."""
+
+    def __init__(self, *arguments: object) -> None:
+        if self.path == "builtins.bytearray" and not all(
+            isinstance(a, (bytes, str, list, tuple)) for a in arguments
+        ):
+            raise UnpicklingError("it asks for an array of bytes without saying which")
+
+
+class _Follower(Unpickler):
+    """Follows a pickle; also tensors are stand-ins."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        path = f"{_NAMES_OF_PYTHON_2.get(module, module)}.{name}"
+        if path in ("collections.OrderedDict", "builtins.set"):
+            return _BUILDERS[path]
+        return type("Stand-in", (_Called,), {"path": path})
+
+    def persistent_load(self, identity: object) -> object:
+        is_class = isinstance(identity, tuple) and identity[:1] == ("module",)
+        return identity[1] if isinstance(identity, tuple) and is_class else Inert()
 
 
 def load(file: Any, **_options: object) -> Any:
@@ -129,7 +176,10 @@ class _Set:
     __slots__ = ()
 
     def __call__(self, *arguments: Any) -> set[Any]:
-        return set(*arguments)
+        members = arguments[0] if arguments else ()
+        _require_sequence(members)
+        require_keys(members)
+        return set(members)
 
 
 class _Size:
@@ -138,7 +188,15 @@ class _Size:
     __slots__ = ()
 
     def __call__(self, *arguments: Any) -> tuple[int, ...]:
-        return tuple(arguments[0]) if arguments else ()
+        lengths = arguments[0] if arguments else ()
+        _require_sequence(lengths)
+        return tuple(lengths)
+
+
+def _require_sequence(given: object) -> None:
+    """Pass if a value lists what it has; a tensor can claim more than there is memory."""
+    if not isinstance(given, (list, tuple)):
+        raise UnpicklingError(f"it makes a set or shape of a {type(given).__name__}")
 
 
 _BUILDERS: dict[str, Any] = {

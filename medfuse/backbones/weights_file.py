@@ -18,7 +18,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from medfuse.backbones import inert_pickle
-from medfuse.backbones.file_formats import foreign_folder, foreign_format, is_safetensors
+from medfuse.backbones.bounded_pickle import count_places
+from medfuse.backbones.file_formats import (
+    foreign_folder,
+    foreign_format,
+    is_safetensors,
+    pickles,
+)
 from medfuse.backbones.inert_pickle import Inert
 from medfuse.errors import WeightsError
 from medfuse.storage import sha256_file
@@ -36,6 +42,8 @@ _DAMAGED = (
     TypeError,
     AttributeError,
     AssertionError,
+    OverflowError,
+    MemoryError,
     struct.error,
     zipfile.BadZipFile,
 )
@@ -99,11 +107,11 @@ def require_file(path: Path | str) -> Path:
         WeightsError: it is absent, or of another format.
     """
     file = Path(path)
-    if file.is_dir():
-        raise WeightsError(f"{file}: is {foreign_folder(file)}.")
-    if not file.is_file():
-        raise WeightsError(f"{file}: no such weights file. Check the path behind @.")
     try:
+        if file.is_dir():
+            raise WeightsError(f"{file}: is {foreign_folder(file)}.")
+        if not file.is_file():
+            raise WeightsError(f"{file}: no such weights file. Check the path behind @.")
         found = foreign_format(file)
     except OSError as error:
         raise WeightsError(_damaged(file, error)) from error
@@ -136,6 +144,8 @@ def _plain(file: Path) -> Any:
     try:
         if is_safetensors(file):
             return load_file(file)
+        for start in pickles(file):
+            inert_pickle.follow(start)
         return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise
@@ -203,13 +213,17 @@ def _as_mapping(part: Any) -> Mapping[Any, Any]:
     return part if isinstance(part, Mapping) else {}
 
 
-def _all(part: Mapping[Any, Any]) -> Iterator[tuple[str, Tensor]]:
+def _all(
+    part: Mapping[Any, Any], places: Iterator[int] | None = None
+) -> Iterator[tuple[str, Tensor]]:
     """Yield every tensor of a part and of the parts in it, by its full key."""
+    places = count_places() if places is None else places
+    next(places)
     for name, value in part.items():
         if isinstance(value, Tensor):
             yield str(name), value
         elif isinstance(value, Mapping):
-            yield from ((f"{name}.{key}", tensor) for key, tensor in _all(value))
+            yield from ((f"{name}.{key}", tensor) for key, tensor in _all(value, places))
 
 
 def _tensors(content: Mapping[Any, Any], file: Path) -> dict[str, Tensor]:

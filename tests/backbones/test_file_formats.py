@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import tarfile
 import zipfile
 
 import numpy as np
@@ -100,3 +101,36 @@ def test_safetensors_are_known_by_their_header(tmp_path):
 def test_a_saved_model_of_tensorflow_is_a_folder(tmp_path):
     (tmp_path / "saved_model.pb").write_bytes(b"x")
     assert foreign_folder(tmp_path).startswith("a TensorFlow SavedModel")
+
+
+def test_a_tar_archive_of_the_oldest_format_is_known_by_its_checksum(tmp_path):
+    """Python's tarfile would read it and can be kept busy forever by its extended header."""
+    header = bytearray(tarfile.TarInfo("storages").tobuf(tarfile.USTAR_FORMAT))
+    header[257:265], header[148:156] = bytes(8), b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    (tmp_path / "w.pt").write_bytes(header + bytes(1024))
+    assert foreign_format(tmp_path / "w.pt") == "packed by tar. Unpack it first"
+
+
+@pytest.mark.parametrize("content", [b"", bytes(4096)])
+def test_an_empty_file_is_named(tmp_path, content):
+    (tmp_path / "w.pt").write_bytes(content)
+    assert "empty, or begins with zeros" in (foreign_format(tmp_path / "w.pt") or "")
+
+
+def test_an_archive_that_unpacks_to_far_more_than_its_size_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "w.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("w/data.pkl", b"\x80\x02}.")
+        archive.writestr("w/data/0", bytes(100_000))
+    assert "unpacks to over 10 times its size" in (foreign_format(tmp_path / "w.pt") or "")
+
+
+@pytest.mark.parametrize(("place", "value"), [(6, 200), (9, 8)])
+def test_an_archive_that_python_cannot_read_is_damaged(tmp_path, place, value):
+    """Its version is unknown, or a name is no text."""
+    content = bytearray(packed("w/data.pkl"))
+    directory = content.index(b"PK\x01\x02")
+    content[directory + place] = value
+    content[directory + 46] = 0xFF
+    (tmp_path / "w.pt").write_bytes(content)
+    assert "a damaged ZIP archive" in (foreign_format(tmp_path / "w.pt") or "")

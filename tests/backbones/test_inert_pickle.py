@@ -76,7 +76,7 @@ class Acting:
 )
 def test_a_pickle_can_set_nothing_on_the_builders_of_tensors(name):
     crafted = b"\x80\x02c" + name + b"\n}X\x0c\x00\x00\x00dump_patches\x88sb."
-    with pytest.raises(AttributeError):
+    with pytest.raises(inert_pickle.UnpicklingError, match="puts something into a _"):
         inert_pickle.load(io.BytesIO(crafted))
 
 
@@ -93,3 +93,19 @@ def test_a_network_that_holds_itself_is_refused(tmp_path):
     torch.save(module, tmp_path / "w.pt")
     with pytest.raises(WeightsError, match="cannot be read as weights"):
         load_state(tmp_path / "w.pt")
+
+
+def test_a_tensor_cannot_be_filled_by_a_pickle():
+    """Filling one that repeats a number a billion times would take its time."""
+    with pytest.raises(inert_pickle.UnpicklingError, match="puts something into a Tensor"):
+        _with_tensor(b"}b.").load()
+    with pytest.raises(inert_pickle.UnpicklingError, match="puts something into a Tensor"):
+        _with_tensor(b"K\x00K\x01s.").load()
+    with pytest.raises(inert_pickle.UnpicklingError, match="makes a set or shape of a Tensor"):
+        _with_tensor(b"q\x000cbuiltins\nset\nh\x00\x85R.").load()
+
+
+def _with_tensor(then: bytes) -> inert_pickle.Unpickler:
+    unpickler = inert_pickle.Unpickler(io.BytesIO(b"\x80\x02NQ" + then))
+    unpickler.persistent_load = lambda _: torch.zeros(1)
+    return unpickler

@@ -163,3 +163,8 @@ def test_a_file_of_another_library_is_named(tmp_path):
     (tmp_path / "w.pt").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
     with pytest.raises(WeightsError, match=r"w\.pt: is an HDF5 file: Keras weights"):
         load_state(tmp_path / "w.pt")
+
+
+def test_a_name_that_no_file_can_have_is_named(tmp_path):
+    with pytest.raises(WeightsError, match=r"xxx: cannot be read as weights \(.*name too long"):
+        load_state(tmp_path / ("x" * 300))
