@@ -113,7 +113,7 @@ def wanted_by(
 def find_fits(state: Mapping[str, Tensor], wanted: Wanted) -> list[Fit]:
     """Return every remap that makes the keys of a file fit, the shortest prefix first."""
     found = (_fit(state, wanted, prefix, table) for prefix, table in _candidates(state, wanted))
-    return [fit for fit in found if fit is not None]
+    return sorted((fit for fit in found if fit is not None), key=lambda fit: len(fit.prefix))
 
 
 def named_fit(name: str, state: Mapping[str, Tensor], wanted: Wanted, where: str) -> Fit:
@@ -160,6 +160,7 @@ def _lines(fits: list[Fit]) -> list[str]:
 
 def _of_format(fits: list[Fit], places: tuple[str, ...]) -> list[Fit]:
     at = [fit for place in places for fit in fits if _is_at(fit.prefix, place)]
+    at = [fit for fit in at if "momentum" not in fit.prefix]
     return at[:1]
 
 

@@ -12,7 +12,13 @@ from medfuse.backbones.key_formats import Wanted, named_fit, suggestions, wanted
 from medfuse.backbones.locate import locate_weights
 from medfuse.backbones.pins import check_pin
 from medfuse.backbones.stem import is_other_stem, with_channels
-from medfuse.backbones.weights import load_strictly, remap_keys, state_digest, with_leading_axes
+from medfuse.backbones.weights import (
+    load_strictly,
+    remap_keys,
+    require_dense,
+    state_digest,
+    with_leading_axes,
+)
 from medfuse.backbones.weights_file import load_weights, require_file
 from medfuse.registry.described import description_beside
 from medfuse.storage import sha256_file
@@ -47,6 +53,7 @@ def load_into(module: nn.Module, backbone: nn.Module, draft: Draft) -> Loaded:
     own = module.state_dict().keys()
     behind = tuple(key for key in state if key in wanted.allowed and key not in own)
     kept = {key: tensor for key, tensor in state.items() if key not in behind}
+    require_dense(kept, where)
     kept, stem = _with_stem(with_leading_axes(kept, wanted.shapes), wanted, where)
     load_strictly(
         module, kept, where, lambda: suggestions(content.tensors, wanted), renames.get("", "")

@@ -70,6 +70,21 @@ def is_same_shape(found: Sequence[int], wanted: Sequence[int]) -> bool:
     return more >= 0 and tuple(wanted) == (1,) * more + tuple(found)
 
 
+def require_dense(state: Mapping[str, Tensor], where: str) -> None:
+    """Pass if every tensor holds plain real numbers.
+
+    Raises:
+        WeightsError: one is sparse, quantized, complex or without numbers.
+    """
+    for key, tensor in state.items():
+        plain = tensor.layout == torch.strided and not (tensor.is_quantized or tensor.is_meta)
+        if not plain or tensor.is_complex():
+            raise WeightsError(
+                f"{where}: {key} is sparse, quantized, complex or empty of numbers "
+                f"({tensor.layout}, {tensor.dtype}), expected a dense real tensor. Save it as one."
+            )
+
+
 def load_strictly(
     module: nn.Module,
     state: Mapping[str, Tensor],
@@ -89,7 +104,7 @@ def load_strictly(
         wrapper: prefix that a plugin puts before all keys; not shown, since no file has it.
 
     Raises:
-        WeightsError: missing or extra keys, or another shape.
+        WeightsError: missing or extra keys, another shape, or numbers that are not finite.
     """
     expected = module.state_dict()
     missing = [key for key in needed_shapes(module) if key not in state]
@@ -102,6 +117,11 @@ def load_strictly(
             raise WeightsError(
                 f"{where}: {key} is {tuple(tensor.shape)}, expected {tuple(expected[key].shape)}. "
                 "Other options, another input_size or another backbone may fit."
+            )
+        if not torch.isfinite(tensor.to(torch.float32)).all():
+            raise WeightsError(
+                f"{where}: {key} holds NaN or infinity, expected finite numbers. "
+                "Take a checkpoint from before training diverged."
             )
     module.load_state_dict(dict(state), strict=False)
 

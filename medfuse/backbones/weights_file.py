@@ -231,4 +231,9 @@ def _tensors(content: Mapping[Any, Any], file: Path) -> dict[str, Tensor]:
     if other or not content:
         found = f"{other[0]!r} is not a tensor" if other else "it is empty"
         raise WeightsError(f"{file}: expected tensors by name (a state dict), but {found}.")
+    if (odd := next((key for key in content if not isinstance(key, str)), None)) is not None:
+        raise WeightsError(
+            f"{file}: a {type(odd).__name__} stands for a key, expected tensors by name. "
+            "Save the network's state_dict."
+        )
     return dict(content)

@@ -251,3 +251,13 @@ def test_every_format_of_the_configuration_is_known():
 
     names = get_args(get_args(SourceConfig.model_fields["remap"].annotation)[0])
     assert set(names) == {*_PLACES, AUTO_REMAP}
+
+
+def test_a_format_takes_neither_a_momentum_encoder_nor_the_averaged_copy_that_comes_first():
+    net = nn.Sequential(nn.Linear(2, 2))
+    wanted = wanted_by(net, net, {})
+    copies = under("ema.model.", net.state_dict()) | under("model.", net.state_dict())
+    assert named_fit("lightning", copies, wanted, "source x").prefix == "model."
+    momentum = under("momentum_encoder.backbone.", net.state_dict())
+    with pytest.raises(WeightsError, match="remap moco finds no part of the file that fits"):
+        named_fit("moco", momentum, wanted, "source x")

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from medfuse.backbones.weights import load_strictly, remap_keys, state_digest
+from medfuse.backbones.weights import load_strictly, remap_keys, require_dense, state_digest
 from medfuse.errors import WeightsError
 
 STATE = {"a.weight": torch.arange(6.0).view(2, 3), "a.bias": torch.zeros(2)}
@@ -90,3 +90,19 @@ def test_the_digest_sees_name_type_shape_and_bytes_and_not_the_order():
         {**STATE, "a.bias": STATE["a.bias"] + 1},
     ]
     assert len({digest, *map(state_digest, changed)}) == 5
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(number):
+    module = nn.Linear(1, 1)
+    state = {**module.state_dict(), "bias": torch.tensor([number])}
+    with pytest.raises(WeightsError, match="bias holds NaN or infinity"):
+        load_strictly(module, state, "source x")
+
+
+@pytest.mark.parametrize(
+    "tensor", [torch.ones(2).to_sparse(), torch.ones(2, device="meta"), torch.ones(2) * 1j]
+)
+def test_tensors_that_are_not_plain_are_refused(tensor):
+    with pytest.raises(WeightsError, match="a is sparse, quantized, complex"):
+        require_dense({"a": tensor}, "source x")

@@ -168,3 +168,9 @@ def test_a_file_of_another_library_is_named(tmp_path):
 def test_a_name_that_no_file_can_have_is_named(tmp_path):
     with pytest.raises(WeightsError, match=r"xxx: cannot be read as weights \(.*name too long"):
         load_state(tmp_path / ("x" * 300))
+
+
+def test_a_key_that_is_no_name_is_refused(tmp_path):
+    torch.save({**STATE, 7: torch.zeros(1)}, tmp_path / "w.pt")
+    with pytest.raises(WeightsError, match="a int stands for a key, expected tensors by name"):
+        load_state(tmp_path / "w.pt")
