@@ -78,8 +78,14 @@ def test_keys_that_do_not_fit_are_refused(acme) -> None:
         verify_source("acme:net.w")
 
 
-def test_weights_that_give_nan_are_refused(acme) -> None:
+def test_weights_with_nan_are_refused_by_name(acme) -> None:
     acme(**{"conv.bias": torch.full((6,), torch.nan)})
+    with pytest.raises(WeightsError, match=r"acme:net\.w: conv\.bias holds NaN or infinity"):
+        verify_source("acme:net.w")
+
+
+def test_a_network_that_gives_nan_is_refused(acme) -> None:
+    acme(output=" * float('nan')")
     with pytest.raises(SourceError, match="source acme:net.w: 18 of 18 features .* NaN"):
         verify_source("acme:net.w")
 
