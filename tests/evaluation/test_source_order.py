@@ -70,12 +70,13 @@ def test_a_class_of_too_few_patients_is_refused_by_name() -> None:
 
 
 def test_standard_error_from_half_samples_is_that_of_new_samples() -> None:
-    errors, values = [], []
-    for seed in range(8):
+    # Of 100 cases the error is too large by a half, and with the uneven folds of older versions of
+    # scikit-learn by more: half of few cases tell less than half as much.
+    errors, values, labels = [], [], np.arange(200) % 2
+    for seed in range(10):
         rng = np.random.default_rng(seed)
-        labels = np.arange(100) % 2
-        features = rng.normal(size=(100, 5)) + 0.5 * labels[:, None]
-        order = order_sources([FeatureKernel.of(features)], RankingCases(labels, np.arange(100)))
+        features = rng.normal(size=(200, 5)) + 0.5 * labels[:, None]
+        order = order_sources([FeatureKernel.of(features)], RankingCases(labels, np.arange(200)))
         errors.append(order.errors["probe"][0])
         values.append(order.values["probe"][0])
     assert 0.5 < np.mean(errors) / np.std(values, ddof=1) < 2.0
