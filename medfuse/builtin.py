@@ -153,7 +153,7 @@ _FEATURE_FUSIONS = (
         summary="sums and products of all sources: a bilinear fusion of low rank",
         factory="medfuse.fusion.low_rank:LowRankFusion",
         options=(
-            replace(_WIDTH, default=64),
+            _WIDTH,
             Option(
                 name="rank",
                 kind="int",
