@@ -52,6 +52,7 @@ test-slow: install             ## suites that need environments of their own
 	bash .ci/isolated
 	bash .ci/versions
 	bash .ci/oracles
+	bash .ci/accessibility
 
 bench: install                 ## ratios measured in one run
 	$(BIN)/python benchmarks/bank.py

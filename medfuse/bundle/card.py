@@ -32,7 +32,7 @@ def model_card(
         "Sources": _sources(request.provenance.sources),
         "Training data": request.data,
         "Performance": _metrics(request.metrics),
-        "Limits": _limits(request),
+        "Limits": "\n".join(f"- {text}" for text in limits(_unit(request), len(request.classes))),
         "Authors": f"{request.authors}\n\n{copyright_of(request)}",
         "License": _license(request),
         "How to run": _how_to_run(request, packages),
@@ -55,6 +55,23 @@ def license_text(request: BundleRequest) -> str:
         *parts,
     ]
     return "\n".join(head) + "\n\n" + apache
+
+
+def limits(unit: str, classes: int) -> tuple[str, ...]:
+    """Return what a classifier cannot do, one sentence each.
+
+    Args:
+        unit: what is classified: ``image``, ``volume`` or ``case``.
+        classes: how many answers there are.
+    """
+    return (
+        "Images from other scanners, sites, populations or diseases than in the training data "
+        "may be classified wrongly with high probability; measure on your own data first.",
+        f"Every {unit} gets one of {classes} answers, also one that shows none of them.",
+        "Probabilities hold for the class frequencies of the training data.",
+        "Configurations and scripts of a bundle are code: run it only if you trust its origin. "
+        "SHA256SUMS shows damage, not forgery.",
+    )
 
 
 def _input(request: BundleRequest) -> str:
@@ -142,18 +159,6 @@ def _number(value: Any) -> str:
     if value is None:
         return "undefined"
     return f"{value:.3f}" if isinstance(value, float) else str(value)
-
-
-def _limits(request: BundleRequest) -> str:
-    return (
-        "- Images from other scanners, sites, populations or diseases than in the training data "
-        "may be classified wrongly with high probability; measure on your own data first.\n"
-        f"- Every {_unit(request)} gets one of {len(request.classes)} answers, also one that shows "
-        "none of them.\n"
-        "- Probabilities hold for the class frequencies of the training data.\n"
-        "- Configurations and scripts of a bundle are code: run it only if you trust its origin. "
-        "`SHA256SUMS` shows damage, not forgery."
-    )
 
 
 def _license(request: BundleRequest) -> str:

@@ -82,4 +82,4 @@ def _faulty(tree: DicomTree, kind: str, class_folder: Path) -> Iterator[str]:
 
 
 def _event(code: str, file: str) -> Event:
-    return Event(code, printable(file), LEFT_OUT[code])
+    return Event(code, printable(file), LEFT_OUT[code], left_out=True)

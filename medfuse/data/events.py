@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, order=True)
@@ -15,11 +15,13 @@ class Event:
         code: short upper-case reason, for example ``EXIF_ROTATED``.
         subject: the case id, or the file where there is no case yet.
         detail: what was done, in a few words; never a patient identifier.
+        left_out: the case or file is not used at all.
     """
 
     code: str
     subject: str
     detail: str = ""
+    left_out: bool = field(default=False, compare=False)
 
 
 def tally(events: Iterable[Event]) -> dict[str, int]:

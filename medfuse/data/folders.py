@@ -110,7 +110,7 @@ def _stray_images(folder: Path, endings: tuple[str, ...]) -> list[Event]:
     )
     if found:
         _LOGGER.warning("%s: %d images lie in no class folder; skipped", folder, len(found))
-    return [Event("IMAGE_WITHOUT_CLASS_SKIPPED", path, "in no class folder") for path in found]
+    return [_skipped("IMAGE_WITHOUT_CLASS_SKIPPED", path, "in no class folder") for path in found]
 
 
 def cases_below(
@@ -127,7 +127,7 @@ def cases_below(
             dicom.append(path)
         elif not _belongs_to_a_header(path):
             name = printable(str(path))
-            events.append(Event("OTHER_FILE_SKIPPED", name, "not an image by name or content"))
+            events.append(_skipped("OTHER_FILE_SKIPPED", name, "no image by name or content"))
     cases, left_out = dicom_cases(folder, dicom, kind, modality) if dicom else ([], [])
     found = sorted([*images, *cases], key=lambda case: Path(case.reference))
     return found, [*events, *left_out]
@@ -144,10 +144,13 @@ def _files(folder: Path, events: list[Event]) -> Iterator[Path]:
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
         if path.is_dir():
             if path.is_symlink():
-                events.append(
-                    Event("LINKED_FOLDER_SKIPPED", printable(str(path)), "a link to a folder")
-                )
+                name = printable(str(path))
+                events.append(_skipped("LINKED_FOLDER_SKIPPED", name, "a link to a folder"))
         elif hidden:
-            events.append(Event("OTHER_FILE_SKIPPED", printable(str(path)), "hidden"))
+            events.append(_skipped("OTHER_FILE_SKIPPED", printable(str(path)), "hidden"))
         else:
             yield path
+
+
+def _skipped(code: str, path: str, why: str) -> Event:
+    return Event(code, path, why, left_out=True)

@@ -106,7 +106,7 @@ def usable(
         raise CohortError(f"{where}: {text}{more}. Mend or remove the row{skip}. [{code}]")
     if bad:
         _LOGGER.warning("%d of %d rows cannot be used; skipped", len(bad), len(rows))
-    events = [Event(code, where, f"{text}; skipped") for where, (code, text) in bad]
+    events = [Event(code, where, f"{text}; skipped", left_out=True) for where, (code, text) in bad]
     return [problem is None for _, problem in found], events
 
 

@@ -156,7 +156,8 @@ def _without_dropped(cohort: Cohort, report: LeakReport) -> Cohort:
         for case_id in leak.dropped:
             gone.setdefault(case_id, leak.kind)
     events = [
-        Event(f"LEAK_{kind.upper()}_DROPPED", case, _TEXT[kind]) for case, kind in gone.items()
+        Event(f"LEAK_{kind.upper()}_DROPPED", case, _TEXT[kind], left_out=True)
+        for case, kind in gone.items()
     ]
     kept_contradictions = [
         Event("LEAK_LABELS_KEPT", ", ".join(leak.cases), "contradicting labels in the test part")

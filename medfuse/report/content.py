@@ -1,27 +1,40 @@
-"""What a report page shows, as plain data; all texts are untrusted and are escaped."""
+"""What a page shows, as plain data; all texts are untrusted and are escaped."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
-INTENDED_USE = (
-    "For research. This model is not a medical device and must not be used to diagnose or treat."
-)
+
+@dataclass(frozen=True, kw_only=True)
+class Link:
+    """A cell, or part of one, that leads to another section of the page.
+
+    Attributes:
+        anchor: of the section.
+        title: what is shown.
+    """
+
+    anchor: str
+    title: str
+
+
+Cell: TypeAlias = str | Sequence[Link]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Rows under a header; all cells are text.
+    """Rows under a header.
 
     Attributes:
         header: column names.
-        rows: one cell per column.
+        rows: one cell per column: text, or links.
         caption: what the table shows, with its conventions.
     """
 
     header: Sequence[str]
-    rows: Sequence[Sequence[str]]
+    rows: Sequence[Sequence[Cell]]
     caption: str = ""
 
 
@@ -60,39 +73,62 @@ class WorstError:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReportContent:
-    """Everything on the page, top to bottom. An empty part is left out.
+class Section:
+    """One part of a page, in the order of its attributes; an empty one is left out.
 
     Attributes:
-        name: of the run or model.
-        verdict: one sentence: does fusing help?
+        anchor: name of the link to it.
+        title: above it.
+        text: a sentence or two under the title.
+        points: a list.
+        facts: name to value.
+        tables: each with its caption.
+        figures: each with its caption.
+        errors: wrong cases with their pictures.
+    """
+
+    anchor: str
+    title: str
+    text: str = ""
+    points: Sequence[str] = ()
+    facts: Mapping[str, str] = field(default_factory=dict)
+    tables: Sequence[Table] = ()
+    figures: Sequence[Figure] = ()
+    errors: Sequence[WorstError] = ()
+
+    @property
+    def filled(self) -> bool:
+        """There is something to show."""
+        parts = (self.text, self.points, self.facts, self.tables, self.figures, self.errors)
+        return any(bool(part) for part in parts)
+
+    @property
+    def pictures(self) -> list[str]:
+        """The addresses of all its pictures."""
+        shown = [error.thumbnail for error in self.errors if error.thumbnail]
+        return [figure.uri for figure in self.figures] + shown
+
+
+@dataclass(frozen=True, kw_only=True)
+class SectionPage:
+    """Everything on a page, top to bottom; sections are numbered as they come.
+
+    Attributes:
+        name: the title.
+        intended_use: what the model is for, and what not.
+        verdict: one sentence.
         headline: the few numbers to see first, name to text.
-        intended_use: shown under the title.
-        warnings: what a reader must know before trusting a number.
-        cohort: the split table and others about the cases.
-        sources: name, domain, license, feature width and more of each source.
-        settings: fusion, head and training settings, name to value.
-        metrics: overall, per class and per group.
-        comparison: single sources beside the fused model.
-        figures: in order.
-        worst_errors: the most confident wrong cases.
-        events: how often what was skipped, repaired or dropped, by code.
+        warnings: what must be known before anything else.
+        sections: in order.
         versions: package or component to version or digest.
         created: date as text.
     """
 
     name: str
+    intended_use: str = ""
     verdict: str = ""
     headline: Mapping[str, str] = field(default_factory=dict)
-    intended_use: str = INTENDED_USE
     warnings: Sequence[str] = ()
-    cohort: Sequence[Table] = ()
-    sources: Table | None = None
-    settings: Mapping[str, str] = field(default_factory=dict)
-    metrics: Sequence[Table] = ()
-    comparison: Table | None = None
-    figures: Sequence[Figure] = ()
-    worst_errors: Sequence[WorstError] = ()
-    events: Mapping[str, int] = field(default_factory=dict)
+    sections: Sequence[Section] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     created: str = ""

@@ -20,7 +20,7 @@ from medfuse.errors import CohortError
 from medfuse.evaluation import PredictionRow, write_predictions
 from medfuse.evaluation.plugin_metrics import Metric
 from medfuse.registry import load_registry
-from medfuse.report import ReportContent, class_table, group_table, overall_table, write_report
+from medfuse.report import SectionPage, write_sections
 from medfuse.serving.predict import Predictor, load_bundle
 from medfuse.serving.prediction import Prediction
 from medfuse.storage import write_json
@@ -28,6 +28,11 @@ from medfuse.workflows import measure
 from medfuse.workflows.figures import TestPart, draw_test
 from medfuse.workflows.gallery import Gallery
 from medfuse.workflows.run_folder import refuse_foreign_content
+from medfuse.workflows.run_page import MeasuredCases
+from medfuse.workflows.run_page.calibration import calibration_section
+from medfuse.workflows.run_page.events import told
+from medfuse.workflows.run_page.performance import performance_section
+from medfuse.workflows.run_page.subgroups import subgroups_section
 from medfuse.workflows.seen import SeenCases, digests_of_files, find_seen
 
 _STATE = "evaluation.json"
@@ -204,14 +209,18 @@ def _write_page(
 ) -> None:
     gallery = Gallery(folder / "plots")
     draw_test(gallery, part)
-    groups = [group_table(part.metrics, column) for column in part.metrics["groups"]]
-    page = ReportContent(
+    measured = MeasuredCases(part, gallery.named)
+    page = SectionPage(
         name=f"Evaluation of {predictor.metadata['name']}",
+        intended_use=predictor.metadata["intended_use"],
         warnings=[part.seen.warning()] if part.seen.warning() else (),
-        metrics=(overall_table(part.metrics), class_table(part.metrics), *groups),
-        figures=gallery.figures,
-        events=events,
+        sections=(
+            performance_section(measured),
+            calibration_section(measured),
+            subgroups_section(measured),
+            told(events),
+        ),
         versions={"bundle": predictor.metadata["version"], "medfuse": version("medfuse")},
         created=date.today().isoformat(),
     )
-    write_report(page, folder / "report.html")
+    write_sections(page, folder / "report.html")

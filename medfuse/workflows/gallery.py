@@ -21,10 +21,15 @@ class Gallery:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.figures: list[Figure] = []
+        self.named: dict[str, Figure] = {}
+
+    @property
+    def figures(self) -> list[Figure]:
+        """The figures in the order in which they were added."""
+        return list(self.named.values())
 
     def add(self, name: str, drawing: Any, caption: str, *, wide: bool = False) -> None:
         """Write ``name.png`` and remember the figure for the page, there over its whole width."""
         plots.save_figure(drawing, self.folder / f"{name}.png", 0o600)
         figure = embed_figure(drawing, caption)
-        self.figures.append(replace(figure, wide=wide or figure.wide))
+        self.named[name] = replace(figure, wide=wide or figure.wide)

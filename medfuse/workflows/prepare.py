@@ -261,7 +261,10 @@ def _without_bad_images(
         bad = {n: failures[n][r] for n, r in case.inputs.items() if r in failures.get(n, {})}
         rest = {n: reference for n, reference in case.inputs.items() if n not in bad}
         what = "input skipped" if rest else "case skipped"
-        events += [Event(e.code, case.case_id, f"{name}: {what}") for name, e in bad.items()]
+        events += [
+            Event(e.code, case.case_id, f"{name}: {what}", left_out=not rest)
+            for name, e in bad.items()
+        ]
         kept += [replace(case, inputs=rest)] if rest else []
     _log.warning(
         "%d images cannot be read: %d of %d cases skipped, missing inputs in the others",

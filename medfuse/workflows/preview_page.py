@@ -142,7 +142,7 @@ def _augmentation(drawing: Drawing, resolved: InputConfig) -> Table:
             ["mirrored", " and ".join(flips_of(drawing, resolved)) or "never: left stays left"],
         ]
     caption = "Augmented views, drawn by seed and image."
-    return Table(header=["augmentation", ""], rows=rows, caption=caption)
+    return Table(header=["augmentation", "value"], rows=rows, caption=caption)
 
 
 def _about(drawing: Drawing, resolved: InputConfig) -> str:

@@ -24,7 +24,7 @@ from medfuse.evaluation.plugin_metrics import Metric
 from medfuse.evaluation.slice_table import write_slice_weights
 from medfuse.features.bank import FeatureBank
 from medfuse.registry import Registry, load_registry
-from medfuse.report import write_report
+from medfuse.report import write_sections
 from medfuse.storage import write_json
 from medfuse.training.classifier import check_missing_inputs
 from medfuse.workflows import measure
@@ -33,11 +33,11 @@ from medfuse.workflows.figures import TestPart, draw_cohort, draw_test, draw_tra
 from medfuse.workflows.gallery import Gallery
 from medfuse.workflows.learn import LearnedModel, LearningTask, learn
 from medfuse.workflows.package import graph_only_parts, write_run_bundle
-from medfuse.workflows.page import RunFacts, run_page
 from medfuse.workflows.preflight import check_experiment, check_with_cohort, check_with_sources
 from medfuse.workflows.prepare import prepare_cohort
 from medfuse.workflows.resolved import input_facts, resolved_experiment
 from medfuse.workflows.run_folder import RunFolder, claim_run_folder, is_finished
+from medfuse.workflows.run_page import MeasuredCases, RunFacts, run_page
 from medfuse.workflows.seen import find_seen, seen_by_sources
 from medfuse.workflows.settle import SettledCohort, list_cohort, settle_cohort
 
@@ -205,7 +205,7 @@ def _write_results(
         draw_test(gallery, part)
     overall = part.metrics["overall"] if part else {}
     bundle, difference = write_run_bundle(task, fused, overall, folder.path / "bundle")
-    facts = RunFacts(task, fused, part, comparison)
+    facts = RunFacts(task, fused, MeasuredCases(part, gallery.named), comparison, bundle)
     metrics = {
         "test": None if part is None else part.metrics,
         "comparison": comparison,
@@ -218,8 +218,8 @@ def _write_results(
         "configuration_digest": task.experiment.digest(),
         "split_digest": split_digest(cohort),
     }
-    page = run_page(facts, gallery.figures, created=date.today().isoformat())
-    write_report(page, folder.path / "report.html")
+    page = run_page(facts, created=date.today().isoformat())
+    write_sections(page, folder.path / "report.html")
     write_json(folder.path / "metrics.json", metrics)
     folder.mark_finished()
 

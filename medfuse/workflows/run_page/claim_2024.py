@@ -1,0 +1,60 @@
+"""CLAIM 2024: what a study of artificial intelligence in medical imaging reports.
+
+Tejani et al., 2024, doi:10.1148/ryai.240300. The names of the items are our own words; the
+guideline has the full text.
+"""
+
+from __future__ import annotations
+
+from medfuse.workflows.run_page.checklist_item import Item
+
+REFERENCE = "CLAIM 2024 (Tejani et al., 2024, doi:10.1148/ryai.240300)"
+
+ITEMS = (
+    Item("1", "title or abstract names the kind of method"),
+    Item("2", "abstract"),
+    Item("3", "background, and the role in care"),
+    Item("4", "aims and hypotheses"),
+    Item("5", "prospective or retrospective"),
+    Item("6", "goal of the study"),
+    Item("7", "sources of the data", ("cohort",), "origin and dates"),
+    Item("8", "inclusion and exclusion", ("cohort",), "criteria before the images came together"),
+    Item("9", "preprocessing", ("inputs",)),
+    Item("10", "choice of parts of the data", ("inputs", "cohort")),
+    Item("11", "removal of identities"),
+    Item("12", "missing data", ("cohort", "events"), "why they are missing"),
+    Item("13", "acquisition of the images"),
+    Item("14", "reference standard"),
+    Item("15", "why this reference standard"),
+    Item("16", "who annotated"),
+    Item("17", "how the test cases were annotated"),
+    Item("18", "variability between and within readers"),
+    Item("19", "how cases were assigned to parts", ("split",)),
+    Item("20", "at which level the parts are disjoint", ("split",)),
+    Item("21", "intended sample size"),
+    Item("22", "the model in detail", ("model", "sources")),
+    Item("23", "software", ("versions", "sources")),
+    Item("24", "where the first parameters come from", ("sources",)),
+    Item("25", "training", ("training", "inputs")),
+    Item("26", "how the final model was chosen", ("training",)),
+    Item("27", "ensembles", ("model", "training")),
+    Item("28", "metrics", ("metrics", "calibration"), "why these"),
+    Item("29", "significance and uncertainty", ("metrics", "comparison")),
+    Item("30", "robustness or sensitivity", ("subgroups", "comparison"), "further analyses"),
+    Item("31", "explanation", ("explanation", "shares", "errors")),
+    Item("32", "test on internal data", ("metrics", "split")),
+    Item("33", "test on external data", (), "a report of medfuse evaluate on another cohort"),
+    Item("34", "registration of a trial"),
+    Item("35", "cases included and excluded", ("cohort", "split")),
+    Item("36", "characteristics of cases in each part", ("split", "cohort"), "demography"),
+    Item("37", "performance with uncertainty", ("metrics",)),
+    Item("38", "diagnostic performance and its precision", ("metrics", "subgroups")),
+    Item("39", "analysis of errors", ("errors", "metrics"), "why they are wrong"),
+    Item("40", "limitations", ("limits",), "those of the study"),
+    Item("41", "what follows for practice"),
+    Item("42", "protocol and further technical details", ("versions",), "protocol"),
+    Item(
+        "43", "availability of software, model and data", ("card", "versions"), "where to get them"
+    ),
+    Item("44", "funding"),
+)

@@ -1,0 +1,39 @@
+"""Section: what the model reaches on the measured cases."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from medfuse.report import Section, Table, class_table, operating_point_table, overall_table
+from medfuse.workflows.run_page.facts import MeasuredCases
+
+_FIGURES = ("confusion_matrix", "roc", "precision_recall", "scores")
+
+
+def performance_section(measured: MeasuredCases) -> Section:
+    """Return metrics with their intervals, of all classes and of each, and the curves."""
+    tables: tuple[Table, ...] = ()
+    if measured.part is not None:
+        metrics = measured.part.metrics
+        tables = (
+            overall_table(metrics),
+            class_table(metrics),
+            operating_point_table(metrics),
+            _confusion_table(metrics),
+        )
+    return Section(
+        anchor="metrics", title="Performance", tables=tables, figures=measured.drawn(*_FIGURES)
+    )
+
+
+def _confusion_table(metrics: Mapping[str, Any]) -> Table:
+    names = metrics["classes"]
+    rows = [
+        [name, *map(str, row)] for name, row in zip(names, metrics["confusion_matrix"], strict=True)
+    ]
+    return Table(
+        header=["true class", *(f"predicted {name}" for name in names)],
+        rows=rows,
+        caption="Confusion matrix: cases by true class (rows) and predicted class (columns).",
+    )

@@ -1,0 +1,123 @@
+"""The report of a run: every section, and what the guidelines' items point at."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from medfuse.report import Section
+from medfuse.workflows.run_page import claim_2024, tripod_ai
+from medfuse.workflows.run_page.checklists import TO_BE_FILLED_IN, checklist_sections
+from medfuse.workflows.train import TrainingOutcome
+
+ALL = [*tripod_ai.ITEMS, *claim_2024.ITEMS]
+OF_OTHER_STAGES = {"explanation"}
+
+
+@pytest.fixture(scope="module")
+def html(finished_run: TrainingOutcome) -> str:
+    return finished_run.report.read_text(encoding="utf-8")
+
+
+def sections(html: str) -> list[str]:
+    return re.findall(r'<section id="(\w+)">', html)
+
+
+def section(html: str, anchor: str) -> str:
+    found = re.search(rf'<section id="{anchor}">(.*?)</section>', html, re.DOTALL)
+    assert found is not None, anchor
+    return found.group(1)
+
+
+def test_the_report_has_every_section(html: str) -> None:
+    assert sections(html) == [
+        "metrics", "comparison", "calibration", "shares", "errors", "cohort", "split", "inputs",
+        "sources", "model", "training", "card", "limits", "events", "tripod", "claim", "versions",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("anchor", "figures"),
+    [
+        ("metrics", ["true class by predicted", "Receiver operating", "Precision over recall",
+                     "Predicted probability"]),
+        ("calibration", ["How often a confidence"]),
+        ("shares", ["How much each source"]),
+        ("cohort", ["Cases by class", "Training images"]),
+        ("training", ["Loss and accuracy"]),
+    ],
+)  # fmt: skip
+def test_every_figure_is_in_its_section(html: str, anchor: str, figures: list[str]) -> None:
+    alts = re.findall(r'<img [^>]*alt="([^"]*)"', section(html, anchor))
+    assert len(alts) == len(figures)
+    assert all(alt.startswith(figure) or figure in alt for alt, figure in zip(alts, figures))  # noqa: B905
+
+
+def test_every_source_stands_with_origin_license_and_digest(
+    html: str, finished_run: TrainingOutcome
+) -> None:
+    metadata = json.loads((finished_run.bundle / "configs/metadata.json").read_text())
+    for source in metadata["medfuse"]["sources"]:
+        shown = section(html, "sources")
+        assert source["label"] in shown
+        assert source["license"] in shown
+        assert (source["digest"] or "none")[:16] in shown
+
+
+def test_the_card_says_what_the_bundle_says(html: str, finished_run: TrainingOutcome) -> None:
+    metadata = json.loads((finished_run.bundle / "configs/metadata.json").read_text())
+    for key in ("intended_use", "data_source", "copyright"):
+        assert metadata[key] in section(html, "card")
+    for text in re.findall(r"<li>(.*?)</li>", section(html, "limits")):
+        assert text in (finished_run.bundle / "docs/README.md").read_text()
+
+
+def test_left_out_cases_are_counted_by_code(
+    images: Path, shared_bank: Path, tmp_path: Path
+) -> None:
+    from medfuse.config import parse_experiment
+    from medfuse.features.bank import FeatureBank
+    from medfuse.workflows.prepare import prepare_cohort
+    from medfuse.workflows.run_page.cohort import count_facts, exclusions
+
+    rows = [f"{p},{p.parent.name},{p.stem.split('_')[0]}" for p in sorted(images.rglob("*.png"))]
+    (tmp_path / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    table = tmp_path / "cases.csv"
+    table.write_text(
+        "\n".join(["image,label,patient_id", *rows, f"{tmp_path / 'bad.png'},clear,x"])
+    )
+    experiment = parse_experiment({
+        "cohort": {"path": str(table), "on_bad_image": "skip"},
+        "inputs": {"image": {"size": [48, 48]}},
+        "sources": ["timm:test_resnet.random"],
+    })  # fmt: skip
+    cohort = prepare_cohort(experiment, FeatureBank(str(shared_bank)), progress=False).cohort
+    assert count_facts(cohort)["cases"] == str(len(rows))
+    assert count_facts(cohort)["cases or files left out"] == "1"
+    (found,) = exclusions(cohort)
+    assert [row[1] for row in found.rows] == ["1"]
+
+
+def test_guidelines_are_whole_and_numbered_once() -> None:
+    assert len(tripod_ai.ITEMS) == 52
+    assert {int(re.match(r"\d+", item.number).group()) for item in tripod_ai.ITEMS} == set(  # type: ignore[union-attr]
+        range(1, 28)
+    )
+    assert [item.number for item in claim_2024.ITEMS] == [str(n) for n in range(1, 45)]
+    assert len({item.number for item in tripod_ai.ITEMS}) == len(tripod_ai.ITEMS)
+
+
+def test_items_point_at_sections_that_a_report_can_have(html: str) -> None:
+    known = {*sections(html), "subgroups", *OF_OTHER_STAGES}
+    assert {anchor for item in ALL for anchor in item.answered} <= known
+
+
+def test_an_item_whose_sections_are_absent_is_open() -> None:
+    (tripod, _) = checklist_sections([Section(anchor="limits", title="Limits", text="some")])
+    rows = {row[0]: row for row in tripod.tables[0].rows}
+    assert rows["19"][2] == TO_BE_FILLED_IN
+    assert rows["23a"][2] == TO_BE_FILLED_IN, "nothing was measured"
+    assert [link.title for link in rows["26"][2]] == ["Limits"]  # type: ignore[union-attr]
