@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    from medfuse.evaluation.feature_distance import FeatureDistances
     from medfuse.model import FusedNetwork
 
 Node = Mapping[str, Any]
@@ -120,6 +121,8 @@ class BundleRequest:
         augmentation_nodes: further nodes for training images only, by input name.
         classes: names in the order of the logits.
         all_inputs_needed: the fusion cannot leave out an input that a case lacks.
+        distances: how far the features of a case may be from those of the training cases, or
+            ``None``.
         link: how logits become probabilities.
         license: SPDX expression of the bundle; ``None`` takes the strictest of its parts.
         provenance: what it was made from.
@@ -148,6 +151,7 @@ class BundleRequest:
     graph_only: tuple[str, ...] = ()
     augmentation_nodes: Mapping[str, tuple[Node, ...]] = field(default_factory=dict)
     all_inputs_needed: bool = False
+    distances: FeatureDistances | None = None
     link: Literal["softmax", "sigmoid"] = "softmax"
     license: str | None = None
     metrics: Mapping[str, Any] = field(default_factory=dict)

@@ -28,6 +28,8 @@ from medfuse.bundle.seen import write_seen
 from medfuse.bundle.torchscript import write_torchscript
 from medfuse.bundle.train_config import train_config
 from medfuse.errors import BundleError
+from medfuse.evaluation.feature_distance import DISTANCES
+from medfuse.evaluation.feature_statistics import write_distances
 from medfuse.storage import atomic_folder, write_json, write_text
 
 if TYPE_CHECKING:
@@ -125,6 +127,8 @@ def _write_models(
         weights = io.BytesIO()
         torch.save(network.state_dict(), weights)
         (folder / "model.pt").write_bytes(weights.getbuffer())
+    if request.distances is not None:
+        write_distances(request.distances, folder / DISTANCES)
     extra = {name: _read(root, name) for name in ("metadata.json", "inference.json")}
     difference = write_torchscript(network, example, folder / "model.ts", extra)
     named = dict(zip(request.keyed, example, strict=True))

@@ -8,7 +8,12 @@ from medfuse.training.calibrate import fit_temperature
 from medfuse.training.classifier import BuiltClassifier, build_classifier
 from medfuse.training.data import TrainingData
 from medfuse.training.fit import fit
-from medfuse.training.predict import predict_logits, predict_shares, predict_slice_weights
+from medfuse.training.predict import (
+    predict_features,
+    predict_logits,
+    predict_shares,
+    predict_slice_weights,
+)
 from medfuse.training.result import TrainingResult
 from medfuse.training.run import Run, SourceRates, Unfreeze
 
@@ -22,6 +27,7 @@ __all__ = [
     "build_classifier",
     "fit",
     "fit_temperature",
+    "predict_features",
     "predict_logits",
     "predict_shares",
     "predict_slice_weights",

@@ -50,6 +50,17 @@ def predict_slice_weights(
     ]
 
 
+def predict_features(
+    model: nn.Module, data: TrainingData, batch_size: int = _BATCH
+) -> tuple[np.ndarray, ...]:
+    """Return what ``network.features`` gives for the clean views, one ``(N, F)`` per source.
+
+    Rows of cases without the source's input are NaN.
+    """
+    each = _over_batches(model, data, batch_size, _features)
+    return tuple(torch.cat(parts).numpy() for parts in zip(*each, strict=True))
+
+
 Result = TypeVar("Result")
 
 
@@ -71,6 +82,14 @@ def _slice_weights(learner: Learner, batch: Batch) -> list[Tensor | None]:
             for i, x in enumerate(found)
         ]
     return [None if x is None else x.float().cpu() for x in found]
+
+
+def _features(learner: Learner, batch: Batch) -> list[Tensor]:
+    standardized = learner.classifier.standardized(learner.features(batch))
+    found = [x.mean(1) if x.ndim == 3 else x for x in standardized]
+    if batch.mask is not None:
+        found = [torch.where(batch.mask[:, i, None] > 0, x, torch.nan) for i, x in enumerate(found)]
+    return [x.float().cpu() for x in found]
 
 
 @torch.no_grad()

@@ -32,6 +32,7 @@ from medfuse.training import (
     build_classifier,
     fit,
     fit_temperature,
+    predict_features,
     predict_logits,
     predict_shares,
     predict_slice_weights,
@@ -46,6 +47,24 @@ from medfuse.workflows.prepare import PreparedCohort
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """What a model says of labeled cases that it was not trained on.
+
+    Attributes:
+        rows: positions of these cases in the cohort.
+        logits: ``(n, K)`` of them, uncalibrated; of an ensemble without a calibration part, those
+            of the one member that was trained without the case.
+        learned: positions of the cases that the model, or a member, was trained on.
+        described: which cases they are, in words.
+    """
+
+    rows: np.ndarray
+    logits: np.ndarray
+    learned: np.ndarray
+    described: str
+
+
 @dataclass(frozen=True)
 class LearnedModel:
     """A trained model and what it says of every case of the cohort.
@@ -55,7 +74,9 @@ class LearnedModel:
         network: the whole network, from the canonical image to calibrated logits.
         members: classifiers that are averaged.
         results: history of each member's training.
-        calibrated_on: the cases that gave the temperature, in words.
+        held_out: the cases that gave the temperature; perhaps none.
+        features: per source ``(cases, F)``, standardized, NaN where a case has not its input; only
+            of the fused model.
         probabilities: ``(cases, K)``, calibrated, float64.
         shares: ``(cases, S)`` how much each source counted, or ``None``.
         slice_weights: per source ``(cases, D)`` how much each slice counted, or ``None``.
@@ -65,10 +86,16 @@ class LearnedModel:
     members: int
     network: FusedNetwork
     results: tuple[TrainingResult, ...]
-    calibrated_on: str
+    held_out: HeldOut
+    features: tuple[np.ndarray, ...]
     probabilities: np.ndarray
     shares: np.ndarray | None
     slice_weights: tuple[np.ndarray | None, ...]
+
+    @property
+    def calibrated_on(self) -> str:
+        """The cases that gave the temperature, in words."""
+        return self.held_out.described
 
 
 @dataclass(frozen=True)
@@ -130,7 +157,8 @@ def learn(
         members=members,
         network=network,
         results=fitted.results,
-        calibrated_on=fitted.calibrated_on,
+        held_out=fitted.held_out,
+        features=predict_features(model, final) if role == "fused" else (),
         probabilities=softmax(logits / fitted.temperature, axis=1),
         shares=predict_shares(model, final),
         slice_weights=tuple(predict_slice_weights(model, final)),
@@ -156,7 +184,7 @@ class _Fitted:
     classifier: nn.Module
     results: tuple[TrainingResult, ...]
     temperature: float
-    calibrated_on: str
+    held_out: HeldOut
 
 
 def member_count(task: LearningTask, data: TrainingData) -> int:
@@ -183,18 +211,20 @@ def _fit_ensemble(
     calibration = _rows(task, data, "calibration")
     if len(calibration):
         logits = predict_logits(ensemble.classifier, data.select(calibration))
-        temperature, used = _temperature(task, logits, calibration), "calibration part"
+        held_out = HeldOut(calibration, logits, rows, "calibration part")
     else:
-        temperature, used = _temperature(task, ensemble.held_out_logits, rows), "held-out folds"
-    return _Fitted(ensemble.classifier, ensemble.results, temperature, used)
+        held_out = HeldOut(rows, ensemble.held_out_logits, rows, "held-out folds")
+    temperature = _temperature(task, held_out)
+    return _Fitted(ensemble.classifier, ensemble.results, temperature, held_out)
 
 
 def _fit_one(task: LearningTask, network: FusedNetwork, data: TrainingData, run: Run) -> _Fitted:
     validation, calibration = _rows(task, data, "validation"), _rows(task, data, "calibration")
     learns = any(x is None for x in data.features) or bool(run.unfreeze)
+    learned = _rows(task, data, "train")
     result = fit(
         network if learns else network.classifier,
-        data.select(_rows(task, data, "train")),
+        data.select(learned),
         data.select(validation) if len(validation) else None,
         task.experiment.training,
         run,
@@ -202,11 +232,14 @@ def _fit_one(task: LearningTask, network: FusedNetwork, data: TrainingData, run:
     rows = calibration if len(calibration) else validation
     used = "calibration part" if len(calibration) else "validation part"
     if not len(rows):
-        return _Fitted(network.classifier, (result,), 1.0, "nothing")
+        logits = np.empty((0, len(run.classes)))
+        held_out = HeldOut(rows, logits, learned, "nothing")
+        return _Fitted(network.classifier, (result,), 1.0, held_out)
     final = _with_live_sources(data, run).select(rows)
     live = any(x is None for x in final.features)
     logits = predict_logits(network if live else network.classifier, final)
-    return _Fitted(network.classifier, (result,), _temperature(task, logits, rows), used)
+    held_out = HeldOut(rows, logits, learned, used)
+    return _Fitted(network.classifier, (result,), _temperature(task, held_out), held_out)
 
 
 def _all_cases(task: LearningTask, chosen: Sequence[int]) -> TrainingData:
@@ -304,9 +337,10 @@ def _with_live_sources(data: TrainingData, run: Run) -> TrainingData:
     return replace(data, features=values)
 
 
-def _temperature(task: LearningTask, logits: np.ndarray, rows: np.ndarray) -> float:
-    """Return the temperature that fits the labels of the cases at ``rows``."""
+def _temperature(task: LearningTask, held_out: HeldOut) -> float:
+    """Return the temperature that fits the labels of held-out cases."""
     if task.experiment.evaluation.calibrate == "none":
         return 1.0
     labels = [case.label for case in task.prepared.cohort.cases]
-    return fit_temperature(logits, np.array([labels[row] for row in rows], dtype=np.int64))
+    target = np.array([labels[row] for row in held_out.rows], dtype=np.int64)
+    return fit_temperature(held_out.logits, target)

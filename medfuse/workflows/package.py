@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from medfuse.data import Case, split_digest
 from medfuse.data.plugin_reader import reader_of
 from medfuse.data.readers import InstalledReader
 from medfuse.errors import BundleError
+from medfuse.evaluation.feature_distance import FeatureDistances
 from medfuse.preprocessing import VIEW_MODULES, augmentation_config
 from medfuse.preprocessing.tabular import tabular_width
 from medfuse.registry import Registry
@@ -35,8 +37,21 @@ _CHECKED = 8
 _READING = ("container", "remap", "key_format", "stem", "sha256_checked")
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What was measured of a model, and goes into its bundle.
+
+    Attributes:
+        metrics: plain data, of the test cases.
+        distances: from the features of the training cases.
+    """
+
+    metrics: Mapping[str, Any]
+    distances: FeatureDistances
+
+
 def write_run_bundle(
-    task: LearningTask, model: LearnedModel, metrics: Mapping[str, Any], folder: Path
+    task: LearningTask, model: LearnedModel, measured: Measured, folder: Path
 ) -> tuple[Path, float | None]:
     """Write the bundle of a run into ``folder``.
 
@@ -53,7 +68,7 @@ def write_run_bundle(
     def check(root: Path) -> None:
         differences.append(_check(task, model, root))
 
-    path = write_bundle(_request(task, model, metrics), folder, check)
+    path = write_bundle(_request(task, model, measured), folder, check)
     difference = differences[0]
     if difference is not None:
         _log.info("bundle %s: same probabilities to %.1e", path, difference)
@@ -77,7 +92,7 @@ def graph_only_parts(
     )
 
 
-def _request(task: LearningTask, model: LearnedModel, metrics: Mapping[str, Any]) -> BundleRequest:
+def _request(task: LearningTask, model: LearnedModel, measured: Measured) -> BundleRequest:
     prepared, sources = task.prepared, task.features.sources
     modules = [m for s in sources for m in s.vendored]
     requires = [r for s in sources for r in s.requires]
@@ -106,7 +121,8 @@ def _request(task: LearningTask, model: LearnedModel, metrics: Mapping[str, Any]
             seen=_seen(task),
             details=_details(task, model),
         ),
-        metrics=metrics,
+        metrics=measured.metrics,
+        distances=measured.distances,
         data=_data(task),
         authors=task.experiment.bundle.authors,
         copyright=task.experiment.bundle.copyright or "",

@@ -20,6 +20,8 @@ from medfuse.data import split_digest
 from medfuse.data.readers import installed_readers
 from medfuse.errors import OutputError
 from medfuse.evaluation import Predictions, write_predictions
+from medfuse.evaluation.feature_distance import DISTANCES
+from medfuse.evaluation.feature_statistics import write_distances
 from medfuse.evaluation.plugin_metrics import Metric
 from medfuse.evaluation.slice_table import write_slice_weights
 from medfuse.features.bank import FeatureBank
@@ -28,11 +30,12 @@ from medfuse.report import write_sections
 from medfuse.storage import write_json
 from medfuse.training.classifier import check_missing_inputs
 from medfuse.workflows import measure
+from medfuse.workflows.distances import ACCEPTANCE, fit_distances
 from medfuse.workflows.extract import ExtractedFeatures, extract, load_networks, with_tables
 from medfuse.workflows.figures import TestPart, draw_cohort, draw_test, draw_training
 from medfuse.workflows.gallery import Gallery
 from medfuse.workflows.learn import LearnedModel, LearningTask, learn
-from medfuse.workflows.package import graph_only_parts, write_run_bundle
+from medfuse.workflows.package import Measured, graph_only_parts, write_run_bundle
 from medfuse.workflows.preflight import check_experiment, check_with_cohort, check_with_sources
 from medfuse.workflows.prepare import prepare_cohort
 from medfuse.workflows.resolved import input_facts, resolved_experiment
@@ -204,7 +207,10 @@ def _write_results(
     if part is not None:
         draw_test(gallery, part)
     overall = part.metrics["overall"] if part else {}
-    bundle, difference = write_run_bundle(task, fused, overall, folder.path / "bundle")
+    distances = fit_distances(task, fused, ACCEPTANCE)
+    write_distances(distances, folder.path / DISTANCES, mode=0o600)
+    measured = Measured(overall, distances)
+    bundle, difference = write_run_bundle(task, fused, measured, folder.path / "bundle")
     facts = RunFacts(task, fused, MeasuredCases(part, gallery.named), comparison, bundle)
     metrics = {
         "test": None if part is None else part.metrics,

@@ -1,0 +1,80 @@
+"""From a trained model to the distances that tell whether a case is like those it learned from."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+
+from medfuse.evaluation.feature_distance import FeatureDistances, SourceDistance
+from medfuse.evaluation.feature_statistics import (
+    FeatureCases,
+    fit_distance,
+    held_out_distances,
+    with_limits,
+)
+from medfuse.workflows.learn import LearnedModel, LearningTask
+
+ACCEPTANCE = 0.95
+
+_log = logging.getLogger(__name__)
+
+
+def fit_distances(task: LearningTask, model: LearnedModel, acceptance: float) -> FeatureDistances:
+    """Return the distance of each source, fitted on the cases that were learned from.
+
+    The limits come from the calibration part, else from the validation part where the model did
+    not learn from it, else from the same cases, each seen from four fifths of the patients.
+
+    Args:
+        task: what was learned from.
+        model: the fused model.
+        acceptance: share of cases of the same kind that stay within the limits of all sources.
+    """
+    held_out = model.held_out
+    learned = _cases(task, model, held_out.learned)
+    labels = [source.label for source in task.features.sources]
+    pairs = zip(labels, learned.features, strict=True)
+    sources = [fit_distance(x, learned.labels, label) for label, x in pairs]
+    apart = not np.isin(held_out.rows, held_out.learned).any() and len(held_out.rows) > 0
+    tested = _cases(task, model, held_out.rows) if apart else learned
+    distances = (
+        np.stack([s(x) for s, x in zip(sources, tested.features, strict=True)], axis=1)
+        if apart
+        else held_out_distances(learned, seed=task.experiment.seed)
+    )
+    limited = with_limits(sources, distances, acceptance, tested.patients)
+    _warn_of_no_limit(limited, len(tested))
+    placed = [
+        SourceDistance(**{**vars(source), "position": position})
+        for source, position in zip(limited, task.features.inputs, strict=True)
+    ]
+    return FeatureDistances(
+        tuple(placed),
+        {
+            "acceptance": acceptance,
+            "fitted_on": len(learned),
+            "limits_from": held_out.described if apart else "folds of the cases learned from",
+            "held_out": len(tested),
+        },
+    )
+
+
+def _cases(task: LearningTask, model: LearnedModel, rows: np.ndarray) -> FeatureCases:
+    cases = [task.prepared.cohort.cases[row] for row in rows]
+    return FeatureCases(
+        [x[rows] for x in model.features],
+        np.array([case.label for case in cases]),
+        [case.patient_id for case in cases],
+    )
+
+
+def _warn_of_no_limit(sources: Sequence[SourceDistance], cases: int) -> None:
+    without = [source.label for source in sources if not np.isfinite(source.limit)]
+    if without:
+        _log.warning(
+            "%d held-out cases are too few for a limit of the feature distance of %s: "
+            "nothing is called out of distribution there",
+            cases, ", ".join(without),
+        )  # fmt: skip
