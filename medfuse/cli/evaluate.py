@@ -5,8 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from typing import TYPE_CHECKING
 
 from medfuse.cli.predict import SOME_REFUSED
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 SUMMARY = "measure a bundle on labelled images"
 
@@ -26,6 +30,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--group-pattern", metavar="REGEX", help="patient id in a file name")
     parser.add_argument("--label", default="label", metavar="COLUMN", help="column of the class")
     parser.add_argument("--group", metavar="COLUMN", help="column of the patient")
+    parser.add_argument(
+        "--subgroup",
+        action="append",
+        default=[],
+        metavar="COLUMN[:CUT...]",
+        help="repeat the metrics for the groups of a column: sex, or age:40:65 in bands",
+    )
     parser.add_argument("--bootstrap", type=int, default=1000, metavar="N", help="resamples")
     parser.add_argument("--json", action="store_true", help="print metrics.json to stdout")
 
@@ -40,9 +51,11 @@ def run(arguments: argparse.Namespace) -> int:
     from medfuse.workflows.evaluate import evaluate
 
     try:
-        settings = EvaluationConfig(bootstrap=arguments.bootstrap)
+        settings = EvaluationConfig(
+            bootstrap=arguments.bootstrap, subgroups=list(arguments.subgroup)
+        )
     except ValidationError as error:
-        raise ConfigError(f"--bootstrap {arguments.bootstrap}: expected 0 or more.") from error
+        raise ConfigError(_wrong(error, arguments.bootstrap)) from error
     cohort = CohortConfig(
         path=arguments.cohort,
         label=arguments.label,
@@ -65,3 +78,11 @@ def run(arguments: argparse.Namespace) -> int:
         count = "1 case was" if outcome.refused == 1 else f"{outcome.refused} cases were"
         print(f"{count} refused; see predictions.csv", file=sys.stderr)
     return SOME_REFUSED if outcome.refused else 0
+
+
+def _wrong(error: ValidationError, bootstrap: int) -> str:
+    """Return in one line which option cannot be used."""
+    first = error.errors()[0]
+    if first["loc"] == ("bootstrap",):
+        return f"--bootstrap {bootstrap}: expected 0 or more."
+    return f"--subgroup: {str(first['msg']).removeprefix('Value error, ')}."

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from medfuse.config.inputs import InputConfig
 from medfuse.config.kinds import Matches, Says
 from medfuse.config.section import Section
+from medfuse.config.subgroups import Subgroup, parse_subgroup
 from medfuse.storage import digest_of
 
 
@@ -27,6 +28,11 @@ def _policy(value: object) -> object:
     if isinstance(value, dict) and len(value) == 1:
         return ":".join(str(part) for part in next(iter(value.items())))
     return value
+
+
+def _subgroup(text: str) -> str:
+    parse_subgroup(text)
+    return text
 
 
 def _listed(value: object) -> object:
@@ -48,6 +54,7 @@ AUTO_REMAP = "auto"
 _REMAP = Says("mapping | auto | lightning | moco | dino | mae | simclr | clip")
 _KeyFormat = Literal["auto", "lightning", "moco", "dino", "mae", "simclr", "clip"]
 _COMPONENT = Says("name | {use: name, option: value}")
+_Subgroup = Annotated[str, Says("column or column:CUT:CUT"), AfterValidator(_subgroup)]
 _Weight = Annotated[float, Field(gt=0)]
 _Seed = Annotated[int, BeforeValidator(_no_boolean), Field(ge=0, lt=2**32)]
 
@@ -266,7 +273,8 @@ class EvaluationConfig(Section):
     """What is measured on the test cases.
 
     ``metrics`` gives options to metrics of plugins, by the name they report. Sites and patterns of
-    inputs with fewer than ``minimum_cases`` test cases are counted, not measured.
+    inputs with fewer than ``minimum_cases`` test cases are counted, not measured, and so are the
+    groups of ``subgroups``: columns of the cohort, those of numbers cut into bands.
     """
 
     bootstrap: int = Field(1000, ge=0)
@@ -275,6 +283,20 @@ class EvaluationConfig(Section):
     calibrate: Literal["temperature", "none"] = "temperature"
     baselines: bool = True
     metrics: dict[str, dict[str, Any]] = {}
+    subgroups: Annotated[list[_Subgroup], BeforeValidator(_listed)] = []
+
+    @model_validator(mode="after")
+    def _subgroups_differ(self) -> EvaluationConfig:
+        columns = [group.column for group in self.groups]
+        twice = [column for column in columns if columns.count(column) > 1]
+        if twice:
+            raise ValueError(f"subgroups has {twice[0]!r} twice, expected each column once")
+        return self
+
+    @property
+    def groups(self) -> tuple[Subgroup, ...]:
+        """The subgroups, read."""
+        return tuple(map(parse_subgroup, self.subgroups))
 
 
 class BankConfig(Section):

@@ -38,6 +38,7 @@ def assemble(listing: Listing, config: CohortConfig) -> Cohort:
             role=record.role,
             repeat=record.repeat,
             fold=record.fold,
+            columns=record.columns,
         )
         for record, patient in zip(listing.records, patients, strict=True)
         for case_id in (record.case_id or _case_id(record, patient),)

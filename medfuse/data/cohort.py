@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -29,6 +29,7 @@ class Case:
         role: the part of the split; ``None`` before `medfuse.data.split.assign_roles`.
         repeat: number of the repetition, for repeated splits.
         fold: number of the cross-validation fold.
+        columns: further cells by column, as written: those that subgroups are made of.
     """
 
     case_id: str
@@ -39,6 +40,7 @@ class Case:
     role: Role | None = None
     repeat: int = 0
     fold: int | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -83,6 +83,7 @@ def _record(place: _Place, given: Any, config: CohortConfig, inputs: Inputs) -> 
         site=str(item.get("site") or ""),
         role=place.role,
         fold=_fold(item.get("fold"), where),
+        columns=_texts(item),
     )
 
 
@@ -131,6 +132,12 @@ def _require_keys(path: Path, items: Sequence[Any], inputs: Inputs) -> None:
                 f"{path}: no item has the key {key!r}; found {', '.join(sorted(known))}."
                 + did_you_mean(key, known)
             )
+
+
+def _texts(item: Mapping[str, Any]) -> dict[str, str]:
+    """Return the keys that hold one number or text, as text."""
+    plain = (str, int, float, type(None))
+    return {key: cell_text(value) for key, value in item.items() if isinstance(value, plain)}
 
 
 def _label(value: Any, where: str) -> str:

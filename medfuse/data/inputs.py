@@ -44,7 +44,7 @@ def require_free_names(inputs: Inputs, config: CohortConfig) -> None:
     """
     own = {config.label, config.group or "patient_id"}
     for name in inputs:
-        if not name or name in _TAKEN_NAMES | own or name.startswith("pixel_digest:"):
+        if not name or name in _TAKEN_NAMES | own or name.startswith(("pixel_digest:", "column:")):
             raise ConfigError(
                 f"inputs.{name}: {name!r} is no name for an input, since a column of that name "
                 "holds something else. Rename it."

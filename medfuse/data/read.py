@@ -8,10 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from medfuse.config import CohortConfig, InputConfig
+from medfuse.config.subgroups import Subgroup
 from medfuse.data.archives import list_archive, only_archive
 from medfuse.data.assemble import assemble
 from medfuse.data.cells import cells_reference, holds_cells, read_cells
 from medfuse.data.cohort import Case, Cohort
+from medfuse.data.columns import with_columns
 from medfuse.data.datalist import list_datalist
 from medfuse.data.dicom_patients import with_dicom_patients
 from medfuse.data.divisions import chosen_division
@@ -34,6 +36,7 @@ def read_cohort(
     config: CohortConfig,
     inputs: str | Mapping[str, InputConfig] = "image",
     further: Sequence[str] = (),
+    groups: Sequence[Subgroup] = (),
 ) -> Cohort:
     """Return the cohort at ``config.path``: class folders, CSV/TSV, JSON, ``.npz``, or the
     ``cohort.csv`` of a run.
@@ -48,6 +51,7 @@ def read_cohort(
         inputs: what a case may have, by the name of the column and the key of `Case.inputs`. A
             bare name is that of one image.
         further: endings of image files in class folders, beside the built-in ones.
+        groups: subgroups whose columns the cases keep.
 
     Raises:
         CohortError: nothing there, a row, label or file name that cannot be used, a case without
@@ -64,11 +68,13 @@ def read_cohort(
         )
     try:
         if path.is_file() and is_split_file(path):
-            return _read_split(path, config, None if isinstance(inputs, str) else wanted)
-        listing = _usable(_listing(path, config, wanted, further), config, wanted)
-        return assemble(with_dicom_patients(listing, config), config)
+            found = _read_split(path, config, None if isinstance(inputs, str) else wanted)
+        else:
+            listing = _usable(_listing(path, config, wanted, further), config, wanted)
+            found = assemble(with_dicom_patients(listing, config), config)
     except OSError as error:
         raise CohortError(f"{path}: cannot be read ({error.strerror}).") from error
+    return with_columns(found, groups, config)
 
 
 def _existing(text: str) -> Path:

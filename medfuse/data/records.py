@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from medfuse.data.cohort import Role
@@ -40,6 +40,7 @@ class Record:
             without a file.
         label: class name or index as written; empty if unknown.
         patient: as written; empty if unknown.
+        columns: further cells by column, as written.
         dicom_patient: keyed hash of the PatientID in its DICOM files; counts where nothing else
             names the patient.
         case_id: as written; empty if there is none.
@@ -60,6 +61,7 @@ class Record:
     repeat: int = 0
     fold: int | None = None
     dicom_patient: str = ""
+    columns: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ SCHEMA = "medfuse-cohort"
 SCHEMA_VERSION = 2
 _COLUMNS = ("case_id", "patient_id", "site", "label", "role", "repeat", "fold")
 _DIGEST = "pixel_digest"
+_FURTHER = "column:"
 
 
 @dataclass(frozen=True)
@@ -34,10 +35,12 @@ class _Layout:
     Attributes:
         kinds: input name to ``file`` or ``cells``.
         version: 1 for one image per case, as ever; 2 for all else.
+        further: columns of subgroups.
     """
 
     kinds: Mapping[str, str]
     version: int
+    further: tuple[str, ...] = ()
 
     @property
     def digests(self) -> dict[str, str]:
@@ -49,7 +52,8 @@ class _Layout:
     @property
     def columns(self) -> list[str]:
         """All columns, in order."""
-        return [*_COLUMNS, *dict.fromkeys(self.digests.values()), *self.kinds]
+        further = [f"{_FURTHER}{name}" for name in self.further]
+        return [*_COLUMNS, *dict.fromkeys(self.digests.values()), *self.kinds, *further]
 
 
 def write_cohort(
@@ -79,6 +83,7 @@ def write_cohort(
         "algorithm": ALGORITHM,
         **header,
         **({"inputs": dict(layout.kinds)} if layout.version > 1 else {}),
+        **({"columns": list(layout.further)} if layout.further else {}),
         "classes": list(cohort.classes),
         "given_roles": cohort.given_roles,
         "root": str(cohort.root.absolute()),
@@ -157,8 +162,9 @@ def _layout_of(cohort: Cohort) -> _Layout:
         for case in cohort.cases
         for name, reference in case.inputs.items()
     }
-    simple = list(kinds.values()) in ([], ["file"])
-    return _Layout(dict(sorted(kinds.items())), 1 if simple else SCHEMA_VERSION)
+    further = tuple(sorted({name for case in cohort.cases for name in case.columns}))
+    simple = list(kinds.values()) in ([], ["file"]) and not further
+    return _Layout(dict(sorted(kinds.items())), 1 if simple else SCHEMA_VERSION, further)
 
 
 def _body(cohort: Cohort, digests: Digests, layout: _Layout) -> str:
@@ -172,6 +178,7 @@ def _body(cohort: Cohort, digests: Digests, layout: _Layout) -> str:
             [case.case_id, case.patient_id, case.site, label, case.role or "", case.repeat, fold]
             + [digests_of(digests, case).get(name, "") for name in layout.digests]
             + [_relative(case.inputs.get(name, ""), cohort.root) for name in layout.kinds]
+            + [case.columns.get(name, "") for name in layout.further]
         )
     return text.getvalue()
 
@@ -203,13 +210,18 @@ def _require_header(header: Mapping[str, Any], file: Path) -> None:
     classes = header.get("classes")
     sound = {
         "root": isinstance(header.get("root"), str),
-        "classes": isinstance(classes, list) and all(isinstance(name, str) for name in classes),
+        "classes": _are_texts(classes),
         "given_roles": isinstance(header.get("given_roles"), bool),
         "inputs": header["version"] == 1 or _are_kinds(header.get("inputs")),
+        "columns": _are_texts(header.get("columns", [])),
     }
     bad = [name for name, fine in sound.items() if not fine]
     if bad:
         raise CohortError(f"{file}: its header has no usable {' and '.join(bad)}. Split again.")
+
+
+def _are_texts(names: Any) -> bool:
+    return isinstance(names, list) and all(isinstance(name, str) for name in names)
 
 
 def _are_kinds(inputs: Any) -> bool:
@@ -220,7 +232,7 @@ def _layout_in(names: Sequence[str], header: Mapping[str, Any]) -> _Layout:
     if header["version"] == 1:
         inputs = [name for name in names if name not in (*_COLUMNS, _DIGEST)]
         return _Layout(dict.fromkeys(inputs, "file"), 1)
-    return _Layout(header["inputs"], header["version"])
+    return _Layout(header["inputs"], header["version"], tuple(header.get("columns", ())))
 
 
 def _rows(body: str, file: Path, header: Mapping[str, Any]) -> tuple[_Layout, list[dict[str, str]]]:
@@ -257,6 +269,11 @@ def _case(
         role=require_role(row["role"], where),
         repeat=whole_number(row["repeat"], "repeat", where) or 0,
         fold=whole_number(row["fold"], "fold", where),
+        columns={
+            name.removeprefix(_FURTHER): text
+            for name, text in row.items()
+            if name.startswith(_FURTHER)
+        },
     )
 
 

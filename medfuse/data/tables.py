@@ -143,4 +143,5 @@ def _record(path: Path, number: int, row: dict[str, str], columns: _Columns) -> 
         role=require_role(row.get(columns.role, ""), where),
         repeat=whole_number(row.get("repeat", ""), "repeat", where) or 0,
         fold=whole_number(row.get("fold", ""), "fold", where),
+        columns=row,
     )

@@ -139,9 +139,8 @@ def _by_group(
     predictions: Predictions, column: str, settings: EvaluationSettings
 ) -> dict[str, dict[str, Any]]:
     values = np.asarray([str(value) for value in predictions.groups[column]])
-    return {
-        str(value): _group(predictions, values == value, settings) for value in np.unique(values)
-    }
+    names = settings.ordered(column, np.unique(values))
+    return {name: _group(predictions, values == name, settings) for name in names}
 
 
 def _group(

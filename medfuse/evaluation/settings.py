@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from medfuse.errors import EvaluationError
 
@@ -21,6 +22,7 @@ class EvaluationSettings:
             measured.
         ordinal: the classes are grades, the lowest first; metrics of how far off a grade is are
             measured too.
+        order: names of groups by column, in the order to show them; others follow by name.
     """
 
     bootstrap: int = 1000
@@ -30,6 +32,7 @@ class EvaluationSettings:
     operating_points: tuple[float, ...] = (0.90, 0.95)
     minimum_cases: int = 10
     ordinal: bool = False
+    order: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.bootstrap < 0 or self.bins < 1 or not 0 < self.confidence < 1:
@@ -43,3 +46,9 @@ class EvaluationSettings:
                 f"found operating_points={self.operating_points}, expected fractions "
                 "between 0 and 1, for example 0.95."
             )
+
+    def ordered(self, column: str, names: Iterable[str]) -> list[str]:
+        """Return the groups of a column as they are shown."""
+        known = list(self.order.get(column, ()))
+        place = {name: number for number, name in enumerate(known)}
+        return sorted(map(str, names), key=lambda name: (place.get(name, len(known)), name))

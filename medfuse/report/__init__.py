@@ -7,6 +7,7 @@ from medfuse.report.content import Figure, Link, Section, SectionPage, Table, Wo
 from medfuse.report.metric_tables import (
     class_table,
     comparison_table,
+    difference_table,
     group_table,
     operating_point_table,
     overall_table,
@@ -24,6 +25,7 @@ __all__ = [
     "WorstError",
     "class_table",
     "comparison_table",
+    "difference_table",
     "embed_figure",
     "embed_image",
     "group_table",

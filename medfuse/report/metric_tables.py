@@ -67,6 +67,29 @@ def group_table(metrics: Mapping[str, Any], column: str) -> Table:
     return Table(header=header, rows=rows, caption=_GROUP_CAPTIONS.get(column, f"By {column}."))
 
 
+def difference_table(differences: Mapping[str, Any]) -> Table:
+    """Return what each group has over all other cases, with corrected p-values."""
+    rows = [
+        [
+            row["column"],
+            row["group"] or "(none)",
+            metric_name(row["metric"]),
+            f"{_number(row['value'])} / {_number(row['rest'])}",
+            _gap(row),
+            _p_value(row["p_adjusted"]),
+        ]
+        for row in differences["rows"]
+    ]
+    return Table(
+        header=["column", "group", "metric", "group / others", "difference", "p (corrected)"],
+        rows=rows,
+        caption=(
+            f"Each group against all other cases, by {differences['test']}; p-values corrected by "
+            f"{differences['correction']}'s method for {differences['tests']} tests."
+        ),
+    )
+
+
 def comparison_table(comparison: Mapping[str, Any]) -> Table:
     """Return the fused model beside each single source, with differences and p-values.
 

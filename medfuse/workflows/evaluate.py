@@ -86,7 +86,7 @@ def evaluate(
     plugin_metrics = measure.load_metrics(load_registry(), settings)
     predictor = load_bundle(bundle)
     config = cohort if isinstance(cohort, CohortConfig) else CohortConfig(path=str(cohort))
-    found = read_cohort(config, _inputs_of(predictor), predictor.suffixes)
+    found = read_cohort(config, _inputs_of(predictor), predictor.suffixes, settings.groups)
     cases = _labeled(found, part, predictor.classes)
     write_json(folder / _STATE, {"medfuse": {"kind": "evaluation", "version": 1}})
     several = predictor.table is not None
@@ -198,7 +198,7 @@ def _measured(
     settings = measure.settings_of(config, 0, details.get("task", "multiclass"))
     probabilities = np.array([[a.probabilities[c] for c in classes] for _, a in answered])
     cases = [case for case, _ in answered]
-    predictions = measure.predictions_of(cases, classes, probabilities, seen)
+    predictions = measure.predictions_of(cases, classes, probabilities, seen, config.groups)
     metrics = measure.measure(predictions, settings, plugin_metrics)
     metrics = {**metrics, "seen": seen.summary()}
     return TestPart(predictions, metrics, None, (), settings, seen)

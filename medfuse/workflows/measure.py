@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from medfuse.config import EvaluationConfig
+from medfuse.config.subgroups import MISSING, Subgroup
 from medfuse.contract import ComponentSpec, resolve_options
 from medfuse.data import Case, Cohort
 from medfuse.errors import ConfigError, PluginError
@@ -20,6 +21,7 @@ from medfuse.evaluation import (
     compare,
     evaluate,
 )
+from medfuse.evaluation.group_differences import group_differences
 from medfuse.evaluation.plugin_metrics import Metric
 from medfuse.registry import Registry, load_factory
 from medfuse.registry.discovery import BLOCK
@@ -35,6 +37,7 @@ def settings_of(config: EvaluationConfig, seed: int, task: str) -> EvaluationSet
         seed=seed,
         minimum_cases=config.minimum_cases,
         ordinal=task == "ordinal",
+        order={group.column: (*group.bands, MISSING) for group in config.groups if group.cuts},
     )
 
 
@@ -49,13 +52,15 @@ def predictions_of(
     classes: Sequence[str],
     probabilities: np.ndarray,
     seen: SeenCases | None = None,
+    subgroups: Sequence[Subgroup] = (),
 ) -> Predictions:
-    """Return the labels and probabilities of labeled cases, grouped by patient, site, inputs, and
-    by whether they were learned from.
+    """Return the labels and probabilities of labeled cases, grouped by patient, site, inputs,
+    subgroups, and by whether they were learned from.
     """
     columns = {
         "site": [case.site for case in cases],
         "inputs": [" + ".join(case.inputs) for case in cases],
+        **{g.column: [g.group_of(case.columns[g.column]) for case in cases] for g in subgroups},
         **(seen.groups if seen else {}),
     }
     return Predictions(
@@ -70,8 +75,15 @@ def predictions_of(
 def measure(
     predictions: Predictions, settings: EvaluationSettings, metrics: Mapping[str, Metric]
 ) -> dict[str, Any]:
-    """Return all metrics; ``metrics`` are those of plugins, from `load_metrics`."""
-    return evaluate(predictions, settings, metrics)
+    """Return all metrics, and differences between groups of cases.
+
+    Args:
+        predictions: of labeled cases.
+        settings: resamples, confidence, smallest group.
+        metrics: those of plugins, from `load_metrics`.
+    """
+    found = evaluate(predictions, settings, metrics)
+    return {**found, "group_differences": group_differences(predictions, settings)}
 
 
 def load_metrics(registry: Registry, config: EvaluationConfig) -> dict[str, Metric]:

@@ -54,7 +54,8 @@ def list_cohort(experiment: Experiment, readers: Readers | None = None) -> Cohor
         CohortError: it cannot be listed.
     """
     readers = installed_readers(load_registry()) if readers is None else readers
-    return read_cohort(experiment.cohort, experiment.inputs, readers.endings)
+    groups = experiment.evaluation.groups
+    return read_cohort(experiment.cohort, experiment.inputs, readers.endings, groups)
 
 
 def settle_cohort(

@@ -86,7 +86,7 @@ def train(
     Raises:
         MedfuseError: anything that a user can mend; the text says how.
     """
-    config, registry = _as_experiment(experiment), load_registry()
+    config, registry = as_experiment(experiment), load_registry()
     options = _Options(download, progress)
     _refuse_inside_cohort(Path(out), Path(config.cohort.path))
     if fresh or not is_finished(out, config):
@@ -123,7 +123,8 @@ def _is_whole(folder: RunFolder) -> bool:
     return outcome.report.is_file() and outcome.bundle.is_dir()
 
 
-def _as_experiment(experiment: Experiment | Mapping[str, Any] | Path | str) -> Experiment:
+def as_experiment(experiment: Experiment | Mapping[str, Any] | Path | str) -> Experiment:
+    """Return a configuration that is one already, plain data, or the path of a YAML file."""
     if isinstance(experiment, Experiment):
         return experiment
     if isinstance(experiment, Mapping):
@@ -257,8 +258,11 @@ def _test_part(
     if seen.warning():
         _log.warning("%s", seen.warning())
 
+    subgroups = task.experiment.evaluation.groups
+
     def predictions(model: LearnedModel) -> Predictions:
-        return measure.predictions_of(cases, cohort.classes, model.probabilities[rows], seen)
+        chances = model.probabilities[rows]
+        return measure.predictions_of(cases, cohort.classes, chances, seen, subgroups)
 
     kind = fused.classifier.head.task
     settings = measure.settings_of(task.experiment.evaluation, task.experiment.seed, kind)

@@ -49,7 +49,7 @@ def experiment_with_table(table: Path, **changes: Any) -> dict[str, Any]:
         "inputs": {"image": {"size": [48, 48]}, "clinic": clinic},
         "sources": ["timm:test_resnet.random", {"use": "tabular", "input": "clinic"}],
         "training": {"epochs": 2, "members": 2},
-        "evaluation": {"bootstrap": 20},
+        "evaluation": {"bootstrap": 20, "minimum_cases": 3, "subgroups": ["sex", "age:43"]},
         **changes,
     }
 

@@ -121,3 +121,34 @@ def test_an_item_whose_sections_are_absent_is_open() -> None:
     assert rows["19"][2] == TO_BE_FILLED_IN
     assert rows["23a"][2] == TO_BE_FILLED_IN, "nothing was measured"
     assert [link.title for link in rows["26"][2]] == ["Limits"]  # type: ignore[union-attr]
+
+
+def test_subgroups_are_counted_by_part_measured_and_compared(
+    run_with_table: TrainingOutcome,
+) -> None:
+    found = run_with_table.metrics["test"]
+    assert list(found["groups"]["age"]) == ["below 43", "43 and above", "(missing)"]
+    assert set(found["groups"]["sex"]) == {"(missing)", "F", "M"}
+    assert sum(group["cases"] for group in found["groups"]["age"].values()) == found["cases"]
+    rows = found["group_differences"]["rows"]
+    assert {row["column"] for row in rows} >= {"age", "sex"}
+    page = run_with_table.report.read_text(encoding="utf-8")
+    assert "Cases by age and part." in section(page, "cohort")
+    assert "below 43" in section(page, "subgroups")
+    assert "p-values corrected by Holm" in section(page, "subgroups")
+
+
+def test_the_split_of_a_run_measures_the_same_subgroups_again(
+    run_with_table: TrainingOutcome, tmp_path: Path
+) -> None:
+    from medfuse.config import EvaluationConfig
+    from medfuse.workflows.evaluate import evaluate
+
+    settings = EvaluationConfig(bootstrap=20, minimum_cases=3, subgroups=["age:43", "sex"])
+    cohort = run_with_table.folder / "cohort.csv"
+    again = evaluate(run_with_table.bundle, cohort, tmp_path / "e", part="test", settings=settings)
+    counts = {
+        name: group["cases"]
+        for name, group in run_with_table.metrics["test"]["groups"]["age"].items()
+    }
+    assert {n: g["cases"] for n, g in again.metrics["groups"]["age"].items()} == counts

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
+from medfuse.config.subgroups import Subgroup
 from medfuse.data import Case, Cohort, tally
 from medfuse.report import Section, Table
 from medfuse.workflows.run_page.facts import RunFacts
@@ -15,6 +17,8 @@ def cohort_section(facts: RunFacts) -> Section:
     tables = [_table("class", cohort, lambda case: _class_of(cohort, case))]
     if any(case.site for case in cohort.cases):
         tables.append(_table("site", cohort, lambda case: case.site or "(none)"))
+    groups = facts.task.experiment.evaluation.groups
+    tables += [_part_table(group, cohort) for group in groups]
     if len(facts.task.prepared.inputs) > 1:
         tables.append(_table("inputs", cohort, lambda case: " + ".join(case.inputs)))
     return Section(
@@ -54,6 +58,17 @@ def _table(name: str, cohort: Cohort, group_of: Callable[[Case], str]) -> Table:
         for group, cases in sorted(groups.items())
     ]
     return Table(header=[name, "cases", "patients", *classes], rows=rows, caption=f"By {name}.")
+
+
+def _part_table(group: Subgroup, cohort: Cohort) -> Table:
+    """Return the cases of each group by part of the split."""
+    parts = list(cohort.counts())
+    counts = Counter((group.group_of(c.columns[group.column]), str(c.role)) for c in cohort.cases)
+    found = {name for name, _ in counts}
+    names = [*(name for name in group.bands if name in found), *sorted(found - set(group.bands))]
+    rows = [[name, *(str(counts[name, part]) for part in parts)] for name in names]
+    caption = f"Cases by {group.column} and part."
+    return Table(header=[group.column, *parts], rows=rows, caption=caption)
 
 
 def exclusions(cohort: Cohort) -> list[Table]:
