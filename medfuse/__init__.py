@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from medfuse.workflows.preview import preview
     from medfuse.workflows.rank import rank_sources
     from medfuse.workflows.train import train
+    from medfuse.workflows.validate import validate
 
 _WHERE = {
     "MedfuseError": "medfuse.errors",
@@ -26,6 +27,7 @@ _WHERE = {
     "preview": "medfuse.workflows.preview",
     "rank_sources": "medfuse.workflows.rank",
     "train": "medfuse.workflows.train",
+    "validate": "medfuse.workflows.validate",
     "write_phantoms": "medfuse.workflows.phantoms",
 }
 
@@ -38,6 +40,7 @@ __all__ = [
     "preview",
     "rank_sources",
     "train",
+    "validate",
     "write_phantoms",
 ]
 

@@ -20,6 +20,7 @@ COMMANDS = {
     "plugins": "list, show, check and write plugins",
     "pretrain": "train a backbone on images without labels, for use as a source",
     "train": "train a fused classifier and write its bundle",
+    "validate": "train without each site in turn, and measure there",
     "evaluate": "measure a bundle on labelled images",
     "predict": "classify images with a bundle",
     "bundle": "verify a bundle",
