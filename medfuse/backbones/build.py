@@ -117,6 +117,7 @@ def build_source(
     """
     draft = _draft(config, registry, target)
     backbone = _construct(draft)
+    draft = replace(draft, spec=_with_built_stages(backbone, draft))
     cut = _cut(backbone, draft)
     loaded = _load(backbone, cut, draft)
     shaped = _shaped(backbone, cut, draft)
@@ -197,6 +198,15 @@ def _construct(draft: Draft) -> nn.Module:
                 f"{hint or ' Check the options.'}"
             ) from error
     return backbone.eval()
+
+
+def _with_built_stages(backbone: nn.Module, draft: Draft) -> BackboneSpec:
+    """Return the description without stages that options took away, such as fewer layers."""
+    if not draft.config.options:
+        return draft.spec
+    built = {name for name, _ in backbone.named_modules()}
+    stages = tuple(stage for stage in draft.spec.stages if stage.module_path in built)
+    return replace(draft.spec, stages=stages)
 
 
 def _cut(backbone: nn.Module, draft: Draft) -> Cut | None:

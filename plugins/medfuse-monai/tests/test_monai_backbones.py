@@ -71,6 +71,14 @@ def test_by_default_several_levels_are_read(name):
         torch.testing.assert_close(torch.jit.trace(built.module, image)(image), features)
 
 
+def test_a_network_with_fewer_layers_than_described_reads_the_levels_that_it_has():
+    small = {"num_layers": 2, "hidden_size": 48, "num_heads": 4, "mlp_dim": 64}
+    options = {**small, "img_size": [32, 32, 32]}
+    config = SourceConfig(use="monai:vit_3d.random", options=options, input_size=(32, 32, 32))
+    built = build_source(config, Monai(), SourceTarget(channels=1, size=(32, 32, 32)))
+    assert [stage.name for stage in built.spec.stages] == ["blocks.0", "blocks.1"]
+
+
 def test_a_volume_can_be_resized():
     built = build("monai:resnet10_3d.random", input_size=(24, 24, 24))
     assert built.identity["input_size"] == [24, 24, 24]
