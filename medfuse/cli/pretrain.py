@@ -1,4 +1,4 @@
-"""``medfuse pretrain``: from images without labels to a source."""
+"""``medfuse pretrain``: from images to a source."""
 
 from __future__ import annotations
 
@@ -6,18 +6,21 @@ import argparse
 import json
 from typing import Any
 
-SUMMARY = "train a backbone on images without labels, for use as a source"
+SUMMARY = "train a backbone on images, with or without labels, for use as a source"
 
 _EPILOG = """\
 examples:
   medfuse pretrain archive/ --backbone mini:resnet --out pretrained/first
   medfuse pretrain archive/ other.npz --backbone timm:resnet10t --exclude labelled/ \\
       --epochs 50 --size 96 --set views.flip=left_right --out pretrained/second
+  medfuse pretrain archive/ --backbone timm:vit_tiny_patch16_224 --method mae --out pretrained/vit
+  medfuse pretrain cohort.csv --backbone mini:resnet --method supervised --out pretrained/labels
   medfuse train labelled/ --source pretrained/second --out runs/first
 
 Test parts that a cohort names are left out, and near duplicates of them. Without --init the
 network begins with random numbers. docs/pretraining.md tells the settings for --set.
 """
+_METHODS = ("auto", "simclr", "mae", "supervised")
 _OPTIONS = ("init", "method", "epochs", "batch_size", "size", "lr", "seed", "license", "device")
 
 
@@ -27,11 +30,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
         "what", metavar="IMAGES", nargs="+", help="a folder of images, or a cohort; labels are "
-        "not used",
+        "used by --method supervised alone",
     )  # fmt: skip
     parser.add_argument("--backbone", required=True, metavar="B", help="plugin:name")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the source")
-    parser.add_argument("--method", choices=("simclr",), help="how it learns (simclr)")
+    parser.add_argument(
+        "--method",
+        choices=_METHODS,
+        help="how it learns (auto: mae for a network of tokens, simclr for others)",
+    )
     parser.add_argument("--init", metavar="WEIGHTS|FILE", help="begin with these weights")
     parser.add_argument(
         "--exclude",
@@ -43,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--epochs", type=int, metavar="N", help="passes over all images (20)")
     parser.add_argument("--batch-size", type=int, metavar="N", help="images in a batch (128)")
     parser.add_argument("--size", type=int, metavar="N", help="pixels along a side (64)")
-    parser.add_argument("--lr", type=float, metavar="R", help="learning rate (0.002)")
+    parser.add_argument("--lr", type=float, metavar="R", help="learning rate (0.002; mae 0.0005)")
     parser.add_argument("--seed", type=int, metavar="N", help="of everything random (0)")
     parser.add_argument("--license", metavar="SPDX", help="license of the weights")
     parser.add_argument("--device", metavar="D", help="auto, cpu, cuda, cuda:N (auto)")
@@ -91,6 +98,10 @@ def summary_lines(card: dict[str, Any]) -> list[str]:
     lines += [
         f"features standard deviation {before['feature_std']:.3f} -> {after['feature_std']:.3f}, "
         f"effective rank {before['effective_rank']:.1f} -> {after['effective_rank']:.1f}"
+    ]
+    lines += [
+        f"held out {name}: accuracy {one['accuracy']['value']:.3f} of {one['images']} images"
+        for name, one in card["validation"].items()
     ]
     lines += [
         f"nearest  {name}: {before['neighbor_accuracy'][name]:.3f} -> {value:.3f} of the images "

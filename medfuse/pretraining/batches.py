@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from medfuse.features.ahead import map_ahead
 from medfuse.pretraining.pool import Pool
 from medfuse.pretraining.settings import ViewSettings
-from medfuse.pretraining.views import draw_view
+from medfuse.pretraining.views import draw_views
 from medfuse.threads import workers_of
 from medfuse.training.seeds import derived_seed, generator
 
@@ -36,8 +37,15 @@ class Drawing:
     seed: int = 0
 
 
+class Batch(NamedTuple):
+    """Views ``(N, views, C, *size)`` and labels ``(N,)``; -1 where there is none."""
+
+    views: Tensor
+    labels: Tensor
+
+
 class ViewBatches:
-    """Iterable of ``(N, views, C, *size)`` in the order of an epoch; N is always the same.
+    """Iterable of `Batch` in the order of an epoch; N is always the same.
 
     The images that would make a smaller last batch wait for another epoch: each is drawn in the
     long run equally often.
@@ -46,21 +54,25 @@ class ViewBatches:
         pool: the images.
         batch_size: N; all images where there are fewer.
         drawing: how views are drawn.
+        labels: of each image; none by default.
 
     Attributes:
         epoch: which epoch the next iteration is.
     """
 
-    def __init__(self, pool: Pool, batch_size: int, drawing: Drawing) -> None:
+    def __init__(
+        self, pool: Pool, batch_size: int, drawing: Drawing, labels: Sequence[int] = ()
+    ) -> None:
         self._pool = pool
         self._drawing = drawing
+        self._labels = torch.tensor(labels or [-1] * len(pool))
         self.batch_size = min(batch_size, len(pool))
         self.epoch = 1
 
     def __len__(self) -> int:
         return len(self._pool) // self.batch_size
 
-    def __iter__(self) -> Iterator[Tensor]:
+    def __iter__(self) -> Iterator[Batch]:
         source = generator(derived_seed(self._drawing.seed, "pretraining", self.epoch))
         order = torch.randperm(len(self._pool), generator=source).tolist()
         batches = [order[i * self.batch_size :][: self.batch_size] for i in range(len(self))]
@@ -70,14 +82,14 @@ class ViewBatches:
                 lambda rows: self._batch(rows, epoch), batches, _WORKERS, _WORKERS, begin
             )
 
-    def _batch(self, rows: Sequence[int], epoch: int) -> Tensor:
-        return torch.stack([self._views(row, epoch) for row in rows])
-
-    def _views(self, row: int, epoch: int) -> Tensor:
-        image, drawing = self._pool.image(row), self._drawing
-        name = self._pool.digests[row]
-        drawn = []
-        for view in range(drawing.views):
-            random = np.random.RandomState(derived_seed(drawing.seed, epoch, view, name))
-            drawn.append(draw_view(image, drawing.size, drawing.settings, random))
-        return torch.stack(drawn)
+    def _batch(self, rows: Sequence[int], epoch: int) -> Batch:
+        drawing = self._drawing
+        images = self._pool.images(rows).repeat_interleave(drawing.views, 0)
+        randoms = [
+            np.random.default_rng(derived_seed(drawing.seed, epoch, view, self._pool.digests[row]))
+            for row in rows
+            for view in range(drawing.views)
+        ]
+        views = draw_views(images, drawing.size, drawing.settings, randoms)
+        paired = views.view(len(rows), drawing.views, *views.shape[1:])
+        return Batch(paired, self._labels[list(rows)])

@@ -33,7 +33,7 @@ def features_of(network: nn.Module, pool: Pool, rows: Sequence[int]) -> NDArray[
     network.eval()
     found = []
     for start in range(0, len(rows), _BATCH):
-        batch = torch.stack([pool.image(row) for row in rows[start : start + _BATCH]])
+        batch = pool.images(rows[start : start + _BATCH])
         found.append(network(batch.to(device)).double().cpu())
     values: Tensor = torch.cat(found)
     if not torch.isfinite(values).all():

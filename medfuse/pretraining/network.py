@@ -1,4 +1,4 @@
-"""The network that learns: a backbone as a source, with what the method adds for the training."""
+"""The network that learns: a backbone as a source, all of it trainable."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -15,7 +14,6 @@ from medfuse.backbones.source import Source
 from medfuse.config import SourceConfig
 from medfuse.errors import ConfigError
 from medfuse.pretraining.settings import PretrainingSettings
-from medfuse.pretraining.simclr import SimCLR
 from medfuse.registry.references import RANDOM_WEIGHTS, parse_source
 from medfuse.training.checkpoint import cpu_state
 
@@ -117,15 +115,6 @@ def build_trainee(
     whole = size if fixed else (settings.stored_size,) * dims
     reference = registry.qualified(parse_source(settings.backbone))
     return Trainee(built, f"{reference.plugin or plugin}:{spec.name}", size, whole)
-
-
-def build_learner(trainee: Trainee, settings: PretrainingSettings) -> nn.Module:
-    """Return the backbone with what its method adds, drawn from the seed."""
-    with torch.random.fork_rng(devices=()):
-        torch.manual_seed(settings.seed)
-        return SimCLR(
-            trainee.source, trainee.built.feature_dim, settings.projection, settings.temperature
-        )
 
 
 def _use(settings: PretrainingSettings) -> str:

@@ -19,6 +19,8 @@ from medfuse.threads import workers_of
 
 _WORKERS = 2
 
+Load = Callable[[str], CanonicalImage]
+
 
 class PoolFile(NamedTuple):
     """A file, and what reads it.
@@ -30,7 +32,7 @@ class PoolFile(NamedTuple):
     """
 
     reference: str
-    load: Callable[[str], CanonicalImage]
+    load: Load
     group: str
 
 
@@ -54,17 +56,17 @@ class Pool:
     def __len__(self) -> int:
         return len(self.files)
 
-    def image(self, index: int) -> Tensor:
-        """Return the canonical image ``(C, *spatial)``, float32 in [0, 1].
+    def images(self, rows: Sequence[int]) -> Tensor:
+        """Return canonical images ``(N, C, *spatial)``, float32 in [0, 1].
 
         Raises:
-            ImageError: its file was changed, so that it cannot be read any more.
+            ImageError: a file was changed, so that it cannot be read any more.
         """
-        kept = self._kept[index]
-        if kept is not None:
-            return torch.from_numpy(kept.astype(np.float32))
-        file = self.files[index]
-        return torch.from_numpy(file.load(file.reference).pixels)
+        return torch.from_numpy(np.stack([self._pixels(row) for row in rows]).astype(np.float32))
+
+    def _pixels(self, row: int) -> NDArray[np.float16] | NDArray[np.float32]:
+        kept, file = self._kept[row], self.files[row]
+        return file.load(file.reference).pixels if kept is None else kept
 
     @property
     def in_memory(self) -> int:

@@ -17,7 +17,7 @@ from monai.utils.enums import CommonKeys
 from torch import Tensor, nn
 
 from medfuse.errors import TrainingError
-from medfuse.pretraining.batches import ViewBatches
+from medfuse.pretraining.batches import Batch, ViewBatches
 from medfuse.pretraining.settings import PretrainingSettings
 from medfuse.training.checkpoint import LAST, cpu_state, load_checkpoint, save_checkpoint
 from medfuse.training.engines import quiet_logger
@@ -52,7 +52,7 @@ class Pretraining:
     """Trains a learner epoch by epoch; goes on exactly after the end of any epoch.
 
     Args:
-        learner: a method's network; its ``loss(output, views)`` is what is minimized.
+        learner: a method's network; its ``loss(output, labels)`` is what is minimized.
         batches: of views.
         settings: epochs, rates.
         place: device and folder.
@@ -76,7 +76,7 @@ class Pretraining:
         self.history: list[dict[str, float]] = []
         free = [p for p in learner.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(
-            parameter_groups(free, settings.lr, settings.weight_decay)
+            parameter_groups(free, settings.highest_lr, settings.weight_decay)
         )
         self.trainer = self._build_trainer()
         self.bar = ProgressBar(self.history, place.progress, f"pretraining ({settings.method})")
@@ -198,7 +198,7 @@ class Pretraining:
 
 
 def _prepare(
-    batch: Tensor, device: torch.device, non_blocking: bool, **_: object
+    batch: Batch, device: torch.device, non_blocking: bool, **_: object
 ) -> tuple[Tensor, Tensor]:
-    views = batch.to(device, non_blocking=non_blocking)
-    return views, views
+    views, labels = (part.to(device, non_blocking=non_blocking) for part in batch)
+    return views, labels

@@ -16,7 +16,7 @@ _LICENSE = Matches("SPDX expression", r"[A-Za-z0-9.+() -]+")
 
 
 class ViewSettings(Section):
-    """How two views of an image differ; see `medfuse.pretraining.views`.
+    """How far views of an image differ; see `medfuse.pretraining.views`.
 
     No left-right flip by default: in a chest or a brain the side of a finding is part of it.
     """
@@ -39,7 +39,7 @@ class ViewSettings(Section):
 
 
 class PretrainingSettings(Section):
-    """How a backbone learns from images without labels.
+    """How a backbone learns from images.
 
     The network sees views of ``size``, drawn from images of ``image_size``, half as large again
     if ``None``: a crop shows things larger than they are in the whole image (Touvron et al. 2019,
@@ -49,23 +49,32 @@ class PretrainingSettings(Section):
     backbone: Annotated[str, Says("plugin:name")]
     options: dict[str, Any] = {}
     init: str | None = None
-    method: Literal["simclr"] = "simclr"
+    method: Literal["auto", "simclr", "mae", "supervised"] = "auto"
     size: int = Field(64, ge=8, le=4096)
     image_size: int | None = Field(None, ge=8, le=4096)
     input: InputConfig = InputConfig()
     views: ViewSettings = ViewSettings()
     epochs: int = Field(20, ge=1)
     batch_size: int = Field(128, ge=2)
-    lr: float = Field(2e-3, gt=0)
+    lr: float | None = Field(None, gt=0)
     weight_decay: float = Field(1e-4, ge=0)
     warmup: float = Field(0.1, ge=0, lt=1)
     temperature: float = Field(0.2, gt=0)
     projection: int = Field(64, ge=2)
+    mask_ratio: float = Field(0.75, gt=0, lt=1)
+    decoder_width: int = Field(192, ge=12, multiple_of=12)
+    decoder_depth: int = Field(2, ge=1)
+    validation: float = Field(0.1, gt=0, lt=1)
     seed: int = Field(0, ge=0, lt=2**32)
     device: Annotated[str, Says("auto | cpu | cuda | cuda:N")] = "auto"
     mixed_precision: bool = False
     memory_gb: float = Field(2.0, gt=0)
     license: Annotated[str, _LICENSE] = "LicenseRef-unknown"
+
+    @property
+    def highest_lr(self) -> float:
+        """Learning rate at its highest: as given, or what suits the method."""
+        return self.lr or (5e-4 if self.method == "mae" else 2e-3)
 
     @property
     def stored_size(self) -> int:

@@ -37,7 +37,7 @@ class SimCLR(nn.Module):
         projected: Tensor = self.projector(self.source(views.transpose(0, 1).flatten(0, 1)))
         return projected
 
-    def loss(self, projected: Tensor, _views: Tensor) -> Tensor:
+    def loss(self, projected: Tensor, _labels: Tensor) -> Tensor:
         """Return the mean loss of a batch, in FP32."""
         first, second = projected.float().chunk(2)
         found: Tensor = self._loss(first, second)

@@ -1,4 +1,4 @@
-"""Pretrain: unlabelled images -> a folder that is a source at once."""
+"""Pretrain: images -> a folder that is a source at once."""
 
 from __future__ import annotations
 
@@ -11,25 +11,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import nn
 
 from medfuse.device import find_device
 from medfuse.errors import OutputError
 from medfuse.pretraining.batches import Drawing, ViewBatches
-from medfuse.pretraining.health import features_of, neighbor_accuracy, sample_of, spread
-from medfuse.pretraining.network import Trainee, WholeImages, build_learner, build_trainee
+from medfuse.pretraining.health import features_of, sample_of, spread
+from medfuse.pretraining.methods import build_learner, settled, views_of_one_image
+from medfuse.pretraining.network import Trainee, build_trainee
 from medfuse.pretraining.session import Place, Pretraining
 from medfuse.pretraining.settings import PretrainingSettings
 from medfuse.registry import load_registry, parse_source
 from medfuse.storage import digest_of, locked, sweep_partial, write_json
-from medfuse.workflows.pretrain_card import PretrainedSource, write_source
+from medfuse.workflows.pretrain_card import PretrainedSource, Reached, write_source
 from medfuse.workflows.pretrain_images import PoolOfSets, collect_images
+from medfuse.workflows.pretrain_measures import (
+    measured_features,
+    validated,
+    validation_accuracy,
+    whole_images,
+)
 from medfuse.workflows.run_folder import refuse_foreign_content
 
 _STATE = "pretraining.json"
 _CHECKPOINTS = "checkpoints"
-_MEASURED = 2000
 
 _log = logging.getLogger(__name__)
 
@@ -57,13 +62,13 @@ def pretrain(  # noqa: PLR0913 - one for each option of the command
     download: bool = False,
     progress: bool = True,
 ) -> PretrainingOutcome:
-    """Return the source that a backbone became by learning from images without labels.
+    """Return the source that a backbone became by learning from images.
 
     A pretraining that was broken off goes on after its last checkpoint, and ends with the same
     weights as if it had not been (same machine, same number of threads).
 
     Args:
-        paths: folders of images, or cohorts whose labels are ignored.
+        paths: folders of images, or cohorts; their labels count for supervised learning alone.
         settings: the backbone, and how it learns.
         out: folder for the source.
         exclude: images and cohorts that must not be learned from, nor their near duplicates.
@@ -73,6 +78,7 @@ def pretrain(  # noqa: PLR0913 - one for each option of the command
 
     Raises:
         SourceError: the backbone cannot be built.
+        ConfigError: it cannot learn by this method.
         CohortError: no images to learn from.
         TrainingError: the loss is not finite.
         OutputError: ``out`` holds something else, or cannot be written.
@@ -88,20 +94,18 @@ def pretrain(  # noqa: PLR0913 - one for each option of the command
         registry = load_registry()
         _, spec = registry.backbone(parse_source(settings.backbone))
         trainee = build_trainee(settings, registry, spec.spatial_dims, download)
+        settings = settled(settings, trainee)
+        _log.info("method: %s", settings.method)
         found = collect_images(paths, exclude, settings, spec.spatial_dims, progress)
         for line in _described(found):
             _log.info("%s", line)
-        before = _measure(trainee, found)
-        history = _learn(
-            trainee,
-            found,
-            settings,
-            Place(device, folder / _CHECKPOINTS, _identity(asked, trainee, found), progress),
-        )
-        after = _measure(trainee, found)
-        card = write_source(
-            PretrainedSource(folder, trainee, found, settings, history, before, after)
-        )
+        identity = _identity(settings, trainee, found)
+        place = Place(device, folder / _CHECKPOINTS, identity, progress)
+        before = measured_features(trainee, found)
+        learner, history = _learn(trainee, found, settings, place)
+        after = measured_features(trainee, found)
+        reached = Reached(history, before, after, validated(learner, trainee, found))
+        card = write_source(PretrainedSource(folder, trainee, found, settings, reached))
         write_json(folder / _STATE, _state(digest_of(asked), finished=True))
         shutil.rmtree(folder / _CHECKPOINTS, ignore_errors=True)
     return PretrainingOutcome(folder, card)
@@ -109,36 +113,20 @@ def pretrain(  # noqa: PLR0913 - one for each option of the command
 
 def _learn(
     trainee: Trainee, found: PoolOfSets, settings: PretrainingSettings, place: Place
-) -> list[dict[str, float]]:
-    drawing = Drawing(settings.views, trainee.view_size, seed=settings.seed)
-    batches = ViewBatches(found.pool, settings.batch_size, drawing)
-    rows = sample_of(found.pool)
-    whole = WholeImages(trainee.source, trainee.use_size)
+) -> tuple[nn.Module, list[dict[str, float]]]:
+    """Return the learner after its training, and a record of each epoch."""
+    views = views_of_one_image(settings.method)
+    drawing = Drawing(settings.views, trainee.view_size, views, settings.seed)
+    labels = found.labels_of_all() if settings.method == "supervised" else ()
+    batches = ViewBatches(found.pool, settings.batch_size, drawing, labels)
+    rows, whole = sample_of(found.pool), whole_images(trainee)
 
-    def look(_learner: nn.Module) -> dict[str, float]:
-        return spread(features_of(whole, found.pool, rows))
+    def look(learner: nn.Module) -> dict[str, float]:
+        features = spread(features_of(whole, found.pool, rows))
+        return {**features, **validation_accuracy(learner, trainee, found)}
 
-    learner = build_learner(trainee, settings)
-    return Pretraining(learner, batches, settings, place, look).run()
-
-
-def _measure(trainee: Trainee, found: PoolOfSets) -> dict[str, Any]:
-    """Return the spread of features, and how well neighbors tell the classes of each set apart."""
-    whole = WholeImages(trainee.source, trainee.use_size)
-    rows = sample_of(found.pool)
-    neighbors = {}
-    for one in found.sets:
-        own = [
-            row
-            for row, file in enumerate(found.pool.files)
-            if file.group == one.name and found.labels[row] >= 0
-        ]
-        own = [own[i] for i in np.linspace(0, len(own) - 1, min(len(own), _MEASURED)).astype(int)]
-        labels = np.array([found.labels[row] for row in own], dtype=np.int64)
-        if len(set(labels.tolist())) > 1:
-            values = features_of(whole, found.pool, own)
-            neighbors[one.name] = round(neighbor_accuracy(values, labels), 4)
-    return {**spread(features_of(whole, found.pool, rows)), "neighbor_accuracy": neighbors}
+    learner = build_learner(trainee, settings, [len(one.classes) for one in found.sets])
+    return learner, Pretraining(learner, batches, settings, place, look).run()
 
 
 def _described(found: PoolOfSets) -> Iterator[str]:
@@ -147,17 +135,25 @@ def _described(found: PoolOfSets) -> Iterator[str]:
         told = ", ".join(f"{code} {count}" for code, count in without.items())
         yield f"{one['name']}: {one['images']} images{f' (without {told})' if told else ''}"
     pool = found.pool
+    if len(found.validation):
+        yield f"measuring on {len(found.validation)} held-out images"
     repeated = f", {pool.repeated} repeated pictures left out" if pool.repeated else ""
     kept = "" if pool.in_memory == len(pool) else f", {pool.in_memory} of them in memory"
     yield f"learning from {len(pool)} images{repeated}{kept}"
 
 
-def _identity(asked: dict[str, Any], trainee: Trainee, found: PoolOfSets) -> str:
+def _identity(settings: PretrainingSettings, trainee: Trainee, found: PoolOfSets) -> str:
     """Return the digest of all that decides the weights."""
-    begun = trainee.built.identity["weights"]
-    # Not where it is computed: what was begun on a GPU may be ended without one.
-    settings = {k: v for k, v in asked.items() if k not in ("device", "paths", "exclude")}
-    return digest_of({"settings": settings, "begun": begun, "images": found.pool.digests})
+    supervised = settings.method == "supervised"
+    return digest_of(
+        {
+            # Not where it is computed: what was begun on a GPU may be ended without one.
+            "settings": settings.model_dump(mode="json", exclude={"device"}),
+            "begun": trainee.built.identity["weights"],
+            "images": found.pool.digests,
+            "labels": found.labels_of_all() if supervised else [],
+        }
+    )
 
 
 @contextmanager
@@ -242,6 +238,7 @@ def _finished_card(folder: Path) -> dict[str, Any]:
     try:
         card: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         dict(card["features"]["after"]["neighbor_accuracy"])
+        card.setdefault("validation", {})  # cards of old have none
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise OutputError(
             f"{file}: damaged. Put back the one that was written, or pretrain again with --fresh."

@@ -21,10 +21,31 @@ from medfuse.workflows.pretrain_images import PoolOfSets
 
 SEEN = "seen.txt.gz"
 PAPERS = {
+    "mae": "He et al. 2022, Masked Autoencoders Are Scalable Vision Learners, "
+    "doi 10.1109/CVPR52688.2022.01553",
     "simclr": "Chen et al. 2020, A Simple Framework for Contrastive Learning of Visual "
     "Representations, arXiv:2002.05709",
+    "supervised": "Yosinski et al. 2014, How transferable are features in deep neural networks?, "
+    "arXiv:1411.1792",
 }
 _PACKAGES = ("medfuse", "torch", "monai", "timm", "numpy")
+
+
+@dataclass(frozen=True)
+class Reached:
+    """What the training was like.
+
+    Attributes:
+        history: a record of each epoch.
+        before: what features were like before it.
+        after: and afterwards.
+        validation: of supervised learning, what was reached on held-out images, by set.
+    """
+
+    history: list[dict[str, float]]
+    before: dict[str, Any]
+    after: dict[str, Any]
+    validation: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -36,9 +57,7 @@ class PretrainedSource:
         trainee: the backbone.
         found: the images it learned from.
         settings: how.
-        history: a record of each epoch.
-        before: what its features were like before it learned.
-        after: and afterwards.
+        reached: what came of it.
     """
 
     FILES: ClassVar = (WEIGHTS, SEEN, DESCRIPTION, "card.json", "README.md", "history.png")
@@ -47,15 +66,18 @@ class PretrainedSource:
     trainee: Trainee
     found: PoolOfSets
     settings: PretrainingSettings
-    history: list[dict[str, float]]
-    before: dict[str, Any]
-    after: dict[str, Any]
+    reached: Reached
 
     @property
     def domain(self) -> str:
         """What the images are, in words."""
         names = sorted({one.modality for one in self.found.sets if one.modality})
-        return f"own images without labels ({', '.join(names)})"
+        return f"own images {self.labels} labels ({', '.join(names)})"
+
+    @property
+    def labels(self) -> str:
+        """Whether it learned ``with`` or ``without`` labels."""
+        return "with" if self.settings.method == "supervised" else "without"
 
 
 def write_source(source: PretrainedSource) -> dict[str, Any]:
@@ -71,8 +93,7 @@ def write_source(source: PretrainedSource) -> dict[str, Any]:
     digests = "".join(f"{digest}\n" for digest in sorted(source.found.pool.digests))
     with atomic_path(folder / SEEN) as temporary:
         temporary.write_bytes(gzip.compress(digests.encode(), mtime=0))
-    losses = [record["training_loss"] for record in source.history]
-    plots.save_figure(plots.training_history({"train_loss": losses}), folder / "history.png")
+    plots.save_figure(plots.training_history(_curves(source)), folder / "history.png")
     card = _card(source, sha256_file(folder / WEIGHTS))
     write_json(folder / "card.json", card)
     write_text(folder / "README.md", "\n".join(_page(card)) + "\n")
@@ -111,12 +132,23 @@ def _description(source: PretrainedSource, sha256: str) -> SourceDescription:
     )
 
 
+def _curves(source: PretrainedSource) -> dict[str, list[float]]:
+    names = {"train_loss": "training_loss", "validation_accuracy": "validation_accuracy"}
+    history = source.reached.history
+    return {
+        name: [record[key] for record in history]
+        for name, key in names.items()
+        if all(key in record for record in history)
+    }
+
+
 def _card(source: PretrainedSource, sha256: str) -> dict[str, Any]:
     settings = source.settings
     begun = Path(settings.init).name if settings.init else None  # no path of this machine
     return {
         "backbone": source.trainee.name,
         "method": settings.method,
+        "labels": source.labels == "with",
         "paper": PAPERS[settings.method],
         "begun_from": begun or f"random numbers, seed {settings.seed}",
         "sha256": sha256,
@@ -129,8 +161,9 @@ def _card(source: PretrainedSource, sha256: str) -> dict[str, Any]:
             **settings.model_dump(mode="json", exclude={"backbone", "license", "device"}),
             "init": begun,
         },
-        "features": {"before": source.before, "after": source.after},
-        "history": source.history,
+        "features": {"before": source.reached.before, "after": source.reached.after},
+        "validation": source.reached.validation,
+        "history": source.reached.history,
         "versions": {name: version(name) for name in _PACKAGES},
     }
 
@@ -139,7 +172,8 @@ def _page(card: dict[str, Any]) -> Iterator[str]:
     """Yield the lines of the card as Markdown."""
     yield f"# {card['backbone']}, pretrained ({card['method']})"
     yield ""
-    yield f"Weights for `{card['backbone']}`, trained on {card['images']} images without labels."
+    labels = "with" if card["labels"] else "without"
+    yield f"Weights for `{card['backbone']}`, trained on {card['images']} images {labels} labels."
     yield "For research, not a medical device. Use the folder as a source: `--source FOLDER`."
     yield ""
     yield f"- method: {card['paper']}"
@@ -161,10 +195,34 @@ def _page(card: dict[str, Any]) -> Iterator[str]:
     yield ""
     yield f"`{SEEN}` lists the digest of every image, so that reports name those that are measured."
     yield ""
+    yield from _validation(card["validation"])
     yield from _features(card["features"])
     yield "## Settings"
     yield ""
     yield from (f"- {key}: {value}" for key, value in card["settings"].items())
+
+
+def _validation(validation: dict[str, Any]) -> Iterator[str]:
+    if not validation:
+        return
+    yield "## Held-out images"
+    yield ""
+    yield "| set | images | classes | accuracy | balanced accuracy | AUROC | most frequent class |"
+    yield "|---|---|---|---|---|---|---|"
+    for name, one in validation.items():
+        shown = [_interval(one[score]) for score in ("accuracy", "balanced_accuracy")]
+        shown += [_interval(one["auroc_macro"]), f"{one['most_frequent']:.3f}"]
+        yield f"| {name} | {one['images']} | {', '.join(one['classes'])} | {' | '.join(shown)} |"
+    yield ""
+    yield "With 95 % intervals over resampled patients. Nothing was learned from these images."
+    yield ""
+
+
+def _interval(estimate: dict[str, Any]) -> str:
+    value, low, high = (estimate[key] for key in ("value", "low", "high"))
+    if value is None:
+        return "-"
+    return f"{value:.3f}" + (f" ({low:.3f} to {high:.3f})" if low is not None else "")
 
 
 def _features(features: dict[str, Any]) -> Iterator[str]:

@@ -2,46 +2,25 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from medfuse.audit.duplicates import find_duplicates
-from medfuse.audit.scan import scan
 from medfuse.config import InputConfig
 from medfuse.data import Case, Cohort
 from medfuse.data.readers import Readers, installed_readers
 from medfuse.data.unlabelled import IMAGE, read_unlabelled
 from medfuse.errors import CohortError, ConfigError
 from medfuse.preprocessing import Preprocessing
-from medfuse.pretraining.pool import Pool, PoolFile, fill_pool
+from medfuse.pretraining.pool import Load, Pool, PoolFile, fill_pool
 from medfuse.pretraining.settings import PretrainingSettings
 from medfuse.registry import load_registry
+from medfuse.workflows.pretrain_copies import without_copies
+from medfuse.workflows.pretrain_labels import read_labelled, with_held_out
+from medfuse.workflows.pretrain_sets import ImageSet
 from medfuse.workflows.settle import InputFiles, settle_input
-
-_log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class ImageSet:
-    """One of the sets that are learned from.
-
-    Attributes:
-        name: of its folder or file; of several with one name, with a number.
-        kept: cases that may be learned from.
-        left_out: how many may not, by reason.
-        classes: names of its classes, where it has any; nothing is learned from them.
-        modality: of its images.
-    """
-
-    name: str
-    kept: tuple[Case, ...]
-    left_out: dict[str, int]
-    classes: tuple[str, ...] = ()
-    modality: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,12 +30,36 @@ class PoolOfSets:
     Attributes:
         sets: what each gave.
         pool: the images.
-        labels: class of each image within its set; -1 where it is unknown.
+        cases: the case of each image, in the order of the pool.
+        validation: images that are measured, of supervised learning.
+        measured: their cases.
     """
 
     sets: tuple[ImageSet, ...]
     pool: Pool
-    labels: list[int] = field(default_factory=list)
+    cases: tuple[Case, ...]
+    validation: Pool = field(default_factory=Pool)
+    measured: tuple[Case, ...] = ()
+
+    @property
+    def labels(self) -> list[int]:
+        """Class of each image within its set; -1 where it is unknown."""
+        return [-1 if case.label is None else case.label for case in self.cases]
+
+    def labels_of_all(self) -> list[int]:
+        """Return the class of each image among those of all sets, set after set."""
+        first, begins = 0, {}
+        for one in self.sets:
+            begins[one.name] = first
+            first += len(one.classes)
+        pairs = zip(self.pool.files, self.labels, strict=True)
+        return [begins[file.group] + label for file, label in pairs]
+
+    def places_of(self, one: ImageSet) -> list[int]:
+        """Return the places in the pool of the images of a set whose class is known."""
+        owners = (file.group for file in self.pool.files)
+        pairs = zip(owners, self.labels, strict=True)
+        return [row for row, (name, label) in enumerate(pairs) if name == one.name and label >= 0]
 
     def counts(self) -> list[dict[str, Any]]:
         """Return what each set gave, as plain data."""
@@ -84,10 +87,10 @@ def collect_images(
 
     Test and calibration parts that a set names, and all that lies at ``exclude``, are left out,
     with every other image of their patients, every exact copy, and every near duplicate that the
-    check of a cohort would name (`medfuse.audit`).
+    check of a cohort would name (`medfuse.audit`). For supervised learning a part is held out.
 
     Args:
-        paths: folders of images, or cohorts whose labels are ignored.
+        paths: folders of images, or cohorts; labels count for supervised learning alone.
         exclude: the same, of what must not be learned from.
         settings: how files are read, how large.
         dims: axes of an image.
@@ -100,29 +103,60 @@ def collect_images(
     """
     readers = installed_readers(load_registry())
     config = _input(settings, dims)
-    listed = [read_unlabelled(path, config, readers.endings) for path in paths]
+    supervised = settings.method == "supervised"
+    read = read_labelled if supervised else read_unlabelled
+    listed = [read(path, config, readers.endings) for path in paths]
     names = _names(paths)
     sets = [_without_tests(name, cohort) for name, cohort in zip(names, listed, strict=True)]
+    if supervised:
+        sets = [with_held_out(one, settings) for one in sets]
     forbidden = [case for cohort in listed for case in cohort.part("test", "calibration")]
+    forbidden += [case for one in sets for case in one.held]
     forbidden += [
         case for path in exclude for case in read_unlabelled(path, config, readers.endings).cases
     ]
-    sets, digests = _without_copies(sets, forbidden, readers, progress)
-    files: list[PoolFile] = []
-    labels: dict[str, int] = {}
+    sets, digests = without_copies(sets, forbidden, readers, progress)
+    loads = []
     for number, (one, cohort) in enumerate(zip(sets, listed, strict=True)):
         if one.kept:
             loader, modality = _loader(config, cohort, one.kept, readers)
             sets[number] = replace(one, modality=modality)
-            files += [PoolFile(case.inputs[IMAGE], loader.load, one.name) for case in one.kept]
-            labels |= {c.inputs[IMAGE]: -1 if c.label is None else c.label for c in one.kept}
-    pool = fill_pool(files, settings.memory_gb * 1e9, digests, progress)
-    if len(pool) < 2:
+            loads.append((sets[number], loader.load))
+    found = _filled(sets, loads, settings.memory_gb * 1e9, digests, progress)
+    if len(found.pool) < 2:
         raise CohortError(
-            f"{', '.join(names)}: found {len(pool)} images to learn from, expected at least 2 "
-            f"({_told(sets, pool)}). Give more sets, or exclude less."
+            f"{', '.join(names)}: found {len(found.pool)} images to learn from, expected at least "
+            f"2 ({_told(sets, found.pool)}). Give more sets, or exclude less."
         )
-    return PoolOfSets(tuple(sets), pool, [labels[file.reference] for file in pool.files])
+    return found
+
+
+def _filled(
+    sets: Sequence[ImageSet],
+    loads: Sequence[tuple[ImageSet, Load]],
+    memory: float,
+    forbidden: frozenset[str],
+    progress: bool,
+) -> PoolOfSets:
+    """Return the sets with their images read."""
+    files, held = (
+        {
+            PoolFile(case.inputs[IMAGE], load, one.name): case
+            for one, load in loads
+            for case in getattr(one, part)
+        }
+        for part in ("kept", "held")
+    )
+    share = len(held) / max(len(files) + len(held), 1)
+    pool = fill_pool(list(files), memory * (1 - share), forbidden, progress)
+    validation = fill_pool(list(held), memory * share, (), progress) if held else Pool()
+    return PoolOfSets(
+        tuple(sets),
+        pool,
+        tuple(files[file] for file in pool.files),
+        validation,
+        tuple(held[file] for file in validation.files),
+    )
 
 
 def _input(settings: PretrainingSettings, dims: int) -> InputConfig:
@@ -153,44 +187,6 @@ def _without_tests(name: str, cohort: Cohort) -> ImageSet:
     kept = tuple(case for case in having if case.patient_id not in tested)
     gone = len(having) - len(kept)
     return ImageSet(name, kept, {"TEST_PART": gone} if gone else {}, cohort.classes)
-
-
-def _without_copies(
-    sets: Sequence[ImageSet], forbidden: Sequence[Case], readers: Readers, progress: bool
-) -> tuple[list[ImageSet], frozenset[str]]:
-    """Return the sets without near duplicates of forbidden images, and the digests of these."""
-    if not forbidden:
-        return list(sets), frozenset()
-    _log.info("looking for copies of %d images that must not be learned from", len(forbidden))
-    every = [(None, case) for case in forbidden if IMAGE in case.inputs]
-    every += [(number, case) for number, one in enumerate(sets) for case in one.kept]  # type: ignore[misc]
-    numbered = tuple(
-        replace(case, case_id=str(place), patient_id=str(place))
-        for place, (_, case) in enumerate(every)
-    )
-    used = readers.used_by(case.inputs[IMAGE] for case in numbered)
-    looked = scan(
-        Cohort(numbered, (), Path()), readers=[one.reader for one in used], progress=progress
-    )
-    first = sum(number is None for number, _ in every)
-    copies = {
-        int(case_id)
-        for group in find_duplicates(looked.seen)
-        if any(int(case_id) < first for case_id in group.cases)
-        for case_id in group.cases
-    }
-    kept: list[list[Case]] = [[] for _ in sets]
-    for place, (number, case) in enumerate(every):
-        if number is not None and place not in copies:
-            kept[number].append(case)
-    digests = frozenset(s.look.digest for s in looked.seen if int(s.case.case_id) < first)
-    return [_less(one, rest) for one, rest in zip(sets, kept, strict=True)], digests
-
-
-def _less(one: ImageSet, rest: Sequence[Case]) -> ImageSet:
-    gone = len(one.kept) - len(rest)
-    left_out = {**one.left_out, **({"COPY_OF_EXCLUDED": gone} if gone else {})}
-    return replace(one, kept=tuple(rest), left_out=left_out)
 
 
 def _loader(

@@ -13,6 +13,14 @@ from medfuse.preprocessing import CanonicalImage
 from medfuse.pretraining.pool import Pool, PoolFile, fill_pool
 from medfuse.pretraining.settings import PretrainingSettings, parse_settings
 
+_SMALL = {"num_layers": 2, "hidden_size": 48, "num_heads": 4, "mlp_dim": 64}
+VISION_TRANSFORMERS: list[tuple[dict[str, Any], int]] = [
+    ({"backbone": "timm:test_vit", "size": 32}, 2),
+    ({"backbone": "monai:vit", "size": 32, "options": _SMALL}, 2),
+    ({"backbone": "monai:vit_3d", "size": 32, "options": _SMALL}, 3),
+]
+"""Small networks of tokens with the axes of their images; two patches along each."""
+
 
 def canonical(seed: int, side: int = 24, dims: int = 2) -> CanonicalImage:
     """Return blocks of random gray, coarse enough to be told apart after a crop."""

@@ -4,13 +4,14 @@ import pytest
 import torch
 
 from medfuse.errors import ConfigError
-from medfuse.pretraining.network import WholeImages, build_learner, build_trainee
+from medfuse.pretraining.methods import build_learner
+from medfuse.pretraining.network import WholeImages, build_trainee
 from medfuse.registry import load_registry
 from tests.pretraining.conftest import settings
 
 
 def test_every_part_of_the_backbone_learns():
-    chosen = settings()
+    chosen = settings(method="simclr")
     learner = build_learner(build_trainee(chosen, load_registry(), 2), chosen)
     learner.train()
     learner.loss(learner(torch.rand(8, 2, 1, 16, 16)), torch.empty(0)).backward()

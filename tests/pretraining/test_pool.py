@@ -28,4 +28,4 @@ def test_what_does_not_fit_into_memory_is_read_again_with_the_same_values():
     assert pool.in_memory == 1
     for row, seed in enumerate((1, 2)):
         exact = torch.from_numpy(canonical(seed).pixels)
-        torch.testing.assert_close(pool.image(row), exact, atol=5e-4, rtol=0)
+        torch.testing.assert_close(pool.images([row])[0], exact, atol=5e-4, rtol=0)

@@ -15,6 +15,7 @@ from medfuse.data.image_file import read_pixels
 from medfuse.data.pixel_digest import pixel_digest
 from medfuse.errors import CohortError, ConfigError, OutputError, WeightsError
 from medfuse.pretraining.settings import parse_settings
+from medfuse.registry.described import WEIGHTS
 from medfuse.workflows.pretrain import PretrainingOutcome, pretrain
 from medfuse.workflows.seen import seen_by_sources
 from medfuse.workflows.sources import verify_source
@@ -178,10 +179,104 @@ def test_a_start_that_fails_leaves_no_folder(images, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_killed_pretraining_goes_on_to_the_same_weights(images, tmp_path, monkeypatch):
+SUPERVISED = {"method": "supervised", "epochs": 2}
+
+
+@pytest.fixture(scope="module")
+def supervised(images: Path, tmp_path_factory: pytest.TempPathFactory) -> PretrainingOutcome:
+    out = tmp_path_factory.mktemp("supervised") / "out"
+    return run(images, out, **SUPERVISED, validation=0.2)
+
+
+def test_labels_are_learned_and_measured_on_images_that_were_not_learned_from(supervised, images):
+    card, folder = supervised.card, supervised.folder
+    (one,) = card["validation"].values()
+    assert (card["images"], one["images"]) == (48, 12)
+    assert one["classes"] == sorted(p.name for p in images.iterdir() if p.is_dir())
+    assert one["accuracy"]["low"] <= one["accuracy"]["value"] <= one["accuracy"]["high"]
+    assert len(seen_in(folder)) == 48
+    assert 0 <= card["history"][-1]["validation_accuracy"] <= 1
+    page = (folder / "README.md").read_text()
+    assert "trained on 48 images with labels" in page
+    assert f"| {images.name} | 12 | {', '.join(one['classes'])} | " in page
+
+
+def test_what_learned_labels_is_a_source_at_once(supervised):
+    found = verify_source(f"timm:test_resnet@{supervised.folder}/weights.safetensors")
+    assert (found.left_out, found.published) == ((), True)
+    assert not any("classifier" in key for key in load_file(supervised.folder / WEIGHTS))
+
+
+def test_held_out_images_are_those_of_a_named_part_and_their_copies_are_not_learned(
+    images, tmp_path
+):
+    files, data = sorted(images.rglob("*.png")), tmp_path / "data"
+    for number, file in enumerate(files):
+        part = data / ("validation" if number % 5 == 0 else "train") / file.parent.name
+        part.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, part)
+    shutil.copy(files[0], data / "train" / files[0].parent.name / "copy.png")
+    card = run(data, tmp_path / "out", **SUPERVISED).card
+    assert card["sets"][0]["left_out"] == {"COPY_OF_EXCLUDED": 1}
+    assert not seen_in(tmp_path / "out") & digests_of(data / "validation")
+    assert card["validation"]["data"]["images"] == len(files[::5])
+
+
+def test_labels_that_say_nothing_are_refused(images, tmp_path):
+    one_class = next(path for path in sorted(images.iterdir()) if path.is_dir())
+    shutil.copytree(one_class, tmp_path / "data" / one_class.name)
+    with pytest.raises(CohortError, match="found 1 classes? to learn from, expected at least two"):
+        run(tmp_path / "data", tmp_path / "out", **SUPERVISED)
+    for number, file in enumerate(sorted(images.rglob("*.png"))[:12]):
+        (tmp_path / "patients" / f"P{number // 2}").mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, tmp_path / "patients" / f"P{number // 2}")
+    with pytest.raises(CohortError, match=r"expected at least 5 images of each\. Are its fold"):
+        run(tmp_path / "patients", tmp_path / "out", **SUPERVISED)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_network_of_tokens_learns_by_hiding_them_and_is_a_source_at_once(images, tmp_path):
+    outcome = run(images, tmp_path / "out", backbone="timm:test_vit")
+    assert outcome.card["method"] == "mae"
+    assert outcome.card["settings"]["views"]["noise"] == 0
+    assert "10.1109/CVPR52688.2022.01553" in (outcome.folder / "README.md").read_text()
+    for name in (f"timm:test_vit@{outcome.folder}/{WEIGHTS}", str(outcome.folder)):
+        found = verify_source(name)
+        assert (found.left_out, found.published, found.input_size) == ((), True, (32, 32))
+
+
+def test_a_network_without_tokens_is_refused_before_images_are_read(tmp_path):
+    with pytest.raises(ConfigError, match="timm:test_resnet has no tokens to hide"):
+        run(tmp_path / "absent", tmp_path / "out", method="mae")
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_that_names_a_patient_or_a_file_is_written(images, tmp_path):
+    data = tmp_path / "data"
+    lines = ["image,label,patient_id"]
+    for number, file in enumerate(sorted(images.rglob("*.png"))):
+        copy = data / f"DOE^JANE-{number}.png"
+        copy.parent.mkdir(exist_ok=True)
+        shutil.copy(file, copy)
+        lines.append(f"{copy},{file.parent.name},MRN00{number}")
+    (data / "cohort.csv").write_text("\n".join(lines) + "\n")
+    out = run(data / "cohort.csv", tmp_path / "out", **SUPERVISED).folder
+    for file in out.iterdir():
+        content = file.read_bytes()
+        content = gzip.decompress(content) if file.suffix == ".gz" else content
+        assert b"DOE" not in content, file
+        assert b"MRN00" not in content, file
+        assert str(tmp_path).encode() not in content, file
+
+
+@pytest.mark.parametrize(
+    "how", [{}, SUPERVISED, {"backbone": "timm:test_vit"}], ids=["simclr", "supervised", "mae"]
+)
+def test_a_killed_pretraining_goes_on_to_the_same_weights(images, tmp_path, monkeypatch, how):
     from medfuse.pretraining import session
 
-    whole = run(images, tmp_path / "whole", epochs=3)
+    how = {**how, "epochs": 3}
+    whole = run(images, tmp_path / "whole", **how)
     save = session.Pretraining._save
 
     def killed(self):
@@ -192,17 +287,28 @@ def test_a_killed_pretraining_goes_on_to_the_same_weights(images, tmp_path, monk
     monkeypatch.setattr(session.Pretraining, "_save_sometimes", lambda self, _: self._save())
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(session.Pretraining, "_save", killed)
-        run(images, tmp_path / "killed", epochs=3)
+        run(images, tmp_path / "killed", **how)
     assert (tmp_path / "killed" / "checkpoints" / "last.pt").is_file()
-    assert run(images, tmp_path / "killed", epochs=3).card["sha256"] == whole.card["sha256"]
+    assert run(images, tmp_path / "killed", **how).card["sha256"] == whole.card["sha256"]
 
 
-def test_volumes_train_a_network_for_volumes(tmp_path):
+SMALL_VIT = {"num_layers": 2, "hidden_size": 48, "num_heads": 4, "mlp_dim": 64}
+
+
+@pytest.mark.parametrize(
+    ("how", "size", "method"),
+    [
+        ({"backbone": "monai:resnet10_3d", "size": 16}, (24, 24, 24), "simclr"),
+        ({"backbone": "monai:vit_3d", "size": 32, "options": SMALL_VIT}, (32, 32, 32), "mae"),
+    ],
+    ids=["convolutions", "tokens"],
+)
+def test_volumes_train_a_network_for_volumes(tmp_path, how, size, method):
     import nibabel
 
     for seed in range(6):
         values = np.random.default_rng(seed).random((20, 20, 20), dtype=np.float32)
         nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), tmp_path / f"{seed}.nii.gz")
-    card = run(tmp_path, tmp_path / "out", backbone="monai:resnet10_3d", size=16, batch_size=4).card
-    assert card["images"] == 6
-    assert verify_source(str(tmp_path / "out")).input_size == (24, 24, 24)
+    card = run(tmp_path, tmp_path / "out", batch_size=4, **how).card
+    assert (card["images"], card["method"]) == (6, method)
+    assert verify_source(str(tmp_path / "out")).input_size == size
