@@ -140,6 +140,12 @@ def test_history_draws_loss_and_accuracy_side_by_side() -> None:
     assert [a.get_xlabel() for a in figure.axes] == ["epoch", "epoch"]
 
 
+def test_a_curve_that_only_the_second_panel_has_is_in_the_legend() -> None:
+    figure = plots.training_history({"train_loss": [1.0], "validation_accuracy": [0.5]})
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["train", "validation"]
+
+
 def test_confusion_cells_hold_count_and_row_percent() -> None:
     figure = plots.confusion_matrix([[3, 1], [0, 0]], ["a", "b"])
     written = {t.get_text() for t in figure.axes[0].texts}

@@ -31,10 +31,16 @@ def training_history(
         axes = figure.add_subplot(1, len(measures), number + 1)
         tidy(axes)
         _draw(axes, history, measure, best_epoch)
-    handles, names = figure.axes[0].get_legend_handles_labels()
-    if handles:
+    shown = [axes.get_legend_handles_labels() for axes in figure.axes]
+    named = {name: handle for found in shown for handle, name in zip(*found, strict=True)}
+    if named:
         figure.legend(
-            handles, names, loc="outside lower center", ncols=3, fontsize=9, frameon=False
+            list(named.values()),
+            list(named),
+            loc="outside lower center",
+            ncols=3,
+            fontsize=9,
+            frameon=False,
         )
     return figure
 
