@@ -32,6 +32,9 @@ class Copies:
         except Exception as error:  # noqa: BLE001 - a plugin's module may refuse with any error
             _log.debug("%s is not copied: %s", type(module).__name__, error)
 
+    def __len__(self) -> int:
+        return self._idle.qsize()
+
     @contextmanager
     def one(self) -> Iterator[nn.Module]:
         """Give a copy that nobody else uses meanwhile."""
@@ -43,7 +46,7 @@ class Copies:
 
 
 def can_be_copied(module: nn.Module, own_hook: Callable[..., Any] | None = None) -> bool:
-    """Return whether nothing in a module would still point at the original in a copy of it.
+    """Return whether a module can be copied, and nothing in a copy points at the original.
 
     `copy.deepcopy` leaves functions as they are. A hook, or a function in an attribute, may hold
     on to the module that it was made for.
@@ -58,7 +61,7 @@ def can_be_copied(module: nn.Module, own_hook: Callable[..., Any] | None = None)
             return False
         if any(_holds_on(value) for value in vars(part).values()):
             return False
-    return True
+    return len(Copies(module, 2)) > 1
 
 
 def _holds_on(value: object) -> bool:

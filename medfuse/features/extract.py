@@ -143,7 +143,10 @@ def _compute(
     with ExitStack() as stack:
         stack.enter_context(ready([source.extractor for source in sources], device))
         lanes = stack.enter_context(open_lanes(sources, request, device))
-        runs = [_Run(ledger, request, images, device, lanes) for ledger in active]
+        runs = [
+            _Run(ledger, request, images, device, own)
+            for ledger, own in zip(active, lanes, strict=True)
+        ]
         shape: torch.Size | None = None
         for view in _prepared(request, images, active, progress):
             shape = shape or view.pixels.shape

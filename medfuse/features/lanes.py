@@ -47,22 +47,25 @@ class Lanes:
 @contextmanager
 def open_lanes(
     sources: Sequence[FeatureSource], request: ExtractionRequest, device: torch.device
-) -> Iterator[Lanes]:
-    """Give as many lanes as there are threads of torch, at most four, which share them.
+) -> Iterator[list[Lanes]]:
+    """Give each source its lanes, in order.
 
-    A GPU has one lane, and so have whole volumes, whose batches fill the memory, and networks
-    that cannot be copied with certainty.
+    Sources share as many as there are threads of torch, at most four, which share the threads. A
+    source that has to compute one batch after the other has a lane of its own with all threads,
+    whatever the others have: all of them on a GPU, and for whole volumes, whose batches fill the
+    memory, and networks that cannot be copied with certainty.
     """
+    alone = [device.type != "cpu" or _needs_all(source, request) for source in sources]
     threads = torch.get_num_threads()
-    alone = device.type != "cpu" or any(_needs_all(source, request) for source in sources)
-    count = 1 if alone else min(MOST_LANES, threads)
+    count = 1 if all(alone) else min(MOST_LANES, threads)
     if count == 1:
-        yield Lanes(1, None)
+        yield [Lanes(1, None) for _ in sources]
         return
     with workers_of(threads // count) as begin:
         pool = ThreadPoolExecutor(count, thread_name_prefix="medfuse", initializer=begin)
         try:
-            yield Lanes(count, pool)
+            shared = Lanes(count, pool)
+            yield [Lanes(1, None) if single else shared for single in alone]
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 

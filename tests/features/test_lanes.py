@@ -69,13 +69,8 @@ def test_what_fails_in_a_lane_ends_all_and_what_came_before_is_kept(kit) -> None
     whole = kit.extract(cases, source, bank=FeatureBank(kit.folder / "whole"))
     marked = torch.from_numpy(kit.Loader()(cases[9].reference).pixels)
 
-    def refuse(_module: torch.nn.Module, inputs: tuple[torch.Tensor]) -> None:
-        if any(torch.equal(image, marked) for image in inputs[0]):
-            time.sleep(0.05)
-            raise KeyboardInterrupt
-
     broken = kit.Source("a", 8)
-    broken.extractor.register_forward_pre_hook(refuse)
+    broken.extractor = Refusing(broken.extractor, marked)
     with pytest.raises(KeyboardInterrupt):
         kit.extract(cases, broken)
     assert not [t for t in threading.enumerate() if t.name.startswith("medfuse")]
@@ -84,11 +79,25 @@ def test_what_fails_in_a_lane_ends_all_and_what_came_before_is_kept(kit) -> None
     assert again.values[0].tobytes() == whole.values[0].tobytes()
 
 
+class Refusing(torch.nn.Module):
+    """Stops, a little later than it could, where it sees one image."""
+
+    def __init__(self, inner: torch.nn.Module, marked: torch.Tensor) -> None:
+        super().__init__()
+        self.inner, self.marked = inner, marked
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        if any(torch.equal(image, self.marked) for image in images):
+            time.sleep(0.05)
+            raise KeyboardInterrupt
+        return self.inner(images)
+
+
 def test_lanes_share_the_threads(kit) -> None:
     request = kit.request(kit.cases(kit.images(1)), kit.Source("a", 8))
     for threads, lanes, each in ((1, 1, 1), (2, 2, 1), (3, 3, 1), (4, 4, 1), (9, 4, 2)):
         torch.set_num_threads(threads)
-        with open_lanes(request.sources, request, torch.device("cpu")) as open_:
+        with open_lanes(request.sources, request, torch.device("cpu")) as (open_,):
             assert open_.count == lanes
             assert open_.begin(torch.get_num_threads).result() == each
         assert torch.get_num_threads() == threads
@@ -96,7 +105,7 @@ def test_lanes_share_the_threads(kit) -> None:
 
 def test_a_gpu_has_one_lane(kit) -> None:
     request = kit.request(kit.cases(kit.images(1)), kit.Source("a", 8))
-    with open_lanes(request.sources, request, torch.device("meta")) as lanes:
+    with open_lanes(request.sources, request, torch.device("meta")) as (lanes,):
         assert (lanes.count, lanes.ahead) == (1, 0)
 
 
@@ -147,20 +156,55 @@ class Scratch(torch.nn.Module):
         return self.inner(self.scratch)
 
 
-@pytest.mark.parametrize("change", [hooked, closed, buffered])
-def test_networks_that_keep_something_elsewhere_give_the_bits_of_one_thread(kit, change) -> None:
+def test_a_copied_network_that_holds_a_buffer_gives_the_bits_of_one_thread(kit) -> None:
     cases = kit.cases(kit.images(32))
     found = []
     for threads in (1, 3):
         torch.set_num_threads(threads)
         source = kit.Source("a", 8)
-        change(source.extractor)
+        buffered(source.extractor)
         bank = FeatureBank(kit.folder / str(threads))
         found.append(kit.extract(cases, source, bank=bank).values[0].tobytes())
     assert found[0] == found[1]
 
 
-@pytest.mark.parametrize(("change", "copied"), [(hooked, False), (closed, False), (buffered, True)])
+class Asking(torch.nn.Module):
+    """Notes with how many threads it computes."""
+
+    def __init__(self, inner: torch.nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+        self.threads: list[int] = []
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.threads.append(torch.get_num_threads())
+        return self.inner(images)
+
+
+def locked(net: torch.nn.Module) -> None:
+    net.body = Locked(net.body)
+
+
+@pytest.mark.parametrize("change", [hooked, closed, locked])
+def test_what_cannot_be_copied_has_all_threads_and_its_bits_beside_others(kit, change) -> None:
+    cases = kit.cases(kit.images(12))
+    found = []
+    for beside in (0, 1):
+        single, other = kit.Source("a", 8), kit.Source("b", 6, seed=1)
+        change(single.extractor)
+        single.extractor = asking = Asking(single.extractor)
+        sources = [single, other][: 1 + beside]
+        found.append(kit.extract(cases, *sources, bank=FeatureBank(kit.folder / str(beside))))
+        assert asking.threads == [2, 2, 2]
+    assert found[0].values[0].tobytes() == found[1].values[0].tobytes()
+    torch.set_num_threads(1)
+    other = kit.extract(cases, kit.Source("b", 6, seed=1), bank=FeatureBank(kit.folder / "b"))
+    assert found[1].values[1].tobytes() == other.values[0].tobytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "copied"), [(hooked, False), (closed, False), (locked, False), (buffered, True)]
+)
 def test_only_what_holds_on_to_nothing_is_copied(kit, change, copied: bool) -> None:
     net = kit.Source("a", 8).extractor
     assert can_be_copied(net)
@@ -193,8 +237,7 @@ def test_a_module_that_hands_everything_on_is_not_copied() -> None:
 def test_a_module_that_cannot_be_copied_computes_one_batch_at_a_time(kit) -> None:
     cases = kit.cases(kit.images(16))
     source = kit.Source("a", 8)
-    source.extractor.body = Locked(source.extractor.body)
-    assert can_be_copied(source.extractor)
+    locked(source.extractor)
     assert kit.extract(cases, source).forwards == source.extractor.body.entered == 4
 
 
