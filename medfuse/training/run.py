@@ -64,8 +64,8 @@ class Run:
             Ignite handlers here. ``trainer.state.metrics`` holds the losses of the epoch.
         progress: show a progress bar on stderr where that is a terminal.
         resume: continue from the last checkpoint below ``folder``, if there is one.
-        checkpoint_seconds: least time between two checkpoints. What is lost by a kill is trained
-            again with the same result.
+        checkpoint_seconds: least time between two checkpoints; longer where writing one takes long.
+            What is lost by a kill is trained again with the same result.
         rates: factors on the learning rate of sources that learn, by index.
         head_loss: the loss that the head's spec names, for ``loss: auto``.
         hides_inputs: the fusion leaves out what is missing, so that ``training.input_dropout`` may

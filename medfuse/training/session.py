@@ -25,6 +25,7 @@ from medfuse.training.setup import Setup
 from medfuse.training.tensorboard import TensorBoardRecord
 
 _LOG = logging.getLogger("medfuse")
+_SAVING_SECONDS = 0.3
 
 
 @dataclass
@@ -64,7 +65,7 @@ class Session:
         self.bar = ProgressBar(self.history, run.progress, run.title)
         events = run.folder / "tensorboard" if run.folder else None
         self.tensorboard = TensorBoardRecord(events, self.history)
-        self._saved_at = time.monotonic()
+        self._saved_at, self._save_took, self._saved_best = time.monotonic(), 0.0, 0
         self._attach()
 
     def train(self) -> None:
@@ -87,10 +88,14 @@ class Session:
         folder = self.run_info.checkpoints
         if folder is None:
             return
-        best = {"identity": self.identity, "epoch": self.best.epoch, "learner": self.best.state}
-        save_checkpoint(folder / BEST, best)
+        begun = time.monotonic()
+        if self.best.epoch != self._saved_best:
+            best = {"identity": self.identity, "epoch": self.best.epoch, "learner": self.best.state}
+            save_checkpoint(folder / BEST, best)
+            self._saved_best = self.best.epoch
         save_checkpoint(folder / LAST, self._state())
         self._saved_at = time.monotonic()
+        self._save_took = self._saved_at - begun
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on after the epoch of a checkpoint."""
@@ -98,14 +103,15 @@ class Session:
         for change in self.run_info.unfreeze:
             if change.after < epoch:
                 self._unfreeze(change)
-        self.learner.load_state_dict(state["learner"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.stopped = state["stopped"]
+        if not self.stopped:
+            self.learner.load_state_dict(state["learner"])
+            self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         if self.stopper is not None and state["early_stopping"] is not None:
             self.stopper.load_state_dict(state["early_stopping"])
         self.history.extend(state["history"])
         self.best = _Best(**state["best"])
-        self.stopped = state["stopped"]
         if state["scaler"] is not None:
             self.trainer.add_event_handler(
                 Events.STARTED, lambda e: e.scaler.load_state_dict(state["scaler"])
@@ -162,7 +168,9 @@ class Session:
         _LOG.debug("epoch %d: %s", engine.state.epoch, describe_epoch(self.history))
 
     def _save_sometimes(self, _engine: Engine) -> None:
-        if time.monotonic() - self._saved_at >= self.run_info.checkpoint_seconds:
+        """Save, but of a large network so seldom that a tenth of the time at most goes into it."""
+        patience = self.run_info.checkpoint_seconds * max(1.0, self._save_took / _SAVING_SECONDS)
+        if time.monotonic() - self._saved_at >= patience:
             self.save()
 
     def _build_stopper(self) -> EarlyStopping | None:
@@ -205,12 +213,13 @@ class Session:
                 self.optimizer.add_param_group(group)
 
     def _state(self) -> dict[str, Any]:
-        scaler = getattr(self.trainer, "scaler", None)
+        """Return what the next epoch needs; once the last is done, the best parameters alone."""
+        scaler = None if self.stopped else getattr(self.trainer, "scaler", None)
         return {
             "identity": self.identity,
             "epoch": len(self.history),
-            "learner": cpu_state(self.learner),
-            "optimizer": self.optimizer.state_dict(),
+            "learner": None if self.stopped else cpu_state(self.learner),
+            "optimizer": None if self.stopped else self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "early_stopping": None if self.stopper is None else dict(self.stopper.state_dict()),
             "history": [dict(record) for record in self.history],

@@ -3,6 +3,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -101,6 +102,43 @@ def test_a_complete_run_returns_its_result_without_training(tmp_path: Path) -> N
     run = make_run(folder=tmp_path, attach_handlers=_stop_at(1))
     assert fit(again, DATA, HELD_OUT, make_config(), run) == expected
     assert _equal(again, first)
+
+
+def test_a_complete_run_keeps_no_more_than_its_best_epoch_and_history(tmp_path: Path) -> None:
+    fit(make_classifier(), DATA, HELD_OUT, make_config(), make_run(folder=tmp_path))
+    folder = tmp_path / "checkpoints"
+    state = torch.load(folder / "last.pt", weights_only=True)
+    best = torch.load(folder / "best.pt", weights_only=True)
+    assert state["optimizer"] is None
+    assert state["learner"] is None
+    assert best["epoch"] == state["best"]["epoch"]
+    for name, values in state["best"]["state"].items():
+        assert torch.equal(values, best["learner"][name])
+
+
+def test_checkpoints_that_take_long_are_written_seldom(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, written = [0.0], []
+
+    def save(path: Path, _state: dict[str, Any]) -> None:
+        now[0] += 2.0
+        written.append(path.name)
+
+    monkeypatch.setattr("medfuse.training.session.save_checkpoint", save)
+    clock = SimpleNamespace(monotonic=lambda: now[0])
+    monkeypatch.setattr("medfuse.training.session.time", clock)
+
+    def attach(trainer: Any, _run: Run) -> None:
+        @trainer.on(Events.EPOCH_STARTED)
+        def _pass(_engine: Any) -> None:
+            now[0] += 4.0
+
+    run = make_run(folder=tmp_path, checkpoint_seconds=3.0, attach_handlers=attach)
+    fit(make_classifier(), DATA, None, make_config(epochs=20), run)
+    seconds = 2.0 * len(written)
+    assert seconds < 0.25 * now[0]
+    assert written.count("last.pt") == 3
 
 
 def test_a_fresh_run_does_not_resume(tmp_path: Path) -> None:

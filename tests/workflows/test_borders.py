@@ -12,7 +12,7 @@ import torch
 from medfuse.backbones.build import SourceTarget, build_source
 from medfuse.config import BankConfig, SourceConfig
 from medfuse.registry import load_registry
-from medfuse.workflows.borders import BorderPlan, FrozenPart
+from medfuse.workflows.borders import BorderPlan, FrozenPart, frozen_parts
 from medfuse.workflows.train import TrainingOutcome, train
 
 from .conftest import small_experiment
@@ -24,7 +24,7 @@ def _parts(cases: int = 10, *, activations: bool = True, **source: Any) -> dict[
     config = SourceConfig(use=RESNET, **source)
     built = build_source(config, load_registry(), SourceTarget(channels=1, size=(32, 32)))
     bank = BankConfig(budget_gb=0.001, activations=activations)
-    return BorderPlan(bank, cases, 2).parts([config], [built])
+    return BorderPlan(bank, cases, 2).banked(frozen_parts([config], [built]))
 
 
 def test_the_border_lies_below_all_that_learns_at_some_time() -> None:
@@ -74,7 +74,7 @@ def _train(images: Path, folder: Path, *, activations: bool) -> TrainingOutcome:
 
 
 def _weights(run: TrainingOutcome) -> dict[str, torch.Tensor]:
-    state = torch.load(run.folder / "checkpoints" / "last.pt", weights_only=True)
+    state = torch.load(run.folder / "checkpoints" / "best.pt", weights_only=True)
     learner: dict[str, torch.Tensor] = state["learner"]
     return learner
 
