@@ -27,8 +27,12 @@ def batch_size_for(source: FeatureSource, request: ExtractionRequest) -> int:
     """
     if not sees_volumes(source, request):
         return request.batch_size
-    voxels = math.prod(request.shape[1:])
-    return max(1, min(request.batch_size, VOXELS_AT_ONCE // voxels))
+    return volumes_at_once(request.shape, request.batch_size)
+
+
+def volumes_at_once(shape: Sequence[int], most: int) -> int:
+    """Return how many volumes ``(C, *spatial)`` go through a network at once, at most ``most``."""
+    return max(1, min(most, VOXELS_AT_ONCE // math.prod(shape[1:])))
 
 
 def sees_volumes(source: FeatureSource, request: ExtractionRequest) -> bool:

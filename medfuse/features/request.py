@@ -13,6 +13,7 @@ from medfuse.features.bank import FeatureBank
 from medfuse.features.digests import ImageFacts
 from medfuse.features.images import ImageIndex
 
+BATCH_SIZE = 16
 Augment = Callable[[torch.Tensor, str, int], torch.Tensor]
 
 
@@ -87,7 +88,7 @@ class ExtractionRequest:
     augmentation: Augmentation | None = None
     shape: tuple[int, ...] = ()
     device: str = "cpu"
-    batch_size: int = 16
+    batch_size: int = BATCH_SIZE
     workers: int = 2
     tokens_as: Literal["float32", "float16"] = "float32"
 

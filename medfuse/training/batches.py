@@ -89,7 +89,9 @@ class CaseBatches:
         ]
         known = rows if data.rows is None else data.rows[rows]
         banked = {
-            i: data.activations[i].take(known, views) for i in self.live if i in data.activations
+            i: held.take(known, views)
+            for i, held in data.activations.items()
+            if i in self.live and held.values is not None
         }
         images = None
         if self.live - set(banked):

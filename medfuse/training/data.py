@@ -49,8 +49,8 @@ class TrainingData:
             input, NaN where a case has none; only for sources that learn.
         inputs: position of the input of each source.
         rows: position of each case in the data that ``load_view`` knows.
-        activations: by source, of its frozen part, for sources that learn above it; they stand in
-            for the images.
+        activations: by source, of its frozen part, for sources that learn above it; where they are
+            held they stand in for the images.
     """
 
     features: tuple[Tensor | None, ...]

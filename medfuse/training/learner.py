@@ -58,6 +58,11 @@ class Learner(nn.Module):
             for i, banked in (activations or {}).items()
             if i in used
         }
+        self._lower = {
+            i: part.of_images(self.sources[str(i)])
+            for i, part in (activations or {}).items()
+            if i in used and part.values is None
+        }
 
     def forward(self, batch: Batch) -> Tensor:
         """Return logits ``(N, K)``, or ``(N, heads, K)`` in training."""
@@ -74,14 +79,20 @@ class Learner(nn.Module):
         return [x if x is not None else self._live(i, batch) for i, x in enumerate(batch.features)]
 
     def _live(self, source: int, batch: Batch) -> Tensor:
-        if source in batch.activations:
+        if source in self._upper:
             upper = self._upper[source]
             upper.training = self.training
-            return features_where_present(upper, batch.activations[source])
+            return _where_known(upper, self._activations(source, batch), batch)
         images, module = cast("Sequence[Tensor]", batch.images), self.sources[str(source)]
         if len(images) == 1:
             return cast("Tensor", module(images[0]))
         return features_where_present(module, images[self.inputs[source]])
+
+    def _activations(self, source: int, batch: Batch) -> Tensor:
+        if source in batch.activations:
+            return batch.activations[source]
+        images = cast("Sequence[Tensor]", batch.images)
+        return self._lower[source](images[self.inputs[source]])
 
     def classifier_parameters(self) -> list[nn.Parameter]:
         """Return what gradients train; a combiner of decisions is fitted afterwards."""
@@ -120,6 +131,13 @@ class Learner(nn.Module):
         if batch.partner is None:
             return features
         return [torch.lerp(x[batch.partner], x, batch.mix) for x in features]
+
+
+def _where_known(upper: nn.Module, activations: Tensor, batch: Batch) -> Tensor:
+    """Return features of activations; only where the batch has a mask can one be missing."""
+    if batch.mask is None:
+        return cast("Tensor", upper(activations))
+    return features_where_present(upper, activations)
 
 
 def _only_present(decisions: Tensor, mask: Tensor | None) -> Tensor:

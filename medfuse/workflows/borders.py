@@ -1,4 +1,4 @@
-"""Which sources that learn do so on banked activations of their frozen part, and which cannot."""
+"""Which sources that learn have a frozen part, and of which its activations are banked."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class FrozenPart:
 
 @dataclass(frozen=True)
 class BorderPlan:
-    """What decides whether activations are banked.
+    """What decides of which frozen parts the activations are held.
 
     Attributes:
         bank: the section of the configuration.
@@ -82,20 +82,15 @@ class BorderPlan:
     cases: int
     views: int
 
-    def parts(
-        self, configs: Sequence[SourceConfig], sources: Sequence[BuiltSource]
-    ) -> dict[int, FrozenPart]:
-        """Return the frozen parts whose activations are banked, by number of the source.
+    def banked(self, parts: Mapping[int, FrozenPart]) -> dict[int, FrozenPart]:
+        """Return the frozen parts whose activations are held.
 
-        Of a source that cannot be divided, or whose activations take too much room, images go
-        through all of it in every epoch, and the log says so.
+        Where they take too much room, images go through the frozen part in every epoch, and the
+        log says so.
         """
         found: dict[int, FrozenPart] = {}
         left = self._room()
-        for number, (config, source) in enumerate(zip(configs, sources, strict=True)):
-            part = _frozen_part(config, source) if self.bank.activations else None
-            if part is None:
-                continue
+        for number, part in parts.items() if self.bank.activations else ():
             size = self.cases * self.views * (part.slices or 1) * part.feature_dim * _FLOAT
             if size > left:
                 _say_too_large(part, size, left)
@@ -111,6 +106,20 @@ class BorderPlan:
     def _room(self) -> float:
         """Return how many bytes of activations may be held: they lie in memory while learning."""
         return min(self.bank.budget_gb * _GIGABYTE, _memory() / 3)
+
+
+def frozen_parts(
+    configs: Sequence[SourceConfig], sources: Sequence[BuiltSource]
+) -> dict[int, FrozenPart]:
+    """Return the frozen parts of sources that learn above one, by number of the source.
+
+    Of a source that cannot be divided images go through all of it, and the log says so.
+    """
+    parts = {
+        number: _frozen_part(config, source)
+        for number, (config, source) in enumerate(zip(configs, sources, strict=True))
+    }
+    return {number: part for number, part in parts.items() if part is not None}
 
 
 def _frozen_part(config: SourceConfig, source: BuiltSource) -> FrozenPart | None:
@@ -139,7 +148,7 @@ def _frozen_part(config: SourceConfig, source: BuiltSource) -> FrozenPart | None
 def _say_too_large(part: FrozenPart, size: float, left: float) -> None:
     _log.warning(
         "%s: its activations would take %s, but %s are left of bank.budget_gb and a third of the "
-        "memory; images go through all of it in every epoch instead",
+        "memory; images go through it in every epoch instead",
         part.label, readable(size), readable(left),
     )  # fmt: skip
 

@@ -27,7 +27,7 @@ from medfuse.preprocessing import augment, augmentation_identity, drawing_for
 from medfuse.preprocessing.tabular import tabular_width
 from medfuse.registry import Registry
 from medfuse.training.activations import Activations
-from medfuse.workflows.borders import BorderPlan, FrozenPart
+from medfuse.workflows.borders import BorderPlan, FrozenPart, frozen_parts
 from medfuse.workflows.prepare import PreparedCohort, PreparedInput
 from medfuse.workflows.seen import seen_by_sources
 
@@ -178,9 +178,10 @@ def extract(
         forwards += found.forwards
         for number, array in zip(chosen, found.values, strict=True):
             values[number] = job.placed(read, array)
-    plan = BorderPlan(experiment.bank, len(views), 1 + most)
-    activations = job.activations(plan.parts(experiment.sources, sources))
-    if all(value is None for value in values) and not activations:
+    parts = frozen_parts(experiment.sources, sources)
+    banked = BorderPlan(experiment.bank, len(views), 1 + most).banked(parts)
+    activations = job.activations(parts, banked)
+    if all(value is None for value in values) and not banked:
         _log.info("every source learns from the images: nothing to bank")
     return ExtractedFeatures(
         sources=tuple(sources),
@@ -224,10 +225,13 @@ class _Job:
         )
         return extract_features(request, self.progress)
 
-    def activations(self, parts: Mapping[int, FrozenPart]) -> dict[int, Activations]:
-        """Return the activations of frozen parts, computed one part after the other."""
-        found = {}
-        for number, part in parts.items():
+    def activations(
+        self, parts: Mapping[int, FrozenPart], banked: Mapping[int, FrozenPart]
+    ) -> dict[int, Activations]:
+        """Return the activations of frozen parts, those of the banked computed one by one."""
+        # Slices go through the whole source, which computes a few of them at once.
+        found = {i: Activations(None, part.border) for i, part in parts.items() if not part.slices}
+        for number, part in banked.items():
             read = self.prepared.inputs[self.experiment.sources[number].input]
             values = self.placed(read, self.features(read, [part]).values[0])
             found[number] = Activations(torch.from_numpy(values), part.border)

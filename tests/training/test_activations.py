@@ -92,13 +92,15 @@ def _no_image(_case: int, _view: int) -> tuple[Tensor]:
     raise AssertionError("an image was asked for")
 
 
-def _both_ways(data: TrainingData, banked: Activations, run: Run, **network: Any) -> float:
+def _both_ways(
+    data: TrainingData, banked: Activations, run: Run, load: Any = None, **network: Any
+) -> float:
     """Return how far the weights are apart after training in both ways."""
     rows = np.arange(COUNT)[::-1].copy()
     found = []
     for activations in ({}, {0: banked}):
         model = _network(**network)
-        loader = _no_image if activations else data.load_view
+        loader = load or _no_image if activations else data.load_view
         cases = replace(data, activations=activations, load_view=loader).select(rows)
         fit(model, cases, cases, CONFIG, run)
         found.append(model)
@@ -124,6 +126,25 @@ def test_a_combiner_is_fitted_out_of_fold_on_activations() -> None:
 def test_weights_are_those_of_training_on_images() -> None:
     data = TrainingData.of([None], LABELS, VIEWS, load_view=lambda c, v: (_image(c, v),))
     assert _both_ways(data, _activations(_network(), _images()), RUN) < 1e-5
+
+
+def test_images_through_the_frozen_part_give_the_bits_of_the_bank() -> None:
+    network, images = _network(), _images()
+    banked = _activations(network, images)
+    flat = images.flatten(0, 1)
+    padded = torch.cat([flat, torch.zeros(-len(flat) % 16, *flat.shape[1:])])
+    module: Any = network.sources[0]
+    with torch.no_grad():
+        lower = LowerPart(module, banked.border).eval()
+        values = torch.cat([lower(block) for block in padded.split(16)])[: len(flat)]
+    banked = replace(banked, values=values.view(COUNT, VIEWS, -1))
+    data = TrainingData.of([None], LABELS, VIEWS, load_view=lambda c, v: (_image(c, v),))
+    found = []
+    for held in (banked, replace(banked, values=None)):
+        model, cases = _network(), replace(data, activations={0: held})
+        fit(model, cases, cases, CONFIG, RUN)
+        found.append(model)
+    assert _apart(*found) == 0
 
 
 def test_slices_of_volumes_give_the_same_weights() -> None:
@@ -158,8 +179,11 @@ def test_cases_without_the_input_are_masked_and_hidden_alike() -> None:
         [None, features], LABELS, VIEWS, presence=Presence(known, (0, 1)), load_view=load
     )
     banked = _activations(network, _images())
+    assert banked.values is not None
     banked.values[~torch.from_numpy(known[:, 0])] = torch.nan
     assert _both_ways(data, banked, RUN, inputs=2) < 1e-5
+    by_batch = _both_ways(data, replace(banked, values=None), RUN, load=load, inputs=2)
+    assert by_batch < 1e-5
 
 
 def test_predictions_are_those_of_the_images() -> None:
