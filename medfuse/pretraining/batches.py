@@ -58,6 +58,7 @@ class ViewBatches:
 
     Attributes:
         epoch: which epoch the next iteration is.
+        begun: how many of its batches the next iteration leaves out, once.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class ViewBatches:
         self._drawing = drawing
         self._labels = torch.tensor(labels or [-1] * len(pool))
         self.batch_size = min(batch_size, len(pool))
-        self.epoch = 1
+        self.epoch, self.begun = 1, 0
 
     def __len__(self) -> int:
         return len(self._pool) // self.batch_size
@@ -76,7 +77,7 @@ class ViewBatches:
         source = generator(derived_seed(self._drawing.seed, "pretraining", self.epoch))
         order = torch.randperm(len(self._pool), generator=source).tolist()
         batches = [order[i * self.batch_size :][: self.batch_size] for i in range(len(self))]
-        epoch = self.epoch
+        batches, self.begun, epoch = batches[self.begun :], 0, self.epoch
         with workers_of() as begin:
             yield from map_ahead(
                 lambda rows: self._batch(rows, epoch), batches, _WORKERS, _WORKERS, begin

@@ -1,4 +1,4 @@
-"""A pretraining in progress: everything that one epoch hands to the next, saved and restored."""
+"""A pretraining in progress: everything that one batch hands to the next, saved and restored."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ class Place:
     folder: Path | None = None
     identity: str = ""
     progress: bool = False
-    checkpoint_seconds: float = 3.0
+    checkpoint_seconds: float = 20.0
 
 
 class Pretraining:
-    """Trains a learner epoch by epoch; goes on exactly after the end of any epoch.
+    """Trains a learner epoch by epoch; goes on exactly after any batch.
 
     Args:
         learner: a method's network; its ``loss(output, labels)`` is what is minimized.
@@ -80,7 +80,7 @@ class Pretraining:
         )
         self.trainer = self._build_trainer()
         self.bar = ProgressBar(self.history, place.progress, f"pretraining ({settings.method})")
-        self._losses: list[Tensor] = []
+        self._losses: list[Tensor] = []  # of the epoch so far
         self._saved_at = self._began = time.monotonic()
         self._attach()
 
@@ -136,8 +136,8 @@ class Pretraining:
 
     def _attach(self) -> None:
         self.trainer.add_event_handler(Events.EPOCH_STARTED, self._start_epoch)
-        self.trainer.add_event_handler(Events.ITERATION_STARTED, self._set_rate)
-        self.trainer.add_event_handler(Events.ITERATION_COMPLETED, self._note_loss)
+        self.trainer.add_event_handler(Events.ITERATION_STARTED, self._start_batch)
+        self.trainer.add_event_handler(Events.ITERATION_COMPLETED, self._end_batch)
         self.trainer.add_event_handler(Events.EPOCH_COMPLETED, self._end_epoch)
         self.bar.attach(self.trainer)
         self.trainer.add_event_handler(Events.EPOCH_COMPLETED, self._save_sometimes)
@@ -145,23 +145,26 @@ class Pretraining:
     def _start_epoch(self, engine: Engine) -> None:
         self.learner.train()
         self.batches.epoch = engine.state.epoch
-        self._losses = []
-        seed_everything(derived_seed(self.settings.seed, "epoch", engine.state.epoch))
 
-    def _set_rate(self, engine: Engine) -> None:
+    def _start_batch(self, engine: Engine) -> None:
+        # By the batch, so that none has to know what those before it drew.
+        seed_everything(derived_seed(self.settings.seed, "iteration", engine.state.iteration))
         factor = self.rate(engine.state.iteration)
         for group in self.optimizer.param_groups:
             group["lr"] = group["base_lr"] * factor
 
-    def _note_loss(self, engine: Engine) -> None:
+    def _end_batch(self, engine: Engine) -> None:
         output: Any = engine.state.output
         self._losses.append(output[CommonKeys.LOSS].detach())
+        if engine.state.iteration % len(self.batches):  # the last one is saved with its epoch
+            self._save_sometimes(engine)
 
     def _end_epoch(self, engine: Engine) -> None:
         loss = float(torch.stack(self._losses).double().mean())
         if not math.isfinite(loss):
             raise TrainingError(f"The loss is not finite in epoch {engine.state.epoch}. Lower lr.")
         record = {"epoch": float(engine.state.epoch), "training_loss": loss}
+        self._losses = []
         self.learner.eval()
         self.history.append({**record, **self._look(self.learner)})
         _LOG.debug("pretraining: %s", self.history[-1])
@@ -179,6 +182,7 @@ class Pretraining:
             "learner": cpu_state(self.learner),
             "optimizer": self.optimizer.state_dict(),
             "history": [dict(record) for record in self.history],
+            "losses": [float(loss) for loss in self._losses],
             "scaler": None if scaler is None else scaler.state_dict(),
         }
         save_checkpoint(self.place.folder / LAST, state)
@@ -193,8 +197,13 @@ class Pretraining:
                 Events.STARTED, lambda engine: engine.scaler.load_state_dict(state["scaler"])
             )
         self.trainer.state.epoch = len(self.history)
-        self.trainer.state.iteration = len(self.history) * len(self.batches)
-        _LOG.info("going on after epoch %d of %d", len(self.history), self.settings.epochs)
+        self._losses = [torch.tensor(loss) for loss in state["losses"]]
+        self.batches.begun = len(self._losses)
+        self.trainer.state.iteration = len(self.history) * len(self.batches) + self.batches.begun
+        _LOG.info(
+            "going on after epoch %d of %d and %d batches",
+            len(self.history), self.settings.epochs, self.batches.begun,
+        )  # fmt: skip
 
 
 def _prepare(

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from ignite.engine import Events
 
 from medfuse.errors import TrainingError
 from medfuse.pretraining.batches import Drawing, ViewBatches
@@ -58,21 +59,27 @@ def test_same_seed_gives_the_same_weights_and_another_seed_others(how):
 
 
 @pytest.mark.parametrize("how", METHODS, ids=lambda how: how["method"])
-def test_a_broken_off_pretraining_ends_with_the_weights_of_an_unbroken_one(tmp_path, how):
+@pytest.mark.parametrize("batch", [3, 4], ids=["amid an epoch", "behind an epoch"])
+def test_a_broken_off_pretraining_ends_with_the_weights_of_an_unbroken_one(tmp_path, how, batch):
     whole = pretraining(epochs=3, **how)
     history = whole.run()
+    broken = pretraining(tmp_path, epochs=3, **how)  # of two batches each
 
-    def stop(_learner):
-        if len(broken.history) == 2:
+    def stop(engine):
+        if engine.state.iteration == batch + 1:
             raise StoppedError
-        return {}
 
-    broken = pretraining(tmp_path, look=stop, epochs=3, **how)
+    broken.trainer.add_event_handler(Events.ITERATION_STARTED, stop)
     with pytest.raises(StoppedError):
         broken.run()
     resumed = pretraining(tmp_path, epochs=3, **how)
+    begun = []
+    resumed.trainer.add_event_handler(
+        Events.ITERATION_COMPLETED, lambda engine: begun.append(engine.state.iteration)
+    )
     assert resumed.run() == history
     assert same(weights(resumed), weights(whole))
+    assert begun[0] == batch + 1
 
 
 def test_learning_lowers_the_loss():
