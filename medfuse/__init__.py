@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from medfuse.errors import MedfuseError
     from medfuse.serving.predict import load_bundle
     from medfuse.workflows.check import check
+    from medfuse.workflows.compare import compare
     from medfuse.workflows.demo import demo
     from medfuse.workflows.evaluate import evaluate
     from medfuse.workflows.phantoms import write_phantoms
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 _WHERE = {
     "MedfuseError": "medfuse.errors",
     "check": "medfuse.workflows.check",
+    "compare": "medfuse.workflows.compare",
     "demo": "medfuse.workflows.demo",
     "evaluate": "medfuse.workflows.evaluate",
     "load_bundle": "medfuse.serving.predict",
@@ -34,6 +36,7 @@ _WHERE = {
 __all__ = [
     "MedfuseError",
     "check",
+    "compare",
     "demo",
     "evaluate",
     "load_bundle",

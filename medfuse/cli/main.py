@@ -21,6 +21,7 @@ COMMANDS = {
     "pretrain": "train a backbone on images without labels, for use as a source",
     "train": "train a fused classifier and write its bundle",
     "validate": "train without each site in turn, and measure there",
+    "compare": "does fusing help on your cases, and by how much",
     "evaluate": "measure a bundle on labelled images",
     "predict": "classify images with a bundle",
     "bundle": "verify a bundle",

@@ -2,6 +2,7 @@
 
 from medfuse.config.inputs import InputConfig
 from medfuse.config.loading import (
+    as_experiment,
     dump_experiment,
     load_experiment,
     parse_experiment,
@@ -44,6 +45,7 @@ __all__ = [
     "SplitConfig",
     "TrainingConfig",
     "UnfreezeConfig",
+    "as_experiment",
     "dump_experiment",
     "load_experiment",
     "parse_experiment",

@@ -44,6 +44,19 @@ def load_experiment(path: Path | str, overrides: Sequence[str] = ()) -> Experime
     return parse_experiment(with_overrides(data, overrides), str(file), file.parent)
 
 
+def as_experiment(experiment: Experiment | Mapping[str, Any] | Path | str) -> Experiment:
+    """Return a configuration that is given as such, as plain data, or as the path of its file.
+
+    Raises:
+        ConfigError: the file cannot be read, or a key or value is wrong.
+    """
+    if isinstance(experiment, Experiment):
+        return experiment
+    if isinstance(experiment, Mapping):
+        return parse_experiment(experiment)
+    return load_experiment(experiment)
+
+
 def parse_experiment(
     data: Mapping[str, Any], where: str = "configuration", folder: Path | None = None
 ) -> Experiment:

@@ -90,17 +90,31 @@ def delong(
             f"found {truth.sum()} positive and {(~truth).sum()} negative cases, expected two "
             "of each for DeLong's test."
         )
-    areas, placements = _placements(truth, scores)
+    areas, placements = placements_of(truth, scores)
     covariance = _covariance(truth, areas, placements, _cluster_index(patients, len(truth)))
-    gap = float(areas[0] - areas[1])
     error = float(np.sqrt(max(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1], 0.0)))
     test = "DeLong" if np.size(patients) == 0 else "DeLong, clustered by patient"
-    if error < 1e-12:
-        p_value = 1.0 if gap == 0 else None
-        return Difference(float(areas[0]), float(areas[1]), gap, None, None, p_value, test)
+    return normal_difference((float(areas[0]), float(areas[1])), error, confidence, test)
+
+
+def normal_difference(
+    values: tuple[float, float], error: float, confidence: float, test: str
+) -> Difference:
+    """Return the difference of two values by the normal distribution.
+
+    Args:
+        values: of the first and of the second classifier.
+        error: standard error of their difference.
+        confidence: of the interval.
+        test: how the error was found.
+    """
+    gap = values[0] - values[1]
+    if not error >= 1e-12:
+        same = gap == 0 and not np.isnan(error)
+        return Difference(*values, gap, None, None, 1.0 if same else None, test)
     half = error * float(norm.ppf((1 + confidence) / 2))
     p_value = float(2 * norm.sf(abs(gap) / error))
-    return Difference(float(areas[0]), float(areas[1]), gap, gap - half, gap + half, p_value, test)
+    return Difference(*values, gap, gap - half, gap + half, p_value, test)
 
 
 def mcnemar(first_right: ArrayLike, second_right: ArrayLike) -> McNemar:
@@ -204,8 +218,10 @@ def _values(predictions: Predictions, metric: str | Metric, settings: Evaluation
     return table[metric, OVERALL]
 
 
-def _placements(truth: NDArray[np.bool_], scores: Floats) -> tuple[Floats, Floats]:
-    """Return AUROCs ``(2,)`` and each case's share of opposite cases it is ordered rightly to."""
+def placements_of(truth: NDArray[np.bool_], scores: Floats) -> tuple[Floats, Floats]:
+    """Return AUROCs ``(S,)`` of scores ``(S, N)``, and each case's placement ``(S, N)``: its share
+    of opposite cases that it is ordered rightly to.
+    """
     placements = np.empty_like(scores)
     for row, values in zip(placements, scores, strict=True):
         ranks = rankdata(values)

@@ -31,9 +31,9 @@ def score_table(
 
     Keys are (metric, class index), with `OVERALL` for metrics of all classes together.
     """
-    table = _proper_scores(predictions, weights)
+    table = proper_scores(predictions, weights)
     table["ece", OVERALL] = calibration_error(predictions, weights, settings.bins)
-    table.update(_from_confusion(predictions, weights))
+    table.update(rates_of_classes(predictions, weights))
     for index in range(len(predictions.classes)):
         table.update(_from_ranking(predictions, weights, index, settings))
     for name in ("auroc", "auprc", "precision", "recall", "f1"):
@@ -90,7 +90,8 @@ def grade_scores(predictions: Predictions, weights: Floats) -> ScoreTable:
     }
 
 
-def _proper_scores(predictions: Predictions, weights: Floats) -> ScoreTable:
+def proper_scores(predictions: Predictions, weights: Floats) -> ScoreTable:
+    """Return the Brier score and the log loss, each ``(R,)``; natural logarithm."""
     chances, rows = predictions.probabilities, np.arange(len(predictions))
     truth = np.eye(len(predictions.classes))[predictions.labels]
     squared = ((chances - truth) ** 2).sum(1) / (2 if truth.shape[1] == 2 else 1)
@@ -102,7 +103,8 @@ def _proper_scores(predictions: Predictions, weights: Floats) -> ScoreTable:
     }
 
 
-def _from_confusion(predictions: Predictions, weights: Floats) -> ScoreTable:
+def rates_of_classes(predictions: Predictions, weights: Floats) -> ScoreTable:
+    """Return the accuracy, and what the confusion matrix says of each class, each ``(R,)``."""
     matrix = confusion_counts(predictions, weights)
     total, hits = matrix.sum((1, 2)), np.diagonal(matrix, axis1=1, axis2=2)
     support, flagged = matrix.sum(2), matrix.sum(1)

@@ -10,18 +10,23 @@ from medfuse.plots.confusion import confusion_matrix
 from medfuse.plots.counts import class_counts
 from medfuse.plots.curves import precision_recall, roc
 from medfuse.plots.distributions import score_histogram, source_shares
+from medfuse.plots.forest import ForestRow, forest
 from medfuse.plots.history import training_history
+from medfuse.plots.learning_curve import learning_curve
 from medfuse.plots.panels import PanelRow, panel_grid
 from medfuse.plots.samples import sample_grid
 from medfuse.plots.style import save_figure
 
 __all__ = [
+    "ForestRow",
     "PanelRow",
     "class_counts",
     "class_pie",
     "confusion_matrix",
     "contact_sheet",
+    "forest",
     "histograms",
+    "learning_curve",
     "panel_grid",
     "precision_recall",
     "reliability_diagram",

@@ -4,6 +4,7 @@ The page needs no network and no script, and prints on paper.
 """
 
 from medfuse.report.content import Figure, Link, Section, SectionPage, Table, WorstError
+from medfuse.report.fold_tables import QUESTIONS, candidate_table, fold_comparison_table
 from medfuse.report.metric_tables import (
     class_table,
     comparison_table,
@@ -14,21 +15,27 @@ from medfuse.report.metric_tables import (
 )
 from medfuse.report.page import render_sections, write_sections
 from medfuse.report.pictures import embed_figure, embed_image
+from medfuse.report.table_files import latex_table, markdown_table
 from medfuse.report.worst import worst_errors
 
 __all__ = [
+    "QUESTIONS",
     "Figure",
     "Link",
     "Section",
     "SectionPage",
     "Table",
     "WorstError",
+    "candidate_table",
     "class_table",
     "comparison_table",
     "difference_table",
     "embed_figure",
     "embed_image",
+    "fold_comparison_table",
     "group_table",
+    "latex_table",
+    "markdown_table",
     "operating_point_table",
     "overall_table",
     "render_sections",

@@ -75,8 +75,8 @@ def difference_table(differences: Mapping[str, Any]) -> Table:
             row["group"] or "(none)",
             metric_name(row["metric"]),
             f"{_number(row['value'])} / {_number(row['rest'])}",
-            _gap(row),
-            _p_value(row["p_adjusted"]),
+            gap_text(row),
+            p_value_text(row["p_adjusted"]),
         ]
         for row in differences["rows"]
     ]
@@ -103,10 +103,10 @@ def comparison_table(comparison: Mapping[str, Any]) -> Table:
             row["source"],
             *([f"{row['cases']} of {comparison['cases']}"] if partial else []),
             f"{_number(area['second'])} / {_number(area['first'])}",
-            _gap(area),
-            _p_value(row["p_adjusted"]),
-            _gap(accuracy),
-            _p_value(accuracy["p_value"]),
+            gap_text(area),
+            p_value_text(row["p_adjusted"]),
+            gap_text(accuracy),
+            p_value_text(accuracy["p_value"]),
         ])  # fmt: skip
     seeing = (row["auroc"]["test"] for row in comparison["sources"] if row["cases"])
     tests = " and ".join(dict.fromkeys(seeing))
@@ -174,7 +174,8 @@ def _caption(metrics: Mapping[str, Any]) -> str:
     return text
 
 
-def _gap(difference: Mapping[str, Any]) -> str:
+def gap_text(difference: Mapping[str, Any]) -> str:
+    """Return ``+0.012 [+0.002,\u00a0+0.022]``, a value alone, or ``undefined``."""
     if difference["difference"] is None:
         return "undefined"
     if difference["low"] is None:
@@ -187,7 +188,8 @@ def _number(value: float | None) -> str:
     return "undefined" if value is None else f"{value:.3f}"
 
 
-def _p_value(value: float | None) -> str:
+def p_value_text(value: float | None) -> str:
+    """Return ``0.012``, ``< 0.001`` or ``undefined``."""
     if value is None:
         return "undefined"
     return "< 0.001" if value < 0.001 else f"{value:.3f}"

@@ -61,7 +61,7 @@ def fit(
     """
     used = _sources_used(model, data, run)
     _check(model, data, config, run)
-    untrained = copy.deepcopy(model) if _combines_by_fit(model) else None
+    untrained = copy.deepcopy(model) if combines_by_fit(model) else None
     # A head's matrices are small: threads that wait for each other make it many times slower on
     # a busy machine, and gain little on an idle one.
     with nullcontext() if used else one_thread():
@@ -147,7 +147,8 @@ def _check(model: nn.Module, data: TrainingData, config: TrainingConfig, run: Ru
         )
 
 
-def _combines_by_fit(model: nn.Module) -> bool:
+def combines_by_fit(model: nn.Module) -> bool:
+    """Return whether the model combines decisions by parameters that are fitted afterwards."""
     classifier = model.classifier if isinstance(model, FusedNetwork) else model
     if not isinstance(classifier, DecisionClassifier):
         return False

@@ -7,8 +7,9 @@ Parmanto et al., 1996, "Improving committee diagnosis with resampling techniques
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 from torch import nn
@@ -22,6 +23,10 @@ from medfuse.training.opinions import weigh_opinions
 from medfuse.training.predict import predict_logits
 from medfuse.training.result import TrainingResult
 from medfuse.training.run import Run
+
+FitMember: TypeAlias = Callable[
+    [nn.Module, TrainingData, TrainingData | None, TrainingConfig, Run], TrainingResult
+]
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,11 @@ class Ensemble:
 
 
 def fit_members(
-    members: Sequence[nn.Module], data: TrainingData, config: TrainingConfig, run: Run
+    members: Sequence[nn.Module],
+    data: TrainingData,
+    config: TrainingConfig,
+    run: Run,
+    fit_member: FitMember = fit,
 ) -> Ensemble:
     """Train each of M members on M - 1 of M parts of the cases; the part left out stops it early.
 
@@ -54,6 +63,7 @@ def fit_members(
         data: all cases that may be learned from.
         config: how to learn.
         run: its seed also decides the parts.
+        fit_member: trains one of them.
 
     Raises:
         TrainingError: a class has fewer patients than there are members.
@@ -64,7 +74,7 @@ def fit_members(
     for number, (member, rows) in enumerate(zip(members, parts, strict=True)):
         rest = data.select(np.setdiff1d(np.arange(len(data)), rows))
         own = _member_run(run, number, len(members))
-        results.append(fit(member, rest, left_out[number], config, own))
+        results.append(fit_member(member, rest, left_out[number], config, own))
     weigh_opinions(members, left_out)
     found = [predict_logits(member, cases) for member, cases in zip(members, left_out, strict=True)]
     logits = np.empty((len(data), found[0].shape[1]), dtype=found[0].dtype)

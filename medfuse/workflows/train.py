@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from medfuse.backbones.build import BuiltSource
-from medfuse.config import ComponentConfig, Experiment, load_experiment, parse_experiment
+from medfuse.config import ComponentConfig, Experiment, as_experiment
 from medfuse.contract import FeatureFusionSpec
 from medfuse.data import split_digest
 from medfuse.data.readers import installed_readers
@@ -121,15 +121,6 @@ def _is_whole(folder: RunFolder) -> bool:
     except (OSError, ValueError, KeyError, TypeError):
         return False
     return outcome.report.is_file() and outcome.bundle.is_dir()
-
-
-def as_experiment(experiment: Experiment | Mapping[str, Any] | Path | str) -> Experiment:
-    """Return a configuration that is one already, plain data, or the path of a YAML file."""
-    if isinstance(experiment, Experiment):
-        return experiment
-    if isinstance(experiment, Mapping):
-        return parse_experiment(experiment)
-    return load_experiment(experiment)
 
 
 def _run(

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from medfuse.config import Experiment, parse_experiment
+from medfuse.config import Experiment, as_experiment, parse_experiment
 from medfuse.data import Case, Cohort, read_split
 from medfuse.data.sites import with_held_out_site
 from medfuse.errors import CohortError, TrainingError
@@ -23,7 +23,7 @@ from medfuse.workflows import measure
 from medfuse.workflows.run_folder import refuse_foreign_content
 from medfuse.workflows.settle import list_cohort
 from medfuse.workflows.site_page import SiteResults, site_csv, write_site_page
-from medfuse.workflows.train import TrainingOutcome, as_experiment, train
+from medfuse.workflows.train import TrainingOutcome, train
 
 _STATE = "validation.json"
 _log = logging.getLogger(__name__)

@@ -1,0 +1,99 @@
+"""``medfuse compare``: does fusing help on these cases, by how much, and is it certain."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+SUMMARY = "does fusing help on your cases, and by how much"
+
+_EPILOG = """\
+examples:
+  medfuse compare experiment.yaml --out comparison
+  medfuse compare experiment.yaml --out comparison --fusions attention,gated --curve
+  medfuse compare experiment.yaml --out comparison --set cohort.split.test=0
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's options."""
+    parser.epilog = _EPILOG
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("config", metavar="CONFIG", help="a YAML file, as for medfuse train")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder for the results")
+    parser.add_argument(
+        "--fusions",
+        default="all",
+        metavar="A,B",
+        help="fusions to compare; the verdict is about the configuration's, or the first (all)",
+    )
+    parser.add_argument("--pairs", action="store_true", help="every two sources too")
+    parser.add_argument("--no-baselines", action="store_true", help="no classic classifiers")
+    parser.add_argument("--folds", type=int, default=5, metavar="K", help="where there are none")
+    parser.add_argument(
+        "--members", type=int, default=1, metavar="N", help="networks averaged per candidate"
+    )
+    parser.add_argument("--workers", type=int, metavar="N", help="processes (one a processor)")
+    parser.add_argument(
+        "--accept-overlap", action="store_true", help="sources trained on this data set, too"
+    )
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="change one setting"
+    )
+    parser.add_argument("--fresh", action="store_true", help="replace an earlier comparison in DIR")
+    parser.add_argument("--download", action="store_true", help="allow weights to be fetched")
+    parser.add_argument("--json", action="store_true", help="print comparison.json to stdout")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Compare and print the verdict."""
+    from medfuse.config import load_experiment
+    from medfuse.workflows.compare import compare
+
+    outcome = compare(
+        load_experiment(arguments.config, arguments.set), arguments.out, _settings(arguments)
+    )
+    if arguments.json:
+        print(json.dumps(outcome.comparison, indent=2))
+        return 0
+    for line in summary_lines(outcome):
+        print(line)
+    return 0
+
+
+def summary_lines(outcome: Any) -> list[str]:
+    """Return what a person wants to see of a finished comparison."""
+    from medfuse.cli.table import estimate_line, format_table
+    from medfuse.report.fold_tables import ordered_candidates
+
+    rows = [
+        [
+            found["name"],
+            found["kind"],
+            estimate_line(found["auroc"]) if found["auroc"] else "undefined",
+            estimate_line(found["accuracy"]) if found["auroc"] else "undefined",
+        ]
+        for found in ordered_candidates(outcome.comparison["candidates"])
+    ]
+    table = format_table(["CANDIDATE", "KIND", "AUROC", "ACCURACY"], rows)
+    remarks = [f"         {remark}" for remark in outcome.comparison["remarks"]]
+    verdict = f"verdict  {outcome.verdict}"
+    return [table, "", verdict, *remarks, f"report   {outcome.report}"]
+
+
+def _settings(arguments: argparse.Namespace) -> Any:
+    from medfuse.workflows.compare_settings import CompareSettings
+
+    return CompareSettings(
+        folds=arguments.folds,
+        fusions=tuple(name for name in arguments.fusions.split(",") if name),
+        pairs=arguments.pairs,
+        baselines=not arguments.no_baselines,
+        members=arguments.members,
+        workers=arguments.workers,
+        accept_overlap=arguments.accept_overlap,
+        download=arguments.download,
+        progress=not arguments.quiet,
+        fresh=arguments.fresh,
+    )

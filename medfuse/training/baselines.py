@@ -1,0 +1,139 @@
+"""Classic classifiers on banked features, tuned inside their training cases."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medfuse.training.data import TrainingData
+from medfuse.training.out_of_fold import grouped_folds
+
+Floats: TypeAlias = NDArray[np.floating]
+BaselineName = Literal["k-NN", "logistic regression"]
+BASELINES: tuple[BaselineName, ...] = ("k-NN", "logistic regression")
+
+NEIGHBORS = (1, 3, 5, 9, 15, 25, 45)
+STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+_INNER_FOLDS = 3
+
+
+@dataclass(frozen=True)
+class BaselineResult:
+    """What a classic classifier says of new cases.
+
+    Attributes:
+        probabilities: ``(M, K)``.
+        chosen: the number of neighbors or the strength C that was the best inside.
+    """
+
+    probabilities: NDArray[np.float64]
+    chosen: float
+
+
+def fit_baseline(
+    name: BaselineName, data: TrainingData, new: TrainingData, num_classes: int, seed: int
+) -> BaselineResult:
+    """Train on ``data`` and return what is said of ``new``, both by their clean views.
+
+    Features of all sources side by side, standardized by the training cases (0, their mean, for
+    a missing input), slices and tokens averaged. The number of neighbors (Euclidean, votes
+    smoothed by one vote that is spread over the classes), or the strength C of the L2 penalty,
+    is the one with the lowest log loss on three inner folds grouped by patient, so that nothing is
+    tuned on ``new``.
+
+    Args:
+        name: which classifier.
+        data: the training cases.
+        new: other cases of the same sources.
+        num_classes: K; a class without a training case gets the probability 0 or a part of a vote.
+        seed: of the inner folds.
+    """
+    paths = {"k-NN": _neighbors, "logistic regression": _logistic}
+    path, grid = paths[name], NEIGHBORS if name == "k-NN" else STRENGTHS
+    labels = data.labels.numpy()
+    losses = np.zeros(len(grid))
+    inner = list(grouped_folds(data, _INNER_FOLDS, seed)) if _can_tune(data) else []
+    for train, held_out in inner:
+        parts = _standardized(data.select(train), data.select(held_out))
+        found = path(*parts, labels[train.numpy()], (grid, num_classes))
+        losses += [_log_loss(p, labels[held_out.numpy()]) for p in found]
+    best = int(losses.argmin()) if inner else 0
+    chosen = grid[best : best + 1]
+    probabilities = path(*_standardized(data, new), labels, (chosen, num_classes))[0]
+    return BaselineResult(probabilities, float(chosen[0]))
+
+
+def _can_tune(data: TrainingData) -> bool:
+    """Tell whether every inner fold has cases of two classes to learn from."""
+    labels, groups = data.labels.numpy(), data.groups.numpy()
+    patients = [len(np.unique(groups[labels == k])) for k in np.unique(labels)]
+    return len(patients) > 1 and min(patients) >= _INNER_FOLDS
+
+
+def _standardized(data: TrainingData, new: TrainingData) -> tuple[Floats, Floats]:
+    from sklearn.preprocessing import StandardScaler
+
+    blocks: list[tuple[Floats, Floats]] = []
+    for i in range(len(data.features)):
+        train, other = (_vectors(cases, i) for cases in (data, new))
+        present = [
+            np.ones(len(c), dtype=bool) if c.mask is None else c.mask[:, i].numpy() > 0
+            for c in (data, new)
+        ]
+        scaler = StandardScaler().fit(train[present[0]])
+        pair = [
+            scaler.transform(x) * p[:, None] for x, p in zip((train, other), present, strict=True)
+        ]
+        blocks.append((pair[0], pair[1]))
+    return np.hstack([b[0] for b in blocks]), np.hstack([b[1] for b in blocks])
+
+
+def _vectors(data: TrainingData, source: int) -> Floats:
+    banked = data.features[source]
+    assert banked is not None, "baselines read banked features"
+    clean = banked[:, 0].float()
+    return np.asarray((clean.mean(1) if clean.ndim == 3 else clean).numpy())
+
+
+def _neighbors(
+    train: Floats, new: Floats, labels: NDArray[np.int64], tried: tuple[Sequence[float], int]
+) -> list[NDArray[np.float64]]:
+    from sklearn.neighbors import NearestNeighbors
+
+    grid, num_classes = tried
+    most = min(int(max(grid)), len(train))
+    nearest = NearestNeighbors(n_neighbors=most, algorithm="brute").fit(train)
+    votes = np.eye(num_classes)[labels[nearest.kneighbors(new, return_distance=False)]]
+    counts = votes.cumsum(1)
+    return [
+        (counts[:, min(int(k), most) - 1] + 1 / num_classes) / (min(int(k), most) + 1) for k in grid
+    ]
+
+
+def _logistic(
+    train: Floats, new: Floats, labels: NDArray[np.int64], tried: tuple[Sequence[float], int]
+) -> list[NDArray[np.float64]]:
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    grid, num_classes = tried
+    model, found = LogisticRegression(max_iter=300, tol=1e-3, warm_start=True), []
+    with warnings.catch_warnings():
+        # An optimum to three digits is enough beside what the cases leave open.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        for strength in grid:  # rising, so that each starts near its end
+            model.set_params(C=strength).fit(train, labels)
+            probabilities = np.zeros((len(new), num_classes))
+            probabilities[:, model.classes_] = model.predict_proba(new)
+            found.append(probabilities / probabilities.sum(1, keepdims=True))
+    return found
+
+
+def _log_loss(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
+    own = probabilities[np.arange(len(labels)), labels]
+    return float(-np.log(np.clip(own, 1e-7, 1)).mean())

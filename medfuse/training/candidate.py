@@ -1,0 +1,213 @@
+"""One candidate of a comparison, trained on some of the cases and asked about others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal, TypeAlias, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import log_softmax, softmax
+from torch import nn
+
+from medfuse.config import ComponentConfig, TrainingConfig
+from medfuse.registry import Registry, load_registry
+from medfuse.threads import one_thread
+from medfuse.training.baselines import BaselineName, fit_baseline
+from medfuse.training.calibrate import fit_temperature
+from medfuse.training.classifier import BuiltClassifier, SourceWidth, build_classifier
+from medfuse.training.data import Presence, TrainingData
+from medfuse.training.members import fit_members, member_parts, most_members
+from medfuse.training.predict import predict_logits
+from medfuse.training.quick import fit_quickly
+from medfuse.training.run import Run
+from medfuse.training.source_heads import with_source_heads
+
+Rows: TypeAlias = NDArray[np.int64]
+
+_PARTS = 5
+_STEPS = 40
+
+
+@dataclass(frozen=True, eq=False)
+class BankedCases:
+    """All cases of a comparison as arrays, so that processes can share them.
+
+    Attributes:
+        values: per source ``(N, 1 + V, F)``, or tokens or slices ``(N, 1 + V, T, F)``, NaN where a
+            case has not the input.
+        slices: per source, how many vectors of slices it gives for a case; 0 for none.
+        labels: class of each case.
+        views: how many views each case has.
+        groups: patient of each case, as numbers.
+        known: ``(N, I)`` which inputs each case has.
+        inputs: position of the input that each source reads.
+        classes: K names.
+    """
+
+    values: tuple[NDArray[np.float32], ...]
+    slices: tuple[int, ...]
+    labels: Rows
+    views: Rows
+    groups: Rows
+    known: NDArray[np.bool_]
+    inputs: tuple[int, ...]
+    classes: tuple[str, ...]
+
+    def of(self, sources: tuple[int, ...], rows: Rows) -> TrainingData:
+        """Return some of the cases, by some of the sources."""
+        used = sorted({self.inputs[i] for i in sources})
+        positions = tuple(used.index(self.inputs[i]) for i in sources)
+        known = self.known[:, used]
+        one = len(used) == 1 and known.all()
+        return TrainingData.of(
+            [self.values[i][rows] for i in sources],
+            self.labels[rows],
+            self.views[rows],
+            self.groups[rows],
+            presence=None if one else Presence(known[rows], positions),
+        )
+
+    def visible(self, sources: tuple[int, ...]) -> NDArray[np.bool_]:
+        """Return which cases have the input of at least one of the sources, ``(N,)``."""
+        return np.asarray(self.known[:, [self.inputs[i] for i in sources]].any(axis=1))
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How candidates learn.
+
+    Attributes:
+        head: of every network.
+        training: of every network.
+        members: networks that are averaged; with several, source heads too if ``training`` asks.
+    """
+
+    head: ComponentConfig
+    training: TrainingConfig
+    members: int = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """One candidate to train once.
+
+    Attributes:
+        method: a network, or a classic classifier.
+        sources: numbers of those it reads.
+        fusion: of the network.
+        train: cases to learn from.
+        test: cases to be asked about.
+        seed: of everything that is drawn.
+    """
+
+    method: Literal["network"] | BaselineName
+    sources: tuple[int, ...]
+    fusion: ComponentConfig
+    train: Rows
+    test: Rows
+    seed: int
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """What a trained candidate says.
+
+    Attributes:
+        probabilities: ``(test, K)``, calibrated on held-out training cases.
+        held_out_loss: log loss on those; NaN where there are none.
+        setting: epochs trained, or what a classic classifier chose.
+    """
+
+    probabilities: NDArray[np.float64]
+    held_out_loss: float
+    setting: float
+
+
+def fit_candidate(cases: BankedCases, fit: Fit, recipe: Recipe) -> Fitted:
+    """Train a candidate and return what it says of the test cases.
+
+    A network is one member of the ensemble that `medfuse train` would average: it learns from four
+    fifths of the training cases, grouped by patient; the fifth part stops it early and gives its
+    temperature. With ``recipe.members`` above 1 it is that ensemble. Beyond 1280 cases batches
+    grow, so that an epoch takes no more than 40 steps.
+
+    Raises:
+        TrainingError: it cannot learn from these cases.
+    """
+    seen = cases.visible(fit.sources)
+    data = cases.of(fit.sources, fit.train[seen[fit.train]])
+    new = cases.of(fit.sources, fit.test)
+    if fit.method != "network":
+        found = fit_baseline(fit.method, data, new, len(cases.classes), fit.seed)
+        return Fitted(found.probabilities, float("nan"), found.chosen)
+    with one_thread():
+        return _network(cases, fit, recipe, (data, new))
+
+
+def _network(
+    cases: BankedCases, fit: Fit, recipe: Recipe, parts: tuple[TrainingData, TrainingData]
+) -> Fitted:
+    data, new = parts
+    members = min(recipe.members, most_members(data))
+    built = _built(cases, fit, recipe)
+    run = Run(
+        classes=cases.classes,
+        seed=fit.seed,
+        head_loss=built.head.loss,
+        hides_inputs=built.fusion.handles_missing,
+    )
+    training = _with_batches(recipe.training, len(data))
+    if members > 1:
+        if training.source_heads:
+            built = with_source_heads(built, len(cases.classes))
+        modules = [built.fresh(run.seed + number) for number in range(members)]
+        ensemble = fit_members(modules, data, training, run, fit_quickly)
+        epochs = float(np.mean([result.best_epoch for result in ensemble.results]))
+        return _told(ensemble.classifier, new, (ensemble.held_out_logits, data), epochs)
+    held_out = _held_out(data, run.seed)
+    rest = np.setdiff1d(np.arange(len(data)), held_out)
+    stopping = data.select(held_out) if len(held_out) else None
+    module = built.fresh(run.seed)
+    epochs = fit_quickly(module, data.select(rest), stopping, training, run).best_epoch
+    known = None if stopping is None else (predict_logits(module, stopping), stopping)
+    return _told(module, new, known, float(epochs))
+
+
+def _built(cases: BankedCases, fit: Fit, recipe: Recipe) -> BuiltClassifier:
+    widths = [SourceWidth(cases.values[i].shape[-1], cases.slices[i]) for i in fit.sources]
+    return build_classifier(fit.fusion, recipe.head, _registry(), widths, len(cases.classes))
+
+
+@cache
+def _registry() -> Registry:
+    return load_registry()
+
+
+def _with_batches(config: TrainingConfig, count: int) -> TrainingConfig:
+    size = max(config.batch_size, int(np.ceil(count / _STEPS)))
+    return config.model_copy(update={"batch_size": size})
+
+
+def _held_out(data: TrainingData, seed: int) -> Rows:
+    """Return the part that stops training; none where a class has a single patient."""
+    parts = min(_PARTS, most_members(data))
+    return member_parts(data, parts, seed)[0] if parts > 1 else np.zeros(0, dtype=np.int64)
+
+
+def _told(
+    model: nn.Module,
+    new: TrainingData,
+    known: tuple[NDArray[Any], TrainingData] | None,
+    epochs: float,
+) -> Fitted:
+    """Return the probabilities of new cases, calibrated on the logits of held-out ones."""
+    logits = predict_logits(model, new).astype(np.float64)
+    if known is None:
+        return Fitted(softmax(logits, axis=1), float("nan"), epochs)
+    held_out, labels = known[0].astype(np.float64), cast("Rows", known[1].labels.numpy())
+    temperature = fit_temperature(held_out, labels)
+    scaled = log_softmax(held_out / temperature, axis=1)
+    loss = float(-scaled[np.arange(len(labels)), labels].mean())
+    return Fitted(softmax(logits / temperature, axis=1), loss, epochs)

@@ -1,0 +1,183 @@
+"""Train many candidates on many folds: side by side, each kept as soon as it is done."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from medfuse.storage import atomic_path, digest_of
+from medfuse.training.candidate import BankedCases, Fit, Fitted, Recipe, fit_candidate
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class NamedFit:
+    """A fit and the name under which it is kept.
+
+    Attributes:
+        key: digest of all that decides it.
+        fit: what to train.
+    """
+
+    key: str
+    fit: Fit
+
+
+def named_fit(fit: Fit, context: str) -> NamedFit:
+    """Return a fit with its name.
+
+    Args:
+        fit: what to train.
+        context: digest of the cases and of how candidates learn.
+    """
+    facts: dict[str, Any] = {
+        "context": context,
+        "method": fit.method,
+        "sources": list(fit.sources),
+        "fusion": fit.fusion.model_dump(mode="json"),
+        "train": digest_of(fit.train.tolist()),
+        "test": digest_of(fit.test.tolist()),
+        "seed": fit.seed,
+    }
+    return NamedFit(digest_of(facts)[:32], fit)
+
+
+@dataclass(frozen=True)
+class FitStore:
+    """Finished fits, one file each, whole or absent.
+
+    Attributes:
+        folder: where they lie.
+    """
+
+    folder: Path
+
+    def load(self, key: str) -> Fitted | None:
+        """Return a finished fit; ``None`` where there is none, or its file is damaged."""
+        try:
+            with (
+                (self.folder / f"{key}.npz").open("rb") as stream,
+                np.load(stream, allow_pickle=False) as found,
+            ):
+                return Fitted(
+                    found["probabilities"], float(found["held_out_loss"]), float(found["setting"])
+                )
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            return None
+
+    def save(self, key: str, fitted: Fitted) -> None:
+        """Keep a finished fit.
+
+        Raises:
+            OutputError: the folder cannot be written.
+        """
+        with atomic_path(self.folder / f"{key}.npz", 0o600) as path, path.open("wb") as stream:
+            np.savez(
+                stream,
+                probabilities=fitted.probabilities,
+                held_out_loss=fitted.held_out_loss,
+                setting=fitted.setting,
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Workshop:
+    """What all fits share.
+
+    Attributes:
+        cases: banked.
+        recipe: how to learn.
+        store: where finished fits are kept.
+        workers: processes side by side; 1 works in this one.
+        progress: show a bar on stderr where that is a terminal.
+    """
+
+    cases: BankedCases
+    recipe: Recipe
+    store: FitStore
+    workers: int = 1
+    progress: bool = True
+
+    def run(self, fits: Sequence[NamedFit], title: str) -> dict[str, Fitted]:
+        """Return all fits by key; only those that are not there yet are computed.
+
+        The result does not depend on the number of workers: each fit has its own seed and thread.
+        """
+        found = {f.key: self.store.load(f.key) for f in fits}
+        missing = {f.key: f for f in fits if found[f.key] is None}
+        known = {key: fitted for key, fitted in found.items() if fitted is not None}
+        if known and missing:
+            _log.info("%s: %d of %d fits are here already", title, len(known), len(found))
+        queue = sorted(missing.values(), key=lambda f: -self._cost(f.fit))
+        with self._bar(queue, title) as bar:
+            for key, fitted in self._results(queue):
+                self.store.save(key, fitted)
+                known[key] = fitted
+                bar.update(self._cost(missing[key].fit))
+        return known
+
+    def _results(self, queue: Sequence[NamedFit]) -> Iterator[tuple[str, Fitted]]:
+        if self.workers == 1 or len(queue) < 2:
+            yield from (self._one(named) for named in queue)
+            return
+        from joblib import Parallel, delayed
+
+        # Large arrays go to the processes once, as files that all of them map.
+        side_by_side = Parallel(
+            self.workers, return_as="generator_unordered", pre_dispatch="2*n_jobs"
+        )
+        calls = (delayed(_fit)(self.cases, self.recipe, named) for named in queue)
+        results: Iterable[tuple[str, Fitted]] = side_by_side(calls)
+        yield from results
+
+    def _one(self, named: NamedFit) -> tuple[str, Fitted]:
+        return _fit(self.cases, self.recipe, named)
+
+    def _cost(self, fit: Fit) -> int:
+        """Return about how long a fit takes, in no unit."""
+        width = sum(self.cases.values[i].shape[-1] for i in fit.sources)
+        return max(1, len(fit.train) * int(width) // 1000)
+
+    @contextlib.contextmanager
+    def _bar(self, queue: Sequence[NamedFit], title: str) -> Iterator[Any]:
+        if queue:
+            _log.info("%s: %d fits, %d at a time", title, len(queue), self.workers)
+        with tqdm(
+            total=sum(self._cost(named.fit) for named in queue),
+            desc=title,
+            bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}, {remaining} left",
+            file=sys.stderr,
+            disable=None if self.progress and queue else True,
+            dynamic_ncols=True,
+        ) as bar:
+            yield bar
+
+
+def available_workers() -> int:
+    """Return how many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def by_key(fits: Mapping[Any, NamedFit], found: Mapping[str, Fitted]) -> dict[Any, Fitted]:
+    """Return finished fits under the names of ``fits``."""
+    return {name: found[named.key] for name, named in fits.items()}
+
+
+def _fit(cases: BankedCases, recipe: Recipe, named: NamedFit) -> tuple[str, Fitted]:
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1):
+        return named.key, fit_candidate(cases, named.fit, recipe)

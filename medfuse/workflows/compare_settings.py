@@ -1,0 +1,46 @@
+"""What is compared, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from medfuse.errors import ConfigError
+from medfuse.workflows.compare_plan import ALL
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareSettings:
+    """What is compared, and how.
+
+    Attributes:
+        folds: to make where the cohort has none of its own.
+        fusions: names; ``all`` is every one that takes pooled features.
+        pairs: every two sources too.
+        baselines: k-NN and logistic regression too.
+        members: networks averaged for each candidate.
+        workers: processes side by side; as many as there are processors if ``None``.
+        accept_overlap: compare sources that were trained on this data set.
+        download: allow weights to be fetched.
+        progress: show bars on stderr where that is a terminal.
+        fresh: replace an earlier comparison.
+    """
+
+    folds: int = 5
+    fusions: Sequence[str] = (ALL,)
+    pairs: bool = False
+    baselines: bool = True
+    members: int = 1
+    workers: int | None = None
+    accept_overlap: bool = False
+    download: bool = False
+    progress: bool = True
+    fresh: bool = False
+
+    def __post_init__(self) -> None:
+        for name, least in (("folds", 2), ("members", 1), ("workers", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ConfigError(f"found {name} {value}, expected {least} or more.")
+        if not self.fusions:
+            raise ConfigError("found no fusion to compare, expected the name of one, or all.")

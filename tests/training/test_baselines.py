@@ -1,0 +1,67 @@
+"""Classic classifiers against scikit-learn, and that nothing is tuned on new cases."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.preprocessing import StandardScaler
+
+from medfuse.training.baselines import BASELINES, NEIGHBORS, STRENGTHS, fit_baseline
+from medfuse.training.data import Presence
+
+from .conftest import make_cases
+
+DATA, NEW = make_cases(90), make_cases(30, seed=1)
+
+
+def _plain() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    old = np.hstack([x[:, 0].numpy() for x in DATA.features])
+    new = np.hstack([x[:, 0].numpy() for x in NEW.features])
+    scale = StandardScaler().fit(old)
+    return scale.transform(old), scale.transform(new), DATA.labels.numpy()
+
+
+def test_logistic_regression_is_scikit_learns_of_the_chosen_strength() -> None:
+    found = fit_baseline("logistic regression", DATA, NEW, 3, 0)
+    assert found.chosen in STRENGTHS
+    old, new, labels = _plain()
+    known = LogisticRegression(C=found.chosen, max_iter=1000, tol=1e-6).fit(old, labels)
+    np.testing.assert_allclose(found.probabilities, known.predict_proba(new), atol=0.03)
+
+
+def test_neighbors_are_scikit_learns_votes_smoothed_by_one() -> None:
+    found = fit_baseline("k-NN", DATA, NEW, 3, 0)
+    assert found.chosen in NEIGHBORS
+    old, new, labels = _plain()
+    votes = KNeighborsClassifier(int(found.chosen)).fit(old, labels).predict_proba(new)
+    expected = (votes * found.chosen + 1 / 3) / (found.chosen + 1)
+    np.testing.assert_allclose(found.probabilities, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_labels_of_new_cases_are_not_looked_at(name: str) -> None:
+    found = fit_baseline(name, DATA, NEW, 3, 0)
+    turned = make_cases(30, seed=1)
+    object.__setattr__(turned, "labels", turned.labels.flip(0))
+    other = fit_baseline(name, DATA, turned, 3, 0)
+    np.testing.assert_array_equal(found.probabilities, other.probabilities)
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_missing_inputs_count_as_the_mean_and_absent_classes_get_no_case(name: str) -> None:
+    known = np.ones((90, 2), dtype=bool)
+    known[::5, 1] = False
+    lacking = make_cases(90, presence=Presence(known, (0, 1)))
+    rows = np.flatnonzero(lacking.labels.numpy() < 2)
+    found = fit_baseline(name, lacking.select(rows), NEW, 3, 0)
+    assert np.isfinite(found.probabilities).all()
+    np.testing.assert_allclose(found.probabilities.sum(1), 1)
+    assert (found.probabilities[:, 2] < 0.34).all()
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_a_handful_of_cases_is_enough(name: str) -> None:
+    found = fit_baseline(name, make_cases(5), NEW, 3, 0)
+    assert found.probabilities.shape == (30, 3)

@@ -1,0 +1,77 @@
+"""The plain loop ends bit for bit where the engines end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from medfuse.config import EarlyStoppingConfig
+from medfuse.errors import TrainingError
+from medfuse.fusion.average import AverageFusion
+from medfuse.fusion.stacking import StackingFusion
+from medfuse.training.data import Presence, TrainingData
+from medfuse.training.fit import fit
+from medfuse.training.predict import predict_logits
+from medfuse.training.quick import fit_quickly
+
+from .conftest import CLASSES, DIMS, make_cases, make_classifier, make_config, make_run
+
+
+def _both(
+    data: TrainingData, validation: TrainingData | None, decision: Any = None, **changes: Any
+) -> None:
+    """Train twice and compare everything that the two ways leave."""
+    config = make_config(**changes)
+    found = []
+    for train in (fit, fit_quickly):
+        model = make_classifier(3, decision() if decision else None)
+        result = train(model, data, validation, config, make_run(seed=5))
+        found.append((result, predict_logits(model, data)))
+    (slow, logits), (quick, others) = found
+    assert (quick.best_epoch, quick.stopped) == (slow.best_epoch, slow.stopped)
+    assert len(quick.history) == len(slow.history)
+    for mine, theirs in zip(quick.history, slow.history, strict=True):
+        assert mine == {key: theirs[key] for key in mine}
+    np.testing.assert_array_equal(others, logits)
+
+
+CASES, OTHERS = make_cases(45), make_cases(21, seed=1)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"optimizer": "sgd", "schedule": "plateau", "clip_gradient": 0.1},
+        {"loss": "focal", "class_weights": "balanced", "sampler": "oversample"},
+        {"mixup": 0.4, "label_smoothing": 0.1},
+        {"epochs": 30, "early_stopping": EarlyStoppingConfig(patience=2, min_delta=0.5)},
+    ],
+)
+def test_plain_loop_equals_the_engines(changes: dict[str, Any]) -> None:
+    _both(CASES, OTHERS, **changes)
+
+
+def test_plain_loop_equals_the_engines_without_validation_cases() -> None:
+    _both(CASES, None)
+
+
+@pytest.mark.parametrize("combine", [AverageFusion, StackingFusion])
+def test_plain_loop_equals_the_engines_for_decisions(combine: Any) -> None:
+    _both(CASES, OTHERS, lambda: combine(len(DIMS), len(CLASSES)))
+
+
+def test_plain_loop_equals_the_engines_with_hidden_inputs() -> None:
+    known = np.ones((45, 2), dtype=bool)
+    known[::4, 1] = False
+    data = make_cases(45, presence=Presence(known, (0, 1)))
+    _both(data, None, input_dropout=0.3)
+
+
+def test_source_without_features_is_refused() -> None:
+    data = TrainingData.of([None], [0, 1, 2], load_view=lambda i, v: [torch.zeros(1, 4, 4)])
+    with pytest.raises(TrainingError, match="cannot be trained quickly"):
+        fit_quickly(make_classifier(), data, None, make_config(), make_run())
