@@ -105,7 +105,7 @@ def audit(
     found = scan(cohort, readers=readers, workers=workers, progress=progress)
     duplicates = find_duplicates(found.seen)
     conflicts = find_conflicts(cohort.cases)
-    shortcuts = probe_shortcuts(found.seen, cohort.classes, duplicates)
+    shortcuts = probe_shortcuts(found.seen, cohort.classes, duplicates, cohort.cases)
     evidence = Evidence(cohort, found, duplicates, conflicts, shortcuts)
     return Audit(
         cohort=cohort,

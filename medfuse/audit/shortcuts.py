@@ -17,7 +17,16 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from medfuse.audit.duplicates import DuplicateGroup
 from medfuse.audit.scan import Seen
-from medfuse.audit.trivial import GROUPS, SITE, TOGETHER, Floats, feature_table
+from medfuse.audit.trivial import (
+    GROUPS,
+    PRESENCE,
+    SITE,
+    TOGETHER,
+    Floats,
+    feature_table,
+    presence_table,
+)
+from medfuse.data import Case
 from medfuse.data.groups import components
 from medfuse.evaluation.ranking import auroc, rank
 from medfuse.evaluation.resampling import percentile_interval, weight_blocks
@@ -92,18 +101,21 @@ def probe_shortcuts(
     seen: Sequence[Seen],
     classes: Sequence[str],
     duplicates: Sequence[DuplicateGroup] = (),
+    cases: Sequence[Case] = (),
     seed: int = 0,
 ) -> ShortcutReport:
     """Return the cross-validated AUROC of each group of trivial features.
 
     Five folds; cases of one patient, and duplicates, stay in one fold. Extremely randomized
     trees; intervals of 95 % by resampling patients. Files without a label are left out; of more
-    than 4000 files a random 4000. Of several inputs each is measured alone.
+    than 4000 files a random 4000. Of several inputs each is measured alone, and so is which of
+    them a case has.
 
     Args:
         seen: the readable files.
         classes: names.
         duplicates: as `find_duplicates` found them, places in ``seen``.
+        cases: all of the cohort, for what they lack.
         seed: of the folds, trees and resamples.
     """
     together = _together(seen, duplicates)
@@ -112,6 +124,7 @@ def probe_shortcuts(
         _probed(_Files(seen, together, tuple(classes), name if len(names) > 1 else ""), seed)
         for name in names or [""]
     ]
+    parts.append(_presence(cases, tuple(classes), seed))
     return ShortcutReport(
         shortcuts=tuple(sorted((s for p in parts for s in p.shortcuts), key=lambda s: -s.auroc)),
         constant=tuple(name for part in parts for name in part.constant),
@@ -153,6 +166,20 @@ def _probed(files: _Files, seed: int) -> ShortcutReport:
     return ShortcutReport(tuple(found), constant, len(chosen))
 
 
+def _presence(cases: Sequence[Case], classes: tuple[str, ...], seed: int) -> ShortcutReport:
+    """Return how well what a case lacks predicts the label; of no file, and with no reason."""
+    known = [case for case in cases if case.label is not None]
+    table = presence_table(known) if known else None
+    if table is None:
+        return ShortcutReport()
+    labels = np.array([case.label for case in known], dtype=np.int64)
+    groups = np.unique([case.patient_id for case in known], return_inverse=True)[1]
+    reason = _why_not(labels, groups, classes)
+    if reason:
+        return ShortcutReport(reason=f"{PRESENCE.name}: {reason}")
+    return ShortcutReport((_Probe(labels, groups, classes, seed).measure(PRESENCE.name, table),))
+
+
 @dataclass(frozen=True, eq=False)
 class _Probe:
     labels: NDArray[np.int64]
@@ -161,7 +188,7 @@ class _Probe:
     seed: int
 
     def measure(self, name: str, table: Floats) -> Shortcut:
-        group = next((group for group in (*GROUPS, SITE) if group.name == name), TOGETHER)
+        group = next((group for group in (*GROUPS, SITE, PRESENCE) if group.name == name), TOGETHER)
         scores = self._out_of_fold(table)
         present = np.unique(self.labels)
         values = [self._resampled(scores[:, k], self.labels == k) for k in present]

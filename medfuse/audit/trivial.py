@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from medfuse.audit.look import Look
 from medfuse.audit.scan import Seen
+from medfuse.data import Case
+from medfuse.data.cells import holds_cells, read_cells
 
 Floats = NDArray[np.float64]
 
@@ -104,6 +106,13 @@ SITE = FeatureGroup(
     None,
     "Balance the classes within each site, and test on a site that is held out.",
 )
+PRESENCE = FeatureGroup(
+    "inputs present",
+    "which inputs and cells a case has",
+    True,
+    None,
+    "Raise training.input_dropout, and test on cases that have every input.",
+)
 TOGETHER = FeatureGroup("all acquired", "all but intensity, together", True, None, _EXPORT)
 
 
@@ -121,6 +130,23 @@ def feature_table(seen: Sequence[Seen]) -> dict[str, Floats]:
     names = np.array([[item.case.site == site for site in sites] for item in seen], np.float64)
     tables = {"site": names, **tables}
     return {name: table for name, table in tables.items() if _varies(table)}
+
+
+def presence_table(cases: Sequence[Case]) -> Floats | None:
+    """Return ``(N, P)`` of 0 and 1: which inputs, and which cells of tables, each case has.
+
+    ``None`` where all cases have the same.
+    """
+    known = [_present(case) for case in cases]
+    names = sorted(set().union(*known))
+    table = np.array([[name in there for name in names] for there in known], np.float64)
+    return table if _varies(table) else None
+
+
+def _present(case: Case) -> frozenset[tuple[str, str]]:
+    tables = {name: text for name, text in case.inputs.items() if holds_cells(text)}
+    cells = {(name, column) for name, text in tables.items() for column in read_cells(text)}
+    return frozenset({(name, "") for name in case.inputs} | cells)
 
 
 def _varies(table: Floats) -> bool:

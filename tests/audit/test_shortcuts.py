@@ -73,6 +73,41 @@ def test_too_few_cases_are_said(save, cohort_of):
     assert "at least 10 are needed" in report.reason
 
 
+def _two_inputs(save, cells_of):
+    from pathlib import Path
+
+    from medfuse.data import Case, Cohort
+
+    cases = []
+    for place in range(60):
+        inputs = {"image": save(f"{place}.png", picture(place, 64)), **cells_of(place)}
+        cases.append(Case(f"c{place}", inputs, place % 2, f"p{place}"))
+    cohort = Cohort(tuple(cases), ("a", "b"), Path("x"))
+    seen = scan(cohort, progress=False).seen
+    return _named(probe_shortcuts(seen, cohort.classes, (), cohort.cases))
+
+
+@pytest.mark.parametrize(
+    "cells_of",
+    [
+        lambda i: {"ct": "ct.png"} if i % 2 or i % 20 == 0 else {},
+        lambda i: {"facts": '{"age": "5", "psa": "2"}' if i % 2 else '{"age": "5"}'},
+    ],
+)
+def test_an_input_or_a_cell_that_only_one_class_has_is_a_shortcut(save, cells_of):
+    found = _two_inputs(save, cells_of)["inputs present"]
+    assert found.strength == "strong"
+    assert found.acquired
+    assert "input_dropout" in found.advice
+
+
+def test_what_is_missing_by_chance_is_no_shortcut(save):
+    missing = np.random.default_rng(0).random(60) < 0.5
+    found = _two_inputs(save, lambda i: {} if missing[i] else {"facts": '{"age": "5"}'})
+    assert found["inputs present"].strength == "none"
+    assert "inputs present" not in _two_inputs(save, lambda _i: {"facts": '{"age": "5"}'})
+
+
 def test_each_of_several_inputs_is_probed_alone(save):
     from pathlib import Path
 
