@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
+import tempfile
 import zipfile
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +21,7 @@ from numpy.typing import NDArray
 from medfuse.data.image_facts import ImageFacts, ImageFileError, facts_of_array, require_size
 
 _ROOMY, _RATIO = 2**30, 50
+_IN_MEMORY = 2**28  # bytes
 
 
 def read_npy(file: IO[bytes], path: str) -> tuple[NDArray[Any], ImageFacts]:
@@ -38,13 +41,7 @@ def load_npy(
     Raises:
         ImageFileError: pickled objects, or the file is shorter than its header says.
     """
-    version = np.lib.format.read_magic(file)
-    read_header: Any = (
-        np.lib.format.read_array_header_1_0
-        if version == (1, 0)
-        else np.lib.format.read_array_header_2_0
-    )
-    shape, _, dtype = read_header(file)
+    shape, _, dtype = _header(file)
     if dtype.hasobject:
         raise ImageFileError("UNSUPPORTED", path, "holds pickled Python objects, expected numbers.")
     check(shape, dtype)
@@ -64,7 +61,11 @@ def read_archive(path: str, inside: str) -> tuple[NDArray[Any], ImageFacts]:
 
 
 def archive_array(path: str, key: str) -> NDArray[Any]:
-    """Return an array of a ``.npz`` archive; the last four are kept in memory."""
+    """Return an array of a ``.npz`` archive; the last four are kept.
+
+    One of more than 256 MB is unpacked to a temporary file, which nobody else can open and which
+    goes with the process, and mapped: only what is looked at takes memory.
+    """
     status = Path(path).stat()
     return _archive_array(path, key, status.st_mtime_ns, status.st_size)
 
@@ -75,10 +76,43 @@ def _archive_array(path: str, key: str, _changed: int, _size: int) -> NDArray[An
         with np.load(path, allow_pickle=False) as archive:
             if f"{key}.npy" not in archive.zip.namelist():
                 raise ImageFileError("FILE_NOT_FOUND", path, f"holds no array {key!r}.")
-            _require_bounded(archive.zip.getinfo(f"{key}.npy"), path, key)
+            info = archive.zip.getinfo(f"{key}.npy")
+            _require_bounded(info, path, key)
+            if info.file_size > _IN_MEMORY:
+                return _mapped(archive.zip, info, path)
             return np.asarray(archive[key])
     except (zipfile.BadZipFile, AttributeError) as error:
         raise ImageFileError("TRUNCATED", path, "is no whole .npz archive.") from error
+
+
+def _mapped(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: str) -> NDArray[Any]:
+    folder = tempfile.gettempdir()
+    if shutil.disk_usage(folder).free < info.file_size:
+        raise ImageFileError(
+            "TOO_LARGE",
+            path,
+            f"unpacks to {info.file_size} bytes, more than are free in {folder}. Make room, or "
+            "set TMPDIR to a larger disk.",
+        )
+    with tempfile.TemporaryFile(dir=folder) as file, archive.open(info) as packed:
+        shutil.copyfileobj(packed, file, 2**20)
+        file.seek(0)
+        shape, fortran, dtype = _header(file)
+        if dtype.hasobject:
+            raise ImageFileError("UNSUPPORTED", path, "holds pickled objects, expected numbers.")
+        if info.file_size - file.tell() < math.prod(shape) * dtype.itemsize:
+            raise ImageFileError("TRUNCATED", path, "ends before its last image. Copy it again.")
+        order: Literal["C", "F"] = "F" if fortran else "C"
+        return np.memmap(file, dtype, "r", file.tell(), shape, order)
+
+
+def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Return shape, Fortran order and type of a ``.npy`` file, which is left at its data."""
+    formats: Any = np.lib.format
+    old = formats.read_magic(file) == (1, 0)
+    read = formats.read_array_header_1_0 if old else formats.read_array_header_2_0
+    found: tuple[tuple[int, ...], bool, np.dtype] = read(file)
+    return found
 
 
 def _require_bounded(info: zipfile.ZipInfo, path: str, key: str) -> None:

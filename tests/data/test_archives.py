@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from medfuse.config import CohortConfig
-from medfuse.data import Cohort, read_cohort
+from medfuse.data import Cohort, image_array, read_cohort
+from medfuse.data.image_array import archive_array
+from medfuse.data.image_facts import ImageFileError
 from medfuse.errors import CohortError
 
 
@@ -73,3 +76,30 @@ def test_folders_of_real_archives_are_cohorts(
 ) -> None:
     found = read(shared_data / folder)
     assert (len(found.cases), len(found.classes)) == (cases, classes)
+
+
+def test_a_large_archive_is_mapped_not_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = np.random.default_rng(0).integers(0, 255, (40, 64, 64), dtype=np.uint8)
+    np.savez_compressed(tmp_path / "set.npz", train_images=images, val_images=images.T)
+    monkeypatch.setattr(image_array, "_IN_MEMORY", 2**16)
+    monkeypatch.setattr(image_array.tempfile, "tempdir", str(tmp_path))
+    path = str(tmp_path / "set.npz")
+    for key, expected in (("train_images", images), ("val_images", images.T)):
+        found = archive_array(path, key)
+        assert isinstance(found, np.memmap)
+        assert not found.flags.writeable
+        np.testing.assert_array_equal(found, expected)
+    assert [file.name for file in tmp_path.iterdir()] == ["set.npz"], "nothing is left behind"
+
+
+def test_a_large_archive_that_finds_no_room_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.savez_compressed(tmp_path / "set.npz", train_images=np.ones((40, 64, 64), np.uint8))
+    monkeypatch.setattr(image_array, "_IN_MEMORY", 2**16)
+    full = SimpleNamespace(free=100)
+    monkeypatch.setattr(image_array.shutil, "disk_usage", lambda _folder: full)
+    with pytest.raises(ImageFileError, match="more than are free in .* set TMPDIR"):
+        archive_array(str(tmp_path / "set.npz"), "train_images")
