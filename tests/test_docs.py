@@ -330,3 +330,18 @@ def test_python_example_of_the_readme_runs(
     printed = capsys.readouterr().out
     assert "report.html" in printed
     assert "status='ok'" in printed
+
+
+def test_what_the_readme_says_of_the_quick_demo_is_what_the_demo_sets() -> None:
+    from medfuse.config import TrainingConfig
+    from medfuse.workflows.demo import demo_experiment
+
+    said = re.search(
+        r"quick: small images, (\d+) epochs\sand (\d+) members",
+        (REPOSITORY / "README.md").read_text(),
+    )
+    training = demo_experiment(REPOSITORY).training
+    assert said
+    assert [int(number) for number in said.groups()] == [training.epochs, training.members]
+    defaults = TrainingConfig()
+    assert (training.epochs, training.members) != (defaults.epochs, defaults.members)
