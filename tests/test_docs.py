@@ -337,7 +337,7 @@ def test_what_the_readme_says_of_the_quick_demo_is_what_the_demo_sets() -> None:
     from medfuse.workflows.demo import demo_experiment
 
     said = re.search(
-        r"quick: small images, (\d+) epochs\sand (\d+) members",
+        r"quick: small images, (\d+)\sepochs\sand\s(\d+)\smembers",
         (REPOSITORY / "README.md").read_text(),
     )
     training = demo_experiment(REPOSITORY).training
