@@ -24,7 +24,6 @@ from medfuse.backbones.weights import state_digest
 from medfuse.config import SourceConfig
 from medfuse.contract import BackboneSpec
 from medfuse.errors import SourceError
-from medfuse.registry.described import description_beside
 from medfuse.registry.factories import load_factory
 from medfuse.registry.references import (
     RANDOM_WEIGHTS,
@@ -168,18 +167,19 @@ def _draft(config: SourceConfig, registry: BackboneRegistry, target: SourceTarge
     plugin, spec = registry.backbone(asked)
     reference = registry.qualified(asked)
     weights = select_weights(spec, reference)
-    config = _with_described_options(config, reference)
+    config = _as_described(config, reference)
     target = target.for_backbone(spec, config)
     contract = input_contract(spec, weights, config, target)
     return Draft(config, target, reference, plugin, spec, weights, contract)
 
 
-def _with_described_options(config: SourceConfig, reference: SourceReference) -> SourceConfig:
-    """Return the configuration with the options that weights of one's own were trained with."""
-    found = description_beside(reference.file)
+def _as_described(config: SourceConfig, reference: SourceReference) -> SourceConfig:
+    """Return the configuration with what the weights say of the network that they are of."""
+    found = reference.described
     if found is None:
         return config
-    return config.model_copy(update={"options": {**found[1].options, **config.options}})
+    changes = {"options": {**found.options, **config.options}, "cut": config.cut or found.cut}
+    return config.model_copy(update=changes)
 
 
 def _construct(draft: Draft) -> nn.Module:

@@ -10,7 +10,7 @@ from medfuse.backbones import recipe
 from medfuse.backbones.draft import Draft, Loaded, Shaped
 from medfuse.registry.described import WEIGHTS
 from medfuse.registry.provenance import origin_of
-from medfuse.registry.references import RANDOM_WEIGHTS
+from medfuse.registry.references import RANDOM_WEIGHTS, SourceReference
 
 IDENTITY_VERSION = 3
 _LOG = logging.getLogger("medfuse.backbones")
@@ -21,13 +21,16 @@ def label_of(draft: Draft) -> str:
     reference = draft.reference
     name = f"{reference.plugin or draft.plugin}:{reference.name}"
     weights = f".{reference.weights}" if reference.weights else ""
-    file = f"@{_file_label(Path(reference.file))}" if reference.file else ""
+    file = f"@{_file_label(reference)}" if reference.file else ""
     cut = f" to {draft.config.cut}" if draft.config.cut else ""
     return f"{name}{weights}{file}{cut}"
 
 
-def _file_label(file: Path) -> str:
-    """Return the file's name; of weights in a folder of their own, the folder's."""
+def _file_label(reference: SourceReference) -> str:
+    """Return the file's name; of weights in a folder or bundle of their own, that one's."""
+    if reference.described is not None and reference.described.label:
+        return reference.described.label
+    file = Path(reference.file or "")
     return file.parent.name if file.name == WEIGHTS and file.parent.name else file.name
 
 
@@ -85,4 +88,13 @@ def card_of(draft: Draft, loaded: Loaded) -> dict[str, Any]:
         "key_format": loaded.key_format or None,
         "stem": loaded.stem or None,
         "contract_assumed": assumed,
+        **_of_bundle(draft, untrained),
     }
+
+
+def _of_bundle(draft: Draft, untrained: bool) -> dict[str, Any]:
+    """Return where weights out of a bundle come from, and who in it has learned with them."""
+    found = draft.reference.described
+    if found is None or untrained or not found.earlier:
+        return {}
+    return {"earlier": dict(found.earlier), "learners": list(found.learners)}

@@ -20,7 +20,6 @@ from medfuse.backbones.weights import (
     with_leading_axes,
 )
 from medfuse.backbones.weights_file import load_weights, require_file
-from medfuse.registry.described import description_beside
 from medfuse.storage import sha256_file
 
 _LOG = logging.getLogger("medfuse.backbones")
@@ -104,7 +103,7 @@ def _expected_digest(draft: Draft) -> tuple[str | None, str]:
         return draft.config.sha256, "configuration"
     reference = draft.reference
     own = reference.file is not None and reference.weights is None
-    described = description_beside(reference.file) is not None
+    described = reference.described is not None
     if draft.weights and draft.weights.sha256 and (described or not own):
         return draft.weights.sha256, "description" if described and own else "publisher"
     return None, ""

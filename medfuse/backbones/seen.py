@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import re
+from collections.abc import Collection
 
 from medfuse.backbones.locate import packaged_file
 from medfuse.contract import WeightsSpec
@@ -12,8 +13,12 @@ from medfuse.errors import WeightsError
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
-def seen_images(weights: WeightsSpec) -> frozenset[str]:
+def seen_images(weights: WeightsSpec, learners: Collection[str] = ()) -> frozenset[str]:
     """Return the pixel digests of all images that the weights list as seen; empty without a list.
+
+    Args:
+        weights: whose list. That of a bundle says behind each digest who learned from the image.
+        learners: of whose images; all if empty.
 
     Raises:
         WeightsError: the list is absent or damaged.
@@ -29,7 +34,8 @@ def seen_images(weights: WeightsSpec) -> frozenset[str]:
             f"{file}: the list of seen images of weights {weights.name!r} cannot be read. "
             "Put it back, or install their plugin anew."
         ) from error
-    digests = text.split()
+    lines = [line.partition("  ") for line in text.splitlines() if line.strip()]
+    digests = [digest for digest, _, who in lines if not learners or who in learners]
     if not all(_DIGEST.fullmatch(digest) for digest in digests):
         raise WeightsError(
             f"{file}: expected one pixel digest (64 hexadecimal digits) a line. "

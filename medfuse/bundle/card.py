@@ -109,7 +109,8 @@ def _sources(sources: Sequence[SourceRecord]) -> str:
     head = "| source | trained on | license | provider | weights (SHA-256) |\n|---|---|---|---|---|"
     cited = [f"- {s.label}: {s.citation}" for s in sources if s.citation]
     read = [f"- {s.label}: {_reading(s.reading)}" for s in sources if s.reading]
-    notes = "\n".join([*cited, *read])
+    chain = [f"- {s.label}: {_earlier(s.earlier)}" for s in sources if s.earlier]
+    notes = "\n".join([*cited, *read, *chain])
     return "\n".join([head, *rows]) + (f"\n\n{notes}" if notes else "")
 
 
@@ -117,6 +118,14 @@ def _reading(reading: Mapping[str, Any]) -> str:
     """``container state_dict, remap {"model.": ""}, key format lightning``."""
     facts = (f"{name.replace('_', ' ')} `{json.dumps(value)}`" for name, value in reading.items())
     return f"its weights were read with {', '.join(facts)}"
+
+
+def _earlier(earlier: Mapping[str, Any]) -> str:
+    """``taken out of bundle "a", trained there from timm:resnet18.a1_in1k, ...``."""
+    what = "trained there" if earlier.get("trained") else "frozen there"
+    step = f"taken out of bundle {earlier.get('bundle')}, {what} from {earlier.get('source')}"
+    before = earlier.get("earlier")
+    return f"{step}, which was {_earlier(before)}" if isinstance(before, Mapping) else step
 
 
 def _provider(source: SourceRecord) -> str:

@@ -67,6 +67,9 @@ class SourceRecord:
         citation: how to cite the weights.
         reading: how their file was read, where more was done than copying its tensors: part of
             the file, rewritten prefixes of keys and their format, another number of channels.
+        trained: whether the weights changed while this bundle was trained.
+        earlier: of weights out of another bundle: its name, their place and digest there, and
+            where that one had them from.
     """
 
     label: str
@@ -84,6 +87,8 @@ class SourceRecord:
     training_data: tuple[str, ...] = ()
     citation: str = ""
     reading: Mapping[str, Any] = field(default_factory=dict)
+    trained: bool = False
+    earlier: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from medfuse.errors import BundleError
+from medfuse.registry.bundled import OWN_TRAINING, SEEN
 from medfuse.storage import write_text
 
-SEEN = "docs/seen_images.txt"
-OWN_TRAINING = "this bundle's training"
+__all__ = ["OWN_TRAINING", "SEEN", "read_seen", "write_seen"]
 
 
 def write_seen(root: Path, seen: Mapping[str, frozenset[str]]) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import asdict
+from typing import Any
 
 from medfuse.cli import source_rank
 from medfuse.cli.source_filters import add_filters, wanted
@@ -16,6 +17,7 @@ from medfuse.cli.source_table import markdown_table, terminal_table
 from medfuse.cli.table import format_table
 from medfuse.errors import PluginError
 from medfuse.registry import Registry, load_registry, parse_source
+from medfuse.registry.bundled import bundled_uses
 from medfuse.suggest import did_you_mean
 
 SUMMARY = "which pretrained networks can be used, their size, license and domain"
@@ -80,11 +82,18 @@ def _check_plugin(registry: Registry, name: str | None) -> None:
 
 def _show(args: argparse.Namespace) -> int:
     registry = load_registry()
-    reference = parse_source(args.source)
-    plugin, spec = registry.backbone(reference)
-    record = source_record(registry.qualified(reference), plugin, spec, build=not args.no_build)
-    print(json.dumps(record, indent=2) if args.json else source_page(record))
+    records = [_record(registry, use, not args.no_build) for use in bundled_uses(args.source)]
+    if args.json:
+        print(json.dumps(records[0] if len(records) == 1 else records, indent=2))
+    else:
+        print("\n\n".join(map(source_page, records)))
     return 0
+
+
+def _record(registry: Registry, use: str, build: bool) -> dict[str, Any]:
+    reference = parse_source(use)
+    plugin, spec = registry.backbone(reference)
+    return source_record(registry.qualified(reference), plugin, spec, build=build)
 
 
 def _verify(args: argparse.Namespace) -> int:

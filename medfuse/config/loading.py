@@ -16,6 +16,7 @@ from medfuse.config.problems import first_problem
 from medfuse.config.sections import Experiment, SourceConfig
 from medfuse.errors import ConfigError
 
+_BUNDLE = "bundle:"
 _COMPONENTS = {name: Experiment.model_fields[name].default.use for name in ("fusion", "head")}
 
 
@@ -157,7 +158,15 @@ def _anchored(experiment: Experiment, folder: Path, where: str) -> Experiment:
         except (OSError, RuntimeError, ValueError) as error:
             raise ConfigError(f"{where}: {text[:80]!r} is not a usable path ({error}).") from error
 
+    def bundle(use: str) -> str:
+        text = use.removeprefix(_BUNDLE)
+        path, mark, part = text.rpartition("#")
+        whole = not mark or Path(anchored(text)).is_dir()
+        return anchored(text) if whole else f"{anchored(path)}{mark}{part}"
+
     def with_file(source: SourceConfig) -> SourceConfig:
+        if source.use.startswith(_BUNDLE):
+            return source.model_copy(update={"use": _BUNDLE + bundle(source.use)})
         if _is_pretrained(source.use, folder):
             return source.model_copy(update={"use": anchored(source.use)})
         name, at, file = source.use.partition("@")

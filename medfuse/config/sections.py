@@ -158,7 +158,8 @@ class UnfreezeConfig(Section):
 
 
 class SourceConfig(Section):
-    """One pretrained network. ``use`` is ``plugin:name.weights`` or ``plugin:name@FILE``.
+    """One pretrained network. ``use`` is ``plugin:name.weights`` or ``plugin:name@FILE``;
+    ``bundle:PATH`` stands for those in a bundle.
 
     ``lr_scale`` is of what learns from the first epoch, by default 0.1, and 1 from scratch.
     ``lr_decay`` is of each stage beside the one above it. ``batch_norm`` says what of it moves
@@ -168,7 +169,7 @@ class SourceConfig(Section):
     ``license`` (SPDX) states the license of a file of one's own, which nothing else tells.
     """
 
-    use: Annotated[str, Says("plugin:name.weights | plugin:name@FILE | tabular")]
+    use: Annotated[str, Says("plugin:name.weights | plugin:name@FILE | bundle:PATH | tabular")]
     options: dict[str, Any] = {}
     input: str = "image"
     train: Annotated[str, BeforeValidator(_policy), _LEARNS] = "frozen"

@@ -7,10 +7,12 @@ behind ``@`` get the contract, license and list of seen images of the ``source.j
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from medfuse.contract import Normalization, WeightsSpec
 from medfuse.errors import SourceError
@@ -18,6 +20,23 @@ from medfuse.suggest import did_you_mean
 
 DESCRIPTION = "source.json"
 WEIGHTS = "weights.safetensors"
+
+# What constructors of networks take to read files or use the network: never by a description.
+_FETCHING = frozenset(
+    {"cache_dir", "checkpoint_path", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay"}
+    | {"pretrained_strict", "weights", "weights_backbone"}
+)
+
+
+def _harmless(options: dict[str, Any]) -> dict[str, Any]:
+    found = sorted(_FETCHING & options.keys())
+    if found:
+        raise ValueError(f"found {found[0]!r}, which reads other files, expected none such")
+    return options
+
+
+PlainOptions = Annotated[dict[str, Any], AfterValidator(_harmless)]
+"""Options of a network that a description may name: none that makes it read files."""
 
 _Name = Annotated[str, Field(pattern=r"^[^/\\]+$")]
 _Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -61,7 +80,7 @@ class SourceDescription(_Part):
     medfuse: _Mark = _Mark()
     name: str
     backbone: str
-    options: dict[str, Any] = {}
+    options: PlainOptions = {}
     weights: _Name = WEIGHTS
     sha256: _Digest
     source_domain: str = "unknown"
@@ -96,6 +115,31 @@ class SourceDescription(_Part):
         )
 
 
+@dataclass(frozen=True)
+class Described:
+    """What is said of weights that describe themselves.
+
+    Attributes:
+        backbone: ``plugin:name`` of the network that they fit.
+        weights: the description as the registry has it, with the file's path.
+        options: of that network, which a configuration may add to.
+        cut: module at which the network ends in the file; ``None`` for a whole one.
+        use: how a configuration names them, where it is not ``plugin:name@FILE``.
+        label: what stands for the file in names of sources; empty for the file's own name.
+        learners: who of those in the list of seen images has trained these weights; all if empty.
+        earlier: where they come from, for the model card: one more step of a chain.
+    """
+
+    backbone: str
+    weights: WeightsSpec
+    options: Mapping[str, Any] = field(default_factory=dict)
+    cut: str | None = None
+    use: str = ""
+    label: str = ""
+    learners: tuple[str, ...] = ()
+    earlier: Mapping[str, Any] = field(default_factory=dict)
+
+
 def is_source_folder(text: str) -> bool:
     """Return whether a text names a folder with a description in it."""
     try:
@@ -121,8 +165,18 @@ def read_description(folder: Path) -> SourceDescription:
         raise SourceError(f"{file}: {_problem(error)}") from error
 
 
-def description_beside(file: str | None) -> tuple[Path, SourceDescription] | None:
-    """Return the folder and description of a weights file that has one beside it.
+def described_in(folder: Path) -> Described:
+    """Return what is said of the weights in a folder.
+
+    Raises:
+        SourceError: the description cannot be used.
+    """
+    found = read_description(folder)
+    return Described(found.backbone, found.spec(folder), found.options)
+
+
+def described_beside(file: str | None) -> Described | None:
+    """Return what is said of a weights file by the description beside it, if there is one.
 
     A description of another file in the same folder is not of this one.
 
@@ -134,8 +188,8 @@ def description_beside(file: str | None) -> tuple[Path, SourceDescription] | Non
     path = Path(file).expanduser()
     if not is_source_folder(str(path.parent)):
         return None
-    described = read_description(path.parent)
-    return (path.parent, described) if described.weights == path.name else None
+    found = described_in(path.parent)
+    return found if Path(found.weights.path or "").name == path.name else None
 
 
 def _problem(error: ValidationError) -> str:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from medfuse.contract import BackboneSpec, WeightsSpec
 from medfuse.errors import SourceError
+from medfuse.registry.bundled import described_bundle, is_bundled
 from medfuse.registry.described import (
     DESCRIPTION,
-    description_beside,
+    Described,
+    described_beside,
+    described_in,
     is_source_folder,
-    read_description,
 )
 from medfuse.suggest import did_you_mean
 
@@ -28,15 +30,19 @@ class SourceReference:
         name: the backbone.
         weights: name behind the first dot, or ``None`` for the backbone's first weights.
         file: weights file behind the first ``@``, or ``None``.
+        described: what the file says of itself, read once.
     """
 
     plugin: str | None
     name: str
     weights: str | None = None
     file: str | None = None
+    described: Described | None = field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:
         """Return the text that `parse_source` reads."""
+        if self.described is not None and self.described.use:
+            return self.described.use
         plugin = f"{self.plugin}:" if self.plugin else ""
         weights = f".{self.weights}" if self.weights else ""
         file = f"@{self.file}" if self.file else ""
@@ -49,17 +55,22 @@ def parse_source(use: str) -> SourceReference:
     >>> parse_source("timm:resnet18.a1_in1k")
     SourceReference(plugin='timm', name='resnet18', weights='a1_in1k', file=None)
 
-    A folder that `medfuse pretrain` wrote stands for the backbone and the weights in it.
+    A folder that `medfuse pretrain` wrote stands for the backbone and the weights in it, and
+    ``bundle:PATH`` for those in a bundle (`medfuse.registry.bundled`).
 
     Raises:
-        SourceError: a part is empty, or a folder holds no source.
+        SourceError: a part is empty, a folder holds no source, or a description cannot be used.
+        BundleError: a bundle is damaged.
     """
+    if is_bundled(use):
+        return _of(described_bundle(use))
     if is_source_folder(use) or ("@" not in use and _looks_like_a_path(use)):
         return _in_folder(use)
     source, at, file = use.strip().partition("@")
     plugin, colon, rest = source.rpartition(":")
     name, dot, weights = rest.partition(".")
-    reference = SourceReference(plugin or None, name, weights or None, file or None)
+    described = None if weights else described_beside(file or None)
+    reference = SourceReference(plugin or None, name, weights or None, file or None, described)
     given = [(colon, plugin), (dot, weights), (at, file), ("name", name)]
     if any(mark and not part for mark, part in given) or ":" in plugin or use.split() != [use]:
         raise SourceError(
@@ -82,11 +93,9 @@ def select_weights(spec: BackboneSpec, reference: SourceReference) -> WeightsSpe
     if reference.weights == RANDOM_WEIGHTS:
         return None
     if reference.weights is None:
-        found = description_beside(reference.file)
-        if found is not None:
-            folder, described = found
-            _require_backbone(described.backbone, spec, reference)
-            return described.spec(folder)
+        if reference.described is not None:
+            _require_backbone(reference.described.backbone, spec, reference)
+            return reference.described.weights
         return spec.weights[0] if spec.weights else None
     known = {weights.name: weights for weights in spec.weights}
     if reference.weights in known:
@@ -109,9 +118,12 @@ def _in_folder(use: str) -> SourceReference:
             f"source {use}: no folder with a {DESCRIPTION}, which 'medfuse pretrain' writes. Check "
             "the path, or give plugin:name.weights or plugin:name@FILE."
         )
-    described = read_description(folder)
+    return _of(described_in(folder))
+
+
+def _of(described: Described) -> SourceReference:
     plugin, _, name = described.backbone.rpartition(":")
-    return SourceReference(plugin or None, name, None, str(folder / described.weights))
+    return SourceReference(plugin or None, name, None, described.weights.path, described)
 
 
 def _require_backbone(described: str, spec: BackboneSpec, reference: SourceReference) -> None:

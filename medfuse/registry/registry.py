@@ -97,7 +97,9 @@ class Registry:
             return reference
         plain = self._plain_name(reference)
         weights = reference.weights or (None if reference.file else plain.weights)
-        return SourceReference(plain.family.name, plain.architecture, weights, reference.file)
+        return replace(
+            reference, plugin=plain.family.name, name=plain.architecture, weights=weights
+        )
 
     def fusion(self, name: str) -> FeatureFusionSpec | DecisionFusionSpec:
         """Return a fusion's spec; raises `PluginError` for an unknown or ambiguous name."""

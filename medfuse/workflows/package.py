@@ -14,7 +14,7 @@ from medfuse.backbones.build import BuiltSource
 from medfuse.bundle import IMAGE, BundleRequest, InputSpec, Provenance, SourceRecord
 from medfuse.bundle.seen import OWN_TRAINING
 from medfuse.bundle.write import write_bundle
-from medfuse.config import Experiment
+from medfuse.config import Experiment, SourceConfig
 from medfuse.contract import ComponentSpec, GraphOnly
 from medfuse.data import Case, split_digest
 from medfuse.data.plugin_reader import reader_of
@@ -116,7 +116,10 @@ def _request(task: LearningTask, model: LearnedModel, measured: Measured) -> Bun
         inputs=tuple(_input(key, read) for key, read in _keys(prepared).items()),
         classes=prepared.cohort.classes,
         provenance=Provenance(
-            sources=tuple(_record(source, task.registry) for source in sources),
+            sources=tuple(
+                _record(source, config, task.registry)
+                for source, config in zip(sources, task.experiment.sources, strict=True)
+            ),
             split_digest=split_digest(prepared.cohort),
             seen=_seen(task),
             details=_details(task, model),
@@ -191,7 +194,7 @@ def _network_node(task: LearningTask, model: LearnedModel) -> dict[str, Any] | N
     }
 
 
-def _record(source: BuiltSource, registry: Registry) -> SourceRecord:
+def _record(source: BuiltSource, config: SourceConfig, registry: Registry) -> SourceRecord:
     card, identity = source.card, source.identity
     plugin = str(identity.get("plugin", ""))
     owner = next((found for found in registry.plugins if found.name == plugin), None)
@@ -211,6 +214,8 @@ def _record(source: BuiltSource, registry: Registry) -> SourceRecord:
         training_data=tuple(card["training_data"]),
         citation=card["citation"],
         reading={name: card[name] for name in _READING if card.get(name)},
+        trained=config.learns,
+        earlier=card.get("earlier", {}),
     )
 
 

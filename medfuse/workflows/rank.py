@@ -21,6 +21,7 @@ from medfuse.evaluation.source_order import RankingCases, order_sources
 from medfuse.features.bank import FeatureBank
 from medfuse.registry import Registry, load_registry
 from medfuse.storage import require_file_name
+from medfuse.workflows.bundled_sources import with_each_network
 from medfuse.workflows.extract import extract, load_networks, with_tables
 from medfuse.workflows.local_sources import local_sources
 from medfuse.workflows.preflight import check_experiment
@@ -86,7 +87,7 @@ def rank_sources(
     settings = settings or RankingSettings()
     if out is not None:
         require_file_name(out)
-    registry, config = load_registry(), _as_experiment(experiment, settings)
+    registry, config = load_registry(), with_each_network(_as_experiment(experiment, settings))
     named = [source for source in config.sources if source.use != _NONE_NAMED]
     if not settings.all_local:
         _require_several(named)

@@ -70,7 +70,7 @@ def find_seen(digests: Sequence[Collection[str]], seen: Mapping[str, frozenset[s
 def seen_by_sources(sources: Sequence[BuiltSource]) -> dict[str, frozenset[str]]:
     """Return the images that each source's weights list as seen, by the source's label."""
     return {
-        source.label: seen_images(weights)
+        source.label: seen_images(weights, source.card.get("learners", ()))
         for source in sources
         for weights in (source.spec.weights if source.spec else ())
         if weights.name == source.card["weights"] and weights.seen

@@ -30,6 +30,7 @@ from medfuse.report import write_sections
 from medfuse.storage import write_json
 from medfuse.training.classifier import check_missing_inputs
 from medfuse.workflows import measure
+from medfuse.workflows.bundled_sources import with_each_network
 from medfuse.workflows.distances import ACCEPTANCE, fit_distances
 from medfuse.workflows.extract import ExtractedFeatures, extract, load_networks, with_tables
 from medfuse.workflows.figures import TestPart, draw_cohort, draw_test, draw_training
@@ -86,7 +87,7 @@ def train(
     Raises:
         MedfuseError: anything that a user can mend; the text says how.
     """
-    config, registry = as_experiment(experiment), load_registry()
+    config, registry = with_each_network(as_experiment(experiment)), load_registry()
     options = _Options(download, progress)
     _refuse_inside_cohort(Path(out), Path(config.cohort.path))
     if fresh or not is_finished(out, config):
