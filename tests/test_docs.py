@@ -133,6 +133,7 @@ SECTIONS = {
     "sources, one each": "SourceConfig",
     "sources.N.normalization": "NormalizationConfig",
     "sources.N.unfreeze": "UnfreezeConfig",
+    "sources.N.adapter": "AdapterConfig",
     "training": "TrainingConfig",
     "training.early_stopping": "EarlyStoppingConfig",
     "evaluation": "EvaluationConfig",

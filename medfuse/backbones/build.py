@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -16,6 +17,7 @@ from medfuse.backbones.draft import Draft, Loaded, Shaped
 from medfuse.backbones.input_contract import SourceTarget, input_contract
 from medfuse.backbones.level_stages import with_levels
 from medfuse.backbones.loading import load_into
+from medfuse.backbones.low_rank_adapter import check_adapters
 from medfuse.backbones.slices import SlicedSource
 from medfuse.backbones.source import Source
 from medfuse.backbones.stages import Cut, cut_backbone, trainable_paths
@@ -34,6 +36,7 @@ from medfuse.registry.references import (
 
 __all__ = ["BuiltSource", "SourceTarget", "build_source", "build_sources", "trainable_paths"]
 
+_LOG = logging.getLogger("medfuse.backbones")
 _BUILD_ERRORS = (TypeError, ValueError, RuntimeError, KeyError, AssertionError, AttributeError)
 
 
@@ -125,11 +128,36 @@ def build_source(
         Adapter(**draft.contract.adapter),
         shaped.pooling(draft.target.tokens),
         target.grid,
-        trainable_paths(shaped.spec, config.train),
+        _trainable(shaped, draft),
         config.batch_norm,
     ).eval()
     features = _measured(module, draft)
     return _described(draft, shaped, loaded, module, features)
+
+
+def _trainable(shaped: Shaped, draft: Draft) -> Sequence[str] | str:
+    """Return what of the network itself learns from the first epoch: nothing beside adapters.
+
+    Raises:
+        SourceError: it has no such stage, or nothing that could be adapted.
+    """
+    config = draft.config
+    paths = trainable_paths(shaped.spec, config.train)
+    if config.adapter is None:
+        return paths
+    where = str(draft.reference)
+    count = check_adapters(
+        shaped.backbone, config.adapter, learning_paths(shaped.spec, config), where
+    )
+    _LOG.info("source %s: adapters of %d numbers learn, the network's own stay", where, count)
+    return ()
+
+
+def learning_paths(spec: BackboneSpec, config: SourceConfig) -> tuple[str, ...] | str:
+    """Return what of a source learns at some time; see `trainable_paths`."""
+    policies = [config.train, *(step.train for step in config.unfreeze)]
+    found = [trainable_paths(spec, policy) for policy in policies]
+    return "all" if "all" in found else tuple(path for paths in found for path in paths)
 
 
 def reference_of(config: SourceConfig) -> SourceReference:

@@ -11,6 +11,7 @@ from medfuse.config.loading import (
 from medfuse.config.section import Section
 from medfuse.config.sections import (
     AUTO_REMAP,
+    AdapterConfig,
     AugmentationConfig,
     BankConfig,
     BundleConfig,
@@ -30,6 +31,7 @@ from medfuse.config.windows import WINDOWS
 __all__ = [
     "AUTO_REMAP",
     "WINDOWS",
+    "AdapterConfig",
     "AugmentationConfig",
     "BankConfig",
     "BundleConfig",

@@ -157,11 +157,23 @@ class UnfreezeConfig(Section):
     lr_scale: float = Field(0.1, gt=0)
 
 
+class AdapterConfig(Section):
+    """Low-rank adapters: they learn in the place of the weights that ``train`` names."""
+
+    rank: int = Field(8, ge=1, le=1024)
+    alpha: float = Field(16.0, gt=0)
+    targets: Annotated[
+        Literal["auto", "all"] | list[Annotated[str, Field(min_length=1)]],
+        Says("auto | all | list of text"),
+    ] = "auto"
+
+
 class SourceConfig(Section):
     """One pretrained network. ``use`` is ``plugin:name.weights`` or ``plugin:name@FILE``;
     ``bundle:PATH`` stands for those in a bundle.
 
-    ``lr_scale`` is of what learns from the first epoch, by default 0.1, and 1 from scratch.
+    ``lr_scale`` is of what learns from the first epoch, by default 0.1, and 1 from scratch or of
+    an adapter.
     ``lr_decay`` is of each stage beside the one above it. ``batch_norm`` says what of it moves
     where a source learns: all, scale and shift alone (``affine``), or nothing.
     ``levels`` is how many resolutions give features, 1 the network's own vector alone. ``remap``
@@ -179,6 +191,7 @@ class SourceConfig(Section):
     lr_scale: float | None = Field(None, gt=0)
     lr_decay: float = Field(1.0, gt=0, le=1)
     batch_norm: Literal["train", "affine", "frozen"] = "train"
+    adapter: AdapterConfig | None = None
     cut: str | None = None
     levels: Literal["auto"] | Annotated[int, BeforeValidator(_no_boolean), Field(ge=1, le=9)] = (
         "auto"
@@ -203,6 +216,15 @@ class SourceConfig(Section):
             raise ValueError("unfreeze stands beside train: scratch, where everything learns")
         return self
 
+    @model_validator(mode="after")
+    def _an_adapter_learns_somewhere(self) -> SourceConfig:
+        if self.adapter is not None and (not self.learns or self.train == "scratch"):
+            raise ValueError(
+                f"adapter stands beside train: {self.train}, expected last:N, from:STAGE or all: "
+                "where it learns"
+            )
+        return self
+
     @property
     def learns(self) -> bool:
         """Whether any of it learns at some time."""
@@ -213,7 +235,7 @@ class SourceConfig(Section):
         """Factor on the learning rate of what learns from the first epoch."""
         if self.lr_scale is not None:
             return self.lr_scale
-        return 1.0 if self.train == "scratch" else 0.1
+        return 1.0 if self.train == "scratch" or self.adapter else 0.1
 
 
 class ComponentConfig(BaseModel):

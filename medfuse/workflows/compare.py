@@ -14,6 +14,7 @@ from medfuse.registry import load_registry
 from medfuse.storage import write_json
 from medfuse.training.candidate import Fit, Fitted
 from medfuse.training.seeds import derived_seed
+from medfuse.workflows.bundled_sources import with_each_network
 from medfuse.workflows.compare_choice import chosen_candidates
 from medfuse.workflows.compare_fits import by_key, named_fit
 from medfuse.workflows.compare_folder import claim_compare_folder
@@ -67,7 +68,7 @@ def compare(
         MedfuseError: anything else that a user can mend; the text says how.
     """
     settings = settings or CompareSettings()
-    config, registry = frozen(as_experiment(experiment)), load_registry()
+    config, registry = frozen(with_each_network(as_experiment(experiment))), load_registry()
     check_experiment(config, registry, download=settings.download)
     fusions_to_compare(config, registry, settings.fusions)
     with claim_compare_folder(out, config, fresh=settings.fresh) as folder:

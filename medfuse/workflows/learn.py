@@ -13,7 +13,9 @@ import numpy as np
 from scipy.special import softmax
 from torch import nn
 
-from medfuse.backbones.build import BuiltSource
+from medfuse.backbones.build import BuiltSource, learning_paths
+from medfuse.backbones.low_rank_adapter import adapted, merged
+from medfuse.backbones.slices import SlicedSource
 from medfuse.backbones.source import Source
 from medfuse.backbones.stages import stages_above, trainable_paths
 from medfuse.config import ComponentConfig, Experiment
@@ -139,8 +141,9 @@ def learn(
     data = _all_cases(task, chosen)
     members = member_count(task, data)
     built = _build(task, fusion, chosen, members)
-    run = replace(_run(task, chosen, built, folder), role=role)
     modules = [_own_module(task, index) for index in chosen]
+    rates = _rates(task, chosen, modules)
+    run = replace(_run(task, chosen, built, folder), role=role, rates=rates)
     if members > 1:
         fitted = _fit_ensemble(task, built, data, run, members)
     else:
@@ -229,6 +232,7 @@ def _fit_one(task: LearningTask, network: FusedNetwork, data: TrainingData, run:
         task.experiment.training,
         run,
     )
+    merged(network)
     rows = calibration if len(calibration) else validation
     used = "calibration part" if len(calibration) else "validation part"
     if not len(rows):
@@ -286,7 +290,6 @@ def _run(
         classes=task.prepared.cohort.classes,
         seed=experiment.seed,
         unfreeze=tuple(_unfreezing(task, chosen)),
-        rates=_rates(task, chosen),
         attach_handlers=task.registry.attach_handlers,
         progress=task.progress,
         head_loss=built.head.loss,
@@ -304,12 +307,15 @@ def _unfreezing(task: LearningTask, chosen: Sequence[int]) -> list[Unfreeze]:
     return changes
 
 
-def _rates(task: LearningTask, chosen: Sequence[int]) -> dict[int, SourceRates]:
+def _rates(
+    task: LearningTask, chosen: Sequence[int], modules: Sequence[nn.Module]
+) -> dict[int, SourceRates]:
     rates = {}
-    for position, index in enumerate(chosen):
+    for position, (index, module) in enumerate(zip(chosen, modules, strict=True)):
         config, source = task.experiment.sources[index], task.features.sources[index]
         if config.learns:
-            above = stages_above(cast("Source", source.extractor).backbone, _spec(source))
+            inner = module.source if isinstance(module, SlicedSource) else module
+            above = stages_above(cast("Source", inner).backbone, _spec(source))
             rates[position] = SourceRates(config.first_lr_scale, config.lr_decay, above)
     return rates
 
@@ -320,6 +326,9 @@ def _own_module(task: LearningTask, index: int) -> nn.Module:
     if not config.learns:
         return source.module
     module: Any = copy.deepcopy(source.module)
+    if config.adapter is not None:
+        paths = learning_paths(_spec(source), config)
+        module = adapted(module, config.adapter, paths, task.experiment.seed + index)
     if config.train != "frozen":
         module.set_trainable(trainable_paths(_spec(source), config.train))
     return cast("nn.Module", module)

@@ -20,6 +20,7 @@ from medfuse.evaluation import PredictionRow, Predictions, read_predictions, wri
 from medfuse.registry import load_registry
 from medfuse.storage import write_json, write_text
 from medfuse.workflows import measure
+from medfuse.workflows.bundled_sources import with_each_network
 from medfuse.workflows.run_folder import refuse_foreign_content
 from medfuse.workflows.settle import list_cohort
 from medfuse.workflows.site_page import SiteResults, site_csv, write_site_page
@@ -78,7 +79,7 @@ def validate(
         CohortError: fewer than two sites, a given test part, or no site can be left out.
         MedfuseError: whatever `train` raises.
     """
-    config, folder = as_experiment(experiment), Path(out)
+    config, folder = with_each_network(as_experiment(experiment)), Path(out)
     refuse_foreign_content(folder, _STATE, "validation")
     names = sites_of(list_cohort(config))
     write_json(folder / _STATE, {"medfuse": {"kind": "validation", "version": 1}})
