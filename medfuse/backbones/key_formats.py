@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count, takewhile
 
 import torch
 from torch import Tensor, nn
 
+from medfuse.backbones.clip_towers import clip_table
 from medfuse.backbones.stem import is_other_stem
 from medfuse.backbones.weights import LEAVE_OUT, is_same_shape, needed_shapes, remap_keys
 from medfuse.config import AUTO_REMAP
@@ -30,23 +30,6 @@ _PLACES: dict[str, tuple[str, ...]] = {
     "simclr": ("backbone.", "encoder.", "convnet.", "f."),
     # Ilharco et al. (2021) OpenCLIP, doi:10.5281/zenodo.5143773
     "clip": ("visual.trunk.", "visual."),
-}
-_BLOCKS = "transformer.resblocks."
-_OPENAI_TOWER = {
-    "class_embedding": "cls_token",
-    "positional_embedding": "pos_embed",
-    "conv1.": "patch_embed.proj.",
-    "ln_pre.": "norm_pre.",
-    "ln_post.": "norm.",
-    "proj": LEAVE_OUT,
-}
-_OPENAI_BLOCK = {
-    "ln_1.": "norm1.",
-    "ln_2.": "norm2.",
-    "attn.in_proj_": "attn.qkv.",
-    "attn.out_proj.": "attn.proj.",
-    "mlp.c_fc.": "mlp.fc1.",
-    "mlp.c_proj.": "mlp.fc2.",
 }
 
 
@@ -184,19 +167,8 @@ def _candidates(
             yield prefix, {"": ""}
             if any(f"{prefix}{number}" in counts for number in numbered):
                 yield prefix, {"": "", **numbered}
-            if f"{prefix}{_BLOCKS}0." in counts:
-                yield prefix, _openai_tower(prefix, counts)
-
-
-def _openai_tower(prefix: str, counts: Mapping[str, int]) -> dict[str, str]:
-    """Return how the keys of OpenAI's image transformer are called in timm."""
-    numbers = takewhile(lambda n: f"{prefix}{_BLOCKS}{n}." in counts, count())
-    blocks = {
-        f"{_BLOCKS}{n}.{theirs}": f"blocks.{n}.{ours}"
-        for n in numbers
-        for theirs, ours in _OPENAI_BLOCK.items()
-    }
-    return {**_OPENAI_TOWER, **blocks}
+            if (table := clip_table(prefix, counts)) is not None:
+                yield prefix, table
 
 
 def _fit(
@@ -215,7 +187,8 @@ def _fit(
     if extra is None:
         return None
     outside = {"": LEAVE_OUT} if len(behind) < len(state) else {}
-    pairs = {f"{prefix}{old}": table[old] for old in _used(behind, table) if prefix or old}
+    needed = [old for old in _used(behind, table) if not old.startswith(tuple(extra))]
+    pairs = {f"{prefix}{old}": table[old] for old in needed if prefix or old}
     return Fit(prefix, {**outside, **pairs, **{f"{prefix}{part}": LEAVE_OUT for part in extra}})
 
 
@@ -236,11 +209,13 @@ def _extra_parts(
     extra: dict[str, None] = {}
     for key, tensor in behind.items():
         part = key.partition(".")[0] + ("." if "." in key else "")
-        inner, _ = remap_keys({key: tensor}, table)
-        named, left_out = remap_keys(inner, wanted.renames)
-        if not left_out and set(named) <= wanted.allowed:
+        inner, by_table = remap_keys({key: tensor}, table)
+        named, by_weights = remap_keys(inner, wanted.renames)
+        if by_table or by_weights:
+            continue
+        if set(named) <= wanted.allowed:
             used.add(part)
-        elif not left_out:
+        else:
             extra[part] = None
     return None if used & set(extra) else list(extra)
 
