@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from medfuse.backbones.border import LowerPart, UpperPart, find_border
 from medfuse.backbones.build import BuiltSource, SourceTarget, build_source, learning_paths
 from medfuse.backbones.low_rank_adapter import LowRankUpdate, adapted, merged
-from medfuse.backbones.source import Source
+from medfuse.backbones.source import Source, selected_modules
 from medfuse.backbones.stages import stages_above, trainable_paths
 from medfuse.config import AdapterConfig, SourceConfig
 from medfuse.errors import SourceError
@@ -218,3 +219,18 @@ def test_an_adapter_that_learns_nowhere_is_refused(train) -> None:
 def test_an_adapter_learns_at_the_full_rate() -> None:
     assert SourceConfig(use="x", train="all", adapter=AdapterConfig()).first_lr_scale == 1.0
     assert SourceConfig(use="x", train="all").first_lr_scale == 0.1
+
+
+def test_adapters_learn_on_banked_activations_of_what_lies_below() -> None:
+    built, module, images = _adapted("timm:test_vit.random", "last:2")
+    assert built.spec is not None
+    paths = trainable_paths(built.spec, "last:2")
+    stages = [stage.module_path for stage in built.spec.stages]
+    border = find_border(
+        built.module, stages, selected_modules(built.module.backbone, paths), built.image
+    )
+    assert border is not None
+    _shaken(module)
+    with torch.no_grad():
+        found = UpperPart(module, border)(LowerPart(built.module, border)(images))
+        assert torch.allclose(found, module(images), atol=1e-6)
