@@ -143,7 +143,7 @@ def _trainable(shaped: Shaped, draft: Draft) -> Sequence[str] | str:
     """
     config = draft.config
     paths = trainable_paths(shaped.spec, config.train)
-    if config.adapter is None:
+    if config.adapter is None or not config.learns:
         return paths
     where = str(draft.reference)
     count = check_adapters(

@@ -234,3 +234,9 @@ def test_adapters_learn_on_banked_activations_of_what_lies_below() -> None:
     with torch.no_grad():
         found = UpperPart(module, border)(LowerPart(built.module, border)(images))
         assert torch.allclose(found, module(images), atol=1e-6)
+
+
+def test_a_source_that_is_ranked_frozen_needs_no_adapter() -> None:
+    config = SourceConfig(use="timm:test_resnet.random", train="all", adapter=AdapterConfig())
+    frozen = config.model_copy(update={"train": "frozen"})
+    assert build_source(frozen, REGISTRY, SourceTarget(1, (48, 48))).module.trainable == ()
