@@ -32,22 +32,29 @@ class _Anatomy:
     side: int
 
 
-def write_phantoms(folder: Path | str, patients_per_class: int = 60, seed: int = 0) -> Path:
+def write_phantoms(
+    folder: Path | str,
+    patients_per_class: int = 60,
+    seed: int = 0,
+    masks: Path | str | None = None,
+) -> Path:
     """Write 8-bit gray PNGs as ``folder/<class>/p<patient>_<view>.png``; two views a patient.
 
     Args:
         folder: made if absent; existing files of the same name are overwritten.
         patients_per_class: number of patients of each class.
         seed: the same seed gives the same bytes.
+        masks: folder for images of the same names, white where the finding is; of images that
+            have one.
 
     Returns:
         ``folder``.
     """
     root = Path(folder)
-    for name, patient, view, pixels in _phantoms(patients_per_class, seed):
-        target = root / name
-        target.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).save(target / f"p{patient:04d}_{view}.png")
+    for name, drawn, pixels, mask in _phantoms(patients_per_class, seed):
+        _save(root / name / drawn, pixels)
+        if masks is not None and mask.any():
+            _save(Path(masks) / name / drawn, mask.astype(np.uint8) * 255)
     return root
 
 
@@ -57,25 +64,47 @@ def phantom(finding: str, random: np.random.Generator, anatomy_seed: int) -> NDA
     Raises:
         ValueError: ``finding`` is not one of `CLASSES`.
     """
+    return phantom_and_mask(finding, random, anatomy_seed)[0]
+
+
+def phantom_and_mask(
+    finding: str, random: np.random.Generator, anatomy_seed: int
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Return one phantom, and where its finding is at least half as dense as at its densest.
+
+    Raises:
+        ValueError: ``finding`` is not one of `CLASSES`.
+    """
     if finding not in CLASSES:
         raise ValueError(f"finding is {finding!r}, expected one of {', '.join(CLASSES)}")
     anatomy = _anatomy(np.random.default_rng(anatomy_seed))
     y, x = _grid(random)
     image = _thorax(anatomy, y, x)
+    layer = np.zeros_like(image)
     if finding == "effusion":
-        image = np.maximum(image, _effusion(anatomy, random, y, x))
+        layer = _effusion(anatomy, random, y, x)
+        image = np.maximum(image, layer)
     elif finding == "nodule":
-        image += _nodule(anatomy, random, y, x)
-    return _exposed(image, random)
+        layer = _nodule(anatomy, random, y, x)
+        image += layer
+    return _exposed(image, random), layer > 0.5 * max(float(layer.max()), 1e-9)
 
 
-def _phantoms(patients: int, seed: int) -> Iterator[tuple[str, int, int, NDArray[np.uint8]]]:
+def _phantoms(
+    patients: int, seed: int
+) -> Iterator[tuple[str, str, NDArray[np.uint8], NDArray[np.bool_]]]:
     for class_index, name in enumerate(CLASSES):
         for number in range(patients):
             patient = class_index * patients + number
             for view in range(2):
                 random = np.random.default_rng([seed, patient, view])
-                yield name, patient, view, phantom(name, random, seed * 100_003 + patient)
+                drawn = phantom_and_mask(name, random, seed * 100_003 + patient)
+                yield name, f"p{patient:04d}_{view}.png", *drawn
+
+
+def _save(path: Path, pixels: NDArray[np.uint8]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
 
 
 def _anatomy(random: np.random.Generator) -> _Anatomy:
