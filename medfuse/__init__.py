@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from medfuse.workflows.compare import compare
     from medfuse.workflows.demo import demo
     from medfuse.workflows.evaluate import evaluate
+    from medfuse.workflows.explain import explain
     from medfuse.workflows.phantoms import write_phantoms
     from medfuse.workflows.preview import preview
     from medfuse.workflows.rank import rank_sources
@@ -25,6 +26,7 @@ _WHERE = {
     "compare": "medfuse.workflows.compare",
     "demo": "medfuse.workflows.demo",
     "evaluate": "medfuse.workflows.evaluate",
+    "explain": "medfuse.workflows.explain",
     "load_bundle": "medfuse.serving.predict",
     "preview": "medfuse.workflows.preview",
     "rank_sources": "medfuse.workflows.rank",
@@ -39,6 +41,7 @@ __all__ = [
     "compare",
     "demo",
     "evaluate",
+    "explain",
     "load_bundle",
     "preview",
     "rank_sources",

@@ -7,7 +7,9 @@ from dataclasses import replace
 
 from medfuse.contract import (
     DecisionFusionSpec,
+    ExplainerSpec,
     FeatureFusionSpec,
+    GraphOnly,
     HeadSpec,
     Option,
     VendoredSource,
@@ -290,6 +292,68 @@ _HEADS = (
 )
 
 
+_LAYER = Option(
+    name="layer",
+    kind="str",
+    default="auto",
+    summary="auto (every map that the features are read from), last, or a module of the backbone",
+)
+_IN_MEDFUSE = GraphOnly(reason="explains with medfuse installed")
+_EXPLAINERS = (
+    ExplainerSpec(
+        name="gradcam",
+        summary="Grad-CAM on the maps that each source's features are read from",
+        factory="medfuse.explanation.grad_cam:grad_cam",
+        options=(_LAYER,),
+        export=_IN_MEDFUSE,
+    ),
+    ExplainerSpec(
+        name="gradcam_pp",
+        summary="Grad-CAM++: evidence for a class alone, which several findings share evenly",
+        factory="medfuse.explanation.grad_cam:grad_cam_plus_plus",
+        options=(_LAYER,),
+        export=_IN_MEDFUSE,
+    ),
+    ExplainerSpec(
+        name="occlusion",
+        summary="fall of the log-odds as a patch is hidden; slow, works for every network",
+        factory="medfuse.explanation.occlusion:occlusion",
+        options=(
+            Option(
+                name="patch",
+                kind="float",
+                default=0.125,
+                minimum=0.01,
+                maximum=1.0,
+                summary="side of the patch, as a fraction of the image's",
+            ),
+            Option(
+                name="overlap",
+                kind="float",
+                default=0.5,
+                minimum=0.0,
+                maximum=0.9,
+                summary="of neighboring patches; more is finer and slower",
+            ),
+            Option(
+                name="fill",
+                kind="str",
+                default="blur_to_black",
+                choices=("blur_to_black", "mean_patch", "mean_image"),
+                summary="what the patch is replaced with",
+            ),
+        ),
+        export=_IN_MEDFUSE,
+    ),
+    ExplainerSpec(
+        name="attention",
+        summary="attention rollout of vision transformers; other sources are left out",
+        factory="medfuse.explanation.rollout:attention_rollout",
+        export=_IN_MEDFUSE,
+    ),
+)
+
+
 @hookimpl
 def medfuse_fusions() -> Iterable[FeatureFusionSpec | DecisionFusionSpec]:
     """Yield the built-in fusions of features, then those of decisions."""
@@ -301,3 +365,9 @@ def medfuse_fusions() -> Iterable[FeatureFusionSpec | DecisionFusionSpec]:
 def medfuse_heads() -> Iterable[HeadSpec]:
     """Yield the built-in heads."""
     yield from _HEADS
+
+
+@hookimpl
+def medfuse_explainers() -> Iterable[ExplainerSpec]:
+    """Yield the built-in saliency methods."""
+    yield from _EXPLAINERS

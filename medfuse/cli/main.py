@@ -24,6 +24,7 @@ COMMANDS = {
     "compare": "does fusing help on your cases, and by how much",
     "evaluate": "measure a bundle on labelled images",
     "predict": "classify images with a bundle",
+    "explain": "show what a model looked at",
     "bundle": "verify a bundle",
     "bank": "what the feature bank holds; prune it",
     "doctor": "versions, devices, plugins and caches",

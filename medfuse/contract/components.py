@@ -151,7 +151,9 @@ class ExplainerSpec(ComponentSpec):
     """Explains.
 
     The factory takes ``(network, **options)`` and returns a callable
-    ``(image (1, C, *spatial), class_index) -> {source name: saliency (*spatial)}``.
+    ``(image (1, C, *spatial), class_index) -> {source name: saliency (*spatial)}``. The network has
+    ``source_names``. Of several inputs ``image`` is a tuple, NaN where one is missing. Maps of a
+    callable with the attribute ``additive = True`` are added up over the sources, too.
     """
 
 

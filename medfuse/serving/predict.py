@@ -72,7 +72,36 @@ class Predictor:
         self.volumes = self.table is None and len(self._shapes["image"]) == 4
         self.modality: str = "" if self.table is not None else inputs["image"]["modality"]
         self._batch_size = listing.batch_size
-        self._exclusive = metadata["medfuse"]["link"] == "softmax"
+        self._exclusive: bool = metadata["medfuse"]["link"] == "softmax"
+
+    @property
+    def network(self) -> torch.nn.Module:
+        """From the canonical inputs of cases, in the order of `input_names`, to their logits."""
+        return self._parts.network
+
+    @property
+    def preprocessing(self) -> Any:
+        """From references by input to canonical images: MONAI's ``Compose`` of the bundle."""
+        return self._parts.preprocessing
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """Names of the inputs, in the order in which the network takes them."""
+        return tuple(self._shapes)
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether the probabilities of a case are those of a softmax, which sum to 1."""
+        return self._exclusive
+
+    def canonical(self, case: NamedCase) -> dict[str, Any] | Refusal:
+        """Return what the network gets of a case, by input, or why it is refused."""
+        items = self._canonical(case)
+        return (
+            Refusal(items.code, case.without_paths(str(items)))
+            if isinstance(items, Refusal)
+            else items
+        )
 
     def predict(
         self, cases: Sequence[CaseInput], batch_size: int | None = None

@@ -1,0 +1,159 @@
+"""The training cases of a run that each source finds most like a case."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from medfuse.config import load_experiment
+from medfuse.data import Case
+from medfuse.errors import BundleError
+from medfuse.explanation.neighbors import FeatureIndex
+from medfuse.explanation.shares import mean_features, spread_of_features
+from medfuse.features.bank import FeatureBank
+from medfuse.plots.similar import SheetRow, similar_cases
+from medfuse.registry import load_registry
+from medfuse.workflows.explain_case import ReadCase
+from medfuse.workflows.explain_subject import Subject
+from medfuse.workflows.extract import extract, load_networks, with_tables
+from medfuse.workflows.prepare import PreparedCohort, PreparedInput, prepare_cohort
+from medfuse.workflows.settle import settle_cohort
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingCases:
+    """The training cases of a run, by the features that the bank holds of them.
+
+    Attributes:
+        cases: those that were learned from.
+        classes: of the cohort.
+        indexes: by source; one that learned itself has none, its features are not banked.
+        pictures: by source, the input that can be looked at; a table has none.
+    """
+
+    cases: tuple[Case, ...]
+    classes: tuple[str, ...]
+    indexes: Mapping[str, FeatureIndex]
+    pictures: Mapping[str, PreparedInput]
+
+
+def training_cases(subject: Subject, *, progress: bool = True) -> TrainingCases:
+    """Return the training cases of a run; what the bank has lost is computed again.
+
+    Raises:
+        BundleError: a bundle alone, which holds no training cases.
+        MedfuseError: the cohort or a source of the run is no longer there.
+    """
+    if subject.run is None:
+        raise BundleError(
+            f"{subject.bundle}: a bundle holds no training cases to compare with. "
+            "Give the run's folder, or leave out --neighbors."
+        )
+    experiment, registry = load_experiment(subject.run / "config.yaml"), load_registry()
+    bank = FeatureBank(experiment.bank.path, experiment.bank.budget_gb)
+    settled = settle_cohort(experiment, bank)
+    inputs = {name: found.config for name, found in settled.inputs.items()}
+    networks = load_networks(experiment, registry, inputs)
+    prepared = prepare_cohort(experiment, bank, settled=settled, progress=progress)
+    sources = with_tables(experiment, networks, prepared)
+    features = extract(experiment, prepared, sources, bank, progress=progress)
+    rows = [i for i, c in enumerate(prepared.cohort.cases) if c.role in ("train", "validation")]
+    indexes = {
+        name: _index(subject, position, values[rows, 0])
+        for position, (name, values) in enumerate(
+            zip(subject.sources, features.values, strict=True)
+        )
+        if values is not None
+    }
+    return TrainingCases(
+        tuple(prepared.cohort.cases[i] for i in rows),
+        tuple(prepared.cohort.classes),
+        indexes,
+        _pictures(subject, prepared),
+    )
+
+
+def nearest_cases(
+    subject: Subject, read: ReadCase, known: TrainingCases, count: int
+) -> dict[str, list[dict[str, Any]]]:
+    """Return by source the nearest training cases of a case: case id, label, distance, row."""
+    with torch.no_grad():
+        features = subject.network.extract(*read.images)
+        present = subject.network.present(*read.images)
+    found = {}
+    for position, name in enumerate(subject.sources):
+        here = present is None or bool(present[0, position] > 0)
+        if name not in known.indexes or not here:
+            continue
+        vector = _vector(features[position][0].cpu().numpy())
+        found[name] = [
+            {
+                "case_id": known.cases[row].case_id,
+                "label": _label(known, row),
+                "distance": distance,
+                "row": row,
+            }
+            for row, distance in known.indexes[name].nearest(vector, count)
+        ]
+    return found
+
+
+def neighbor_sheet(
+    subject: Subject,
+    read: ReadCase,
+    known: TrainingCases,
+    nearest: Mapping[str, list[dict[str, Any]]],
+    title: str,
+) -> Figure | None:
+    """Return a case beside its neighbors, a row for each source that sees pictures."""
+    rows = []
+    for name, found in nearest.items():
+        if name not in known.pictures or not found:
+            continue
+        position = subject.predictor.input_names.index(subject.input_of(name))
+        own = _picture(read.images[position][0].cpu().numpy())
+        others = [_picture(known.pictures[name].pixels(known.cases[f["row"]])) for f in found]
+        texts = [f"{one['label']}\n{one['distance']:.2f}" for one in found]
+        rows.append(SheetRow(name, [own, *others], ["this case", *texts]))
+    return similar_cases(rows, title) if rows else None
+
+
+def _index(subject: Subject, position: int, values: NDArray[Any]) -> FeatureIndex:
+    network = subject.network
+    return FeatureIndex(
+        np.stack([_vector(row) for row in values]),
+        mean_features(network, position).cpu().numpy(),
+        spread_of_features(network, position).cpu().numpy(),
+    )
+
+
+def _vector(features: NDArray[Any]) -> NDArray[Any]:
+    return features if features.ndim == 1 else features.mean(0)
+
+
+def _label(known: TrainingCases, row: int) -> str:
+    label = known.cases[row].label
+    return "" if label is None else known.classes[label]
+
+
+def _pictures(subject: Subject, prepared: PreparedCohort) -> dict[str, PreparedInput]:
+    several = subject.predictor.table is not None
+    found = {}
+    for name in subject.sources:
+        own = subject.input_of(name)
+        read = prepared.inputs[own] if several else next(iter(prepared.inputs.values()))
+        if read.config.kind != "tabular":
+            found[name] = read
+    return found
+
+
+def _picture(pixels: NDArray[Any]) -> NDArray[np.float32]:
+    flat = pixels[..., pixels.shape[-1] // 2] if pixels.ndim == 4 else pixels
+    shown: NDArray[np.float32] = np.moveaxis(flat, 0, -1) if len(flat) == 3 else flat[0]
+    return shown

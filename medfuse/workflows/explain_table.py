@@ -1,0 +1,97 @@
+"""Explanations as one table, and what they say over all cases."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+SCORES = ("deletion", "insertion", "points_at", "energy_inside")
+_COLUMNS = (
+    "case", "key", "status", "reason_code", "label", "predicted", "probability", "class",
+    "input", "source", "method", "share", "effect", *SCORES,
+)  # fmt: skip
+
+
+def explanation_table(records: Sequence[dict[str, Any]]) -> str:
+    """Return CSV with a row per case, source and method; blank where nothing is known."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, _COLUMNS, restval="", lineterminator="\n", extrasaction="ignore")
+    writer.writeheader()
+    for record in records:
+        first = {**record, "probability": record["probabilities"].get(record["class"], "")}
+        rows = record["maps"] or [{}]
+        named = {one["source"] for one in record["maps"]}
+        rows = rows + [{"source": s} for s in record["effects"] if s not in named]
+        for one in rows:
+            source = one.get("source", "")
+            known = {
+                "share": record["shares"].get(source, ""),
+                "effect": record["effects"].get(source, ""),
+            }
+            writer.writerow({**first, **known, **one})
+    return text.getvalue()
+
+
+def summary_of(
+    records: Sequence[dict[str, Any]], randomized: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
+    """Return what the cases say together: shares, effects and scores by source and method.
+
+    ``points_at`` counts all cases with a mask; ``points_at_true_positives`` those among them whose
+    class is known and was predicted.
+    """
+    ok = [record for record in records if record["status"] == "ok"]
+    sources = list(dict.fromkeys(name for record in ok for name in record["effects"]))
+    return {
+        "explained": len(ok),
+        "refused": len(records) - len(ok),
+        "sources": {
+            name: {
+                "share": _mean([r["shares"].get(name) for r in ok]),
+                "effect": _mean([r["effects"].get(name) for r in ok]),
+            }
+            for name in sources
+        },
+        "scores": [_scored(ok, *key) for key in _keys(ok)],
+        "randomization": list(randomized),
+    }
+
+
+def _keys(records: Sequence[dict[str, Any]]) -> list[tuple[str, str, str]]:
+    keys = ((m["method"], m["input"], m["source"]) for r in records for m in r["maps"])
+    return list(dict.fromkeys(keys))
+
+
+def _scored(
+    records: Sequence[dict[str, Any]], method: str, name: str, source: str
+) -> dict[str, Any]:
+    pairs = [
+        (record, one)
+        for record in records
+        for one in record["maps"]
+        if (one["method"], one["input"], one["source"]) == (method, name, source)
+    ]
+    hits = [one["points_at"] for r, one in pairs if "points_at" in one and _is_right(r)]
+    return {
+        "method": method,
+        "input": name,
+        "source": source,
+        "cases": len(pairs),
+        **{score: _mean([one.get(score) for _, one in pairs]) for score in SCORES},
+        "with_mask": sum("points_at" in one for _, one in pairs),
+        "true_positives": len(hits),
+        "points_at_true_positives": _mean(hits),
+    }
+
+
+def _is_right(record: dict[str, Any]) -> bool:
+    return bool(record["label"]) and record["label"] == record["predicted"] == record["class"]
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
