@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from medfuse.explanation.reading import MapPlace, backbone_of, module_at
 
-_DRAWS = {2: 3, 3: 1}
+_DRAWS = {2: 12, 3: 2}
 _MIDDLE = 1  # cells beside the middle one
 
 
