@@ -34,6 +34,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--members", type=int, default=1, metavar="N", help="networks averaged per candidate"
     )
+    parser.add_argument(
+        "--curve",
+        nargs="?",
+        const="",
+        metavar="N,N",
+        help="learn from few cases, then from more: a learning curve (25,50,100,...)",
+    )
+    parser.add_argument(
+        "--draws", type=int, default=3, metavar="N", help="of the cases at each size of the curve"
+    )
+    parser.add_argument(
+        "--scratch",
+        metavar="SOURCE",
+        help="train this source's network from random weights, on the images, too",
+    )
+    parser.add_argument(
+        "--scratch-epochs", type=int, default=20, metavar="N", help="of it, at most"
+    )
     parser.add_argument("--workers", type=int, metavar="N", help="processes (one a processor)")
     parser.add_argument(
         "--accept-overlap", action="store_true", help="sources trained on this data set, too"
@@ -91,9 +109,24 @@ def _settings(arguments: argparse.Namespace) -> Any:
         pairs=arguments.pairs,
         baselines=not arguments.no_baselines,
         members=arguments.members,
+        curve=_sizes(arguments.curve),
+        draws=arguments.draws,
+        scratch=arguments.scratch,
+        scratch_epochs=arguments.scratch_epochs,
         workers=arguments.workers,
         accept_overlap=arguments.accept_overlap,
         download=arguments.download,
         progress=not arguments.quiet,
         fresh=arguments.fresh,
     )
+
+
+def _sizes(text: str | None) -> tuple[int, ...] | None:
+    from medfuse.errors import ConfigError
+
+    if text is None:
+        return None
+    try:
+        return tuple(int(part) for part in text.split(",") if part)
+    except ValueError as error:
+        raise ConfigError(f"--curve {text}: expected numbers, for example 25,50,100.") from error

@@ -166,7 +166,7 @@ def _network(
         ensemble = fit_members(modules, data, training, run, fit_quickly)
         epochs = float(np.mean([result.best_epoch for result in ensemble.results]))
         return _told(ensemble.classifier, new, (ensemble.held_out_logits, data), epochs)
-    held_out = _held_out(data, run.seed)
+    held_out = held_out_part(data, run.seed)
     rest = np.setdiff1d(np.arange(len(data)), held_out)
     stopping = data.select(held_out) if len(held_out) else None
     module = built.fresh(run.seed)
@@ -190,7 +190,7 @@ def _with_batches(config: TrainingConfig, count: int) -> TrainingConfig:
     return config.model_copy(update={"batch_size": size})
 
 
-def _held_out(data: TrainingData, seed: int) -> Rows:
+def held_out_part(data: TrainingData, seed: int) -> Rows:
     """Return the part that stops training; none where a class has a single patient."""
     parts = min(_PARTS, most_members(data))
     return member_parts(data, parts, seed)[0] if parts > 1 else np.zeros(0, dtype=np.int64)

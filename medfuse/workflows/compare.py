@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from medfuse.config import Experiment, as_experiment
-from medfuse.evaluation.candidates import Candidate
 from medfuse.evaluation.fold_comparison import compare_on_folds
 from medfuse.registry import load_registry
 from medfuse.storage import write_json
@@ -16,10 +15,12 @@ from medfuse.training.candidate import Fit, Fitted
 from medfuse.training.seeds import derived_seed
 from medfuse.workflows.bundled_sources import with_each_network
 from medfuse.workflows.compare_choice import chosen_candidates
+from medfuse.workflows.compare_curve import learning_curves
 from medfuse.workflows.compare_fits import by_key, named_fit
 from medfuse.workflows.compare_folder import claim_compare_folder
 from medfuse.workflows.compare_page import write_comparison_page
 from medfuse.workflows.compare_plan import PlannedCandidate, fusions_to_compare
+from medfuse.workflows.compare_scratch import check_scratch, scratch_candidate
 from medfuse.workflows.compare_settings import CompareSettings
 from medfuse.workflows.compare_tables import write_candidate_predictions, write_tables
 from medfuse.workflows.compare_task import CompareTask, frozen, prepare_task
@@ -70,6 +71,7 @@ def compare(
     settings = settings or CompareSettings()
     config, registry = frozen(with_each_network(as_experiment(experiment))), load_registry()
     check_experiment(config, registry, download=settings.download)
+    check_scratch(config, settings.scratch)
     fusions_to_compare(config, registry, settings.fusions)
     with claim_compare_folder(out, config, fresh=settings.fresh) as folder:
         task = prepare_task(config, registry, settings, folder)
@@ -83,14 +85,20 @@ def compare(
 def _compared(task: CompareTask) -> dict[str, Any]:
     """Return the content of ``comparison.json``; predictions are written on the way."""
     fitted = _fitted(task)
-    candidates = [_candidate(task, planned, fitted) for planned in task.plan.candidates]
+    candidates = [
+        task.candidate(one, {fold: fitted[one.name, fold] for fold in task.folds})
+        for one in task.plan.candidates
+    ]
     candidates += chosen_candidates(task, fitted)
+    scratch = scratch_candidate(task)
+    candidates += [scratch] if scratch else []
     write_candidate_predictions(task, candidates, task.folder / "predictions.csv")
     config = task.experiment
     kind = task.registry.head(config.head.use).task
     settings = settings_of(config.evaluation, config.seed, kind)
     found = compare_on_folds(task.compared.for_tests(), candidates, task.plan.fused, settings)
-    return {**found, **task.facts(candidates)}
+    curve = None if task.settings.curve is None else learning_curves(task, found, fitted)
+    return {**found, **task.facts(candidates), "curve": curve}
 
 
 def _fitted(task: CompareTask) -> dict[tuple[str, int], Fitted]:
@@ -111,16 +119,4 @@ def _fit(task: CompareTask, planned: PlannedCandidate, fold: int) -> Fit:
         train=task.outside(fold),
         test=task.inside(fold),
         seed=derived_seed(task.experiment.seed, "fold", fold),
-    )
-
-
-def _candidate(
-    task: CompareTask, planned: PlannedCandidate, fitted: Mapping[tuple[str, int], Fitted]
-) -> Candidate:
-    return Candidate(
-        name=planned.name,
-        kind=planned.kind,
-        sources=tuple(task.labels[i] for i in planned.sources),
-        probabilities=task.assembled({fold: fitted[planned.name, fold] for fold in task.folds}),
-        visible=task.workshop.cases.visible(planned.sources),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from importlib.metadata import version
@@ -37,6 +38,7 @@ _GROUPS = {
 
 def write_comparison_page(task: CompareTask, comparison: Mapping[str, Any]) -> Path:
     """Write the plots and ``comparison.html``; return its path."""
+    shutil.rmtree(task.folder / "plots", ignore_errors=True)
     gallery = Gallery(task.folder / "plots")
     figures = _figures(gallery, comparison)
     page = comparison_page(task, comparison, figures)

@@ -19,6 +19,11 @@ class CompareSettings:
         pairs: every two sources too.
         baselines: k-NN and logistic regression too.
         members: networks averaged for each candidate.
+        curve: sizes of a learning curve; none where ``None``, 25, 50, 100 ... where empty.
+        draws: of the training cases at each size.
+        scratch: source, as the configuration names it, whose network is also trained from random
+            weights; none where ``None``.
+        scratch_epochs: how long that is trained at most.
         workers: processes side by side; as many as there are processors if ``None``.
         accept_overlap: compare sources that were trained on this data set.
         download: allow weights to be fetched.
@@ -31,6 +36,10 @@ class CompareSettings:
     pairs: bool = False
     baselines: bool = True
     members: int = 1
+    curve: Sequence[int] | None = None
+    draws: int = 3
+    scratch: str | None = None
+    scratch_epochs: int = 20
     workers: int | None = None
     accept_overlap: bool = False
     download: bool = False
@@ -38,9 +47,17 @@ class CompareSettings:
     fresh: bool = False
 
     def __post_init__(self) -> None:
-        for name, least in (("folds", 2), ("members", 1), ("workers", 1)):
+        for name, least in (
+            ("folds", 2),
+            ("members", 1),
+            ("draws", 1),
+            ("scratch_epochs", 1),
+            ("workers", 1),
+        ):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ConfigError(f"found {name} {value}, expected {least} or more.")
+        if any(size < 2 for size in self.curve or ()):
+            raise ConfigError(f"found curve {list(self.curve or ())}, expected sizes of 2 or more.")
         if not self.fusions:
             raise ConfigError("found no fusion to compare, expected the name of one, or all.")

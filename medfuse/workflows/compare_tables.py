@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,11 @@ def write_candidate_predictions(
 
 
 def write_tables(comparison: Mapping[str, Any], folder: Path) -> None:
-    """Write the tables as ``.csv`` (all digits), ``.md`` and ``.tex`` (as they are read)."""
+    """Write the tables as ``.csv`` (all digits), ``.md`` and ``.tex`` (as they are read).
+
+    Those of an earlier comparison, which may have asked more, are removed first.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
     _write(folder / "candidates", _candidate_csv(comparison), candidate_table(comparison))
     for question in QUESTIONS:
         rows = [row for row in comparison["comparisons"] if row["question"] == question]

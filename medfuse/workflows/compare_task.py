@@ -25,6 +25,7 @@ from medfuse.workflows.compare_fits import FitStore, Workshop, available_workers
 from medfuse.workflows.compare_folder import FITS
 from medfuse.workflows.compare_plan import (
     Plan,
+    PlannedCandidate,
     distinct,
     fusions_to_compare,
     plan_comparison,
@@ -94,6 +95,16 @@ class CompareTask:
         for fold, one in fitted.items():
             found[self.inside(fold)] = one.probabilities
         return found
+
+    def candidate(self, planned: PlannedCandidate, fitted: Mapping[int, Fitted]) -> Candidate:
+        """Return a candidate with its predictions out of fold, by its fit on each fold."""
+        return Candidate(
+            name=planned.name,
+            kind=planned.kind,
+            sources=tuple(self.labels[i] for i in planned.sources),
+            probabilities=self.assembled(fitted),
+            visible=self.workshop.cases.visible(planned.sources),
+        )
 
     def facts(self, candidates: Sequence[Candidate]) -> dict[str, Any]:
         """Return what a reader must know beside the numbers."""

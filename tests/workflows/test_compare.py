@@ -233,3 +233,51 @@ def test_cases_that_a_source_has_seen_are_counted_for_every_candidate_that_reads
     assert (seen["mini:resnet"], seen["timm:test_resnet.random"], seen["concat"]) == (7, 0, 7)
     assert "mini:resnet has seen 7 of the 48 cases" in found.report.read_text()
     assert "cases seen before" in (tmp_path / "out" / "tables" / "candidates.md").read_text()
+
+
+def test_learning_curve_ends_with_the_comparison_itself(
+    outcome: ComparisonOutcome, images: Path, shared_bank: Path
+) -> None:
+    settings = CompareSettings(**{**QUICK, "curve": (12, 24), "draws": 2})
+    found = compare(_experiment(images, shared_bank), outcome.folder, settings)
+    curve = found.comparison["curve"]
+    areas = {c["name"]: c["auroc"]["value"] for c in found.comparison["candidates"]}
+    assert set(curve["points"]) == {"mini:resnet", "concat", "logistic regression, all sources"}
+    for name, points in curve["points"].items():
+        assert [point["cases"] for point in points] == [12, 24, 32]
+        assert points[-1]["value"] == pytest.approx(areas[name])
+    assert [gain["cases"] for gain in curve["gains"]] == [12, 24, 32]
+    with (outcome.folder / "tables" / "curve.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 3 * 3 * (2 * 2 + 1)
+    assert (outcome.folder / "plots" / "learning_curve.png").is_file()
+    assert "Learning curve" in found.report.read_text()
+    compare(_experiment(images, shared_bank), outcome.folder, CompareSettings(**QUICK))
+    assert not (outcome.folder / "plots" / "learning_curve.png").exists()
+
+
+def test_a_size_that_no_fold_has_is_refused(
+    outcome: ComparisonOutcome, images: Path, shared_bank: Path
+) -> None:
+    settings = CompareSettings(**{**QUICK, "curve": (12, 500)})
+    with pytest.raises(ConfigError, match="asks for 500 training cases, but a fold has 32"):
+        compare(_experiment(images, shared_bank), outcome.folder, settings)
+
+
+def test_network_from_random_weights_is_trained_on_the_images_once(
+    images: Path, shared_bank: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from medfuse.workflows import compare_scratch
+
+    experiment = _experiment(images, shared_bank)
+    changes = {"baselines": False, "scratch": "timm:test_resnet.random", "scratch_epochs": 1}
+    settings = CompareSettings(**{**QUICK, **changes})
+    found = compare(experiment, tmp_path / "out", settings).comparison
+    name = "timm:test_resnet.random from random weights"
+    assert [c["kind"] for c in found["candidates"] if c["name"] == name] == ["scratch"]
+    row = next(r for r in found["comparisons"] if r["second"] == name)
+    assert (row["question"], row["first"]) == ("baselines", "concat")
+    monkeypatch.setattr(compare_scratch, "learn", None)
+    assert compare(experiment, tmp_path / "out", settings).comparison == found
+    with pytest.raises(ConfigError, match=r"--scratch mini:resne: found no such source.*Did you"):
+        compare(experiment, tmp_path / "out", CompareSettings(scratch="mini:resne"))
