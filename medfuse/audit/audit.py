@@ -105,7 +105,11 @@ def audit(
     found = scan(cohort, readers=readers, workers=workers, progress=progress)
     duplicates = find_duplicates(found.seen)
     conflicts = find_conflicts(cohort.cases)
-    shortcuts = probe_shortcuts(found.seen, cohort.classes, duplicates, cohort.cases)
+    shortcuts = (
+        ShortcutReport(reason="cases have several labels each; shortcuts are sought for classes")
+        if cohort.multilabel
+        else probe_shortcuts(found.seen, cohort.classes, duplicates, cohort.cases)
+    )
     evidence = Evidence(cohort, found, duplicates, conflicts, shortcuts)
     return Audit(
         cohort=cohort,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 from medfuse.data import Case
+from medfuse.data.cohort import contradictory
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ def find_conflicts(cases: Sequence[Case]) -> Conflicts:
         patients.setdefault(case.patient_id, []).append(case)
     groups = list(patients.values())
     return Conflicts(
-        labels=_differing(groups, lambda case: case.label),
+        labels=tuple(tuple(c.case_id for c in group) for group in groups if contradictory(group)),
         roles=_differing(groups, lambda case: case.role),
         sites=_differing(groups, lambda case: case.site or None),
         patients=len(patients),

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from medfuse.audit.hashing import close_pairs, detail, perceptual_hash
 from medfuse.audit.scan import Seen
+from medfuse.data.cohort import contradictory
 from medfuse.data.groups import components
 
 MOST_BITS = 8
@@ -32,10 +33,11 @@ class DuplicateGroup:
         kind: ``exact`` (identical pixels) or ``near``.
         members: places in the scan's ``seen``.
         cases: their case ids, in the same order.
-        labels: the different labels among them.
+        labels: the different labels among them; of several per case, those that hold in some.
         roles: the different parts of the split among them.
         patients: how many patients they are of.
         mirrored: some of them are left-right mirror images of others.
+        contradictory: their labels differ; of several per case, one holds here and not there.
     """
 
     kind: Literal["exact", "near"]
@@ -45,6 +47,7 @@ class DuplicateGroup:
     roles: tuple[str, ...]
     patients: int
     mirrored: bool = False
+    contradictory: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,8 +156,9 @@ def _group(
         kind=kind,
         members=tuple(members),
         cases=tuple(case.case_id for case in cases),
-        labels=tuple(sorted({case.label for case in cases if case.label is not None})),
+        labels=tuple(sorted({i for case in cases for i in case.held})),
         roles=tuple(sorted({case.role for case in cases if case.role is not None})),
         patients=len({case.patient_id for case in cases}),
         mirrored=mirrored,
+        contradictory=contradictory(cases),
     )

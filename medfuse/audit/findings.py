@@ -73,6 +73,9 @@ def counted(count: int, noun: str) -> str:
 
 
 def _classes(cohort: Cohort) -> Iterator[Finding]:
+    if cohort.multilabel:
+        yield from _labels(cohort)
+        return
     labels = [case.label for case in cohort.cases]
     counts = {name: labels.count(k) for k, name in enumerate(cohort.classes)}
     present = [name for name, count in counts.items() if count]
@@ -93,14 +96,34 @@ def _classes(cohort: Cohort) -> Iterator[Finding]:
             "read balanced accuracy."
         )
         yield Finding("note", "IMBALANCE", max(counts.values()), text)
-    if None in labels:
-        count = labels.count(None)
-        yield Finding(
-            "note",
-            "UNLABELED",
-            count,
-            f"{counted(count, 'case')} without a label; training skips them.",
-        )
+    yield from _unlabeled(cohort)
+
+
+def _labels(cohort: Cohort) -> Iterator[Finding]:
+    """Yield what is to be said of several labels per case; each needs cases of both answers."""
+    for index, name in enumerate(cohort.classes):
+        held, absent = cohort.answers(index)
+        if min(held, absent) < 2:
+            text = (
+                f"label {name} holds in {held} and is absent in {absent} cases, two of each are "
+                "needed. Add cases or drop it."
+            )
+            yield Finding("fatal", "LABEL_TOO_SMALL", min(held, absent), text)
+        elif min(held, absent) < _FEW_CASES:
+            text = f"label {name} holds in {held} and is absent in {absent} cases; wide intervals."
+            yield Finding("note", "LABEL_SMALL", min(held, absent), text)
+        unknown = len(cohort.cases) - held - absent
+        if unknown:
+            text = f"label {name} is unknown in {counted(unknown, 'case')}; they do not count."
+            yield Finding("note", "LABEL_UNKNOWN", unknown, text)
+    yield from _unlabeled(cohort)
+
+
+def _unlabeled(cohort: Cohort) -> Iterator[Finding]:
+    count = sum(not case.labeled for case in cohort.cases)
+    if count:
+        text = f"{counted(count, 'case')} without a label; training skips them."
+        yield Finding("note", "UNLABELED", count, text)
 
 
 def _refused(scan: Scan, policy: Policy) -> Iterator[Finding]:
@@ -166,7 +189,7 @@ def _duplicates(groups: Sequence[DuplicateGroup], policy: Policy) -> Iterator[Fi
         words = "identical images" if kind == "exact" else "near duplicates"
         level: Level = "fatal" if kind == "exact" and not policy.drops_leaks else "warning"
         for what, several in {
-            "LABELS": [group for group in found if len(group.labels) > 1],
+            "LABELS": [group for group in found if group.contradictory],
             "PARTS": [group for group in found if len(group.roles) > 1],
         }.items():
             if several:

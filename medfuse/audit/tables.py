@@ -66,8 +66,8 @@ def breakdowns(cohort: Cohort, scan: Scan) -> dict[str, list[Breakdown]]:
 
 
 def class_name(cohort: Cohort, case: Case) -> str:
-    """Return the name of the case's class, or ``unknown``."""
-    return UNKNOWN if case.label is None else cohort.classes[case.label]
+    """Return the name of the case's class, or its labels joined by ``;``, or ``unknown``."""
+    return cohort.named(case)
 
 
 def _rows(cohort: Cohort, scan: Scan, key: Callable[[Case], str]) -> list[Breakdown]:

@@ -85,16 +85,42 @@ class SplitConfig(Section):
 
 
 class CohortConfig(Section):
-    """Where the cases are and what groups them."""
+    """Where the cases are and what groups them.
+
+    Several columns in ``label``, or one whose cells name several labels divided by
+    ``label_separator``, make a cohort of several labels per case. ``uncertain`` says what -1
+    in a cell of such a column means.
+    """
 
     path: str
-    label: str = "label"
+    label: Annotated[str | list[str], Says("text | list of text, at least 2")] = "label"
+    label_separator: str | None = Field(None, min_length=1)
+    uncertain: Literal["unknown", "positive", "negative"] = "unknown"
     group: str | None = None
     group_pattern: str | None = None
     classes: list[str] | None = None
     on_leak: Literal["refuse", "drop_from_training"] = "refuse"
     on_bad_image: Literal["refuse", "skip"] = "refuse"
     split: SplitConfig = SplitConfig()
+
+    @model_validator(mode="after")
+    def _several_labels_are_told_in_one_way(self) -> CohortConfig:
+        if isinstance(self.label, str):
+            return self
+        if len(self.label) < 2 or len(set(self.label)) < len(self.label):
+            raise ValueError(
+                f"label lists {', '.join(self.label) or 'nothing'}, expected at least two "
+                "different columns; the column of a single class stands alone, without brackets"
+            )
+        for key, given in (("classes", self.classes), ("label_separator", self.label_separator)):
+            if given is not None:
+                raise ValueError(f"label lists columns, which name the labels; remove {key}")
+        return self
+
+    @property
+    def label_columns(self) -> tuple[str, ...]:
+        """The columns that say what a case is."""
+        return (self.label,) if isinstance(self.label, str) else tuple(self.label)
 
 
 class AugmentationConfig(Section):
@@ -297,7 +323,9 @@ class EvaluationConfig(Section):
 
     ``metrics`` gives options to metrics of plugins, by the name they report. Sites and patterns of
     inputs with fewer than ``minimum_cases`` test cases are counted, not measured, and so are the
-    groups of ``subgroups``: columns of the cohort, those of numbers cut into bands.
+    groups of ``subgroups``: columns of the cohort, those of numbers cut into bands. ``threshold``
+    is the probability from which on one of several labels per case holds; ``youden`` chooses one
+    for each label on cases held out of training.
     """
 
     bootstrap: int = Field(1000, ge=0)
@@ -306,6 +334,7 @@ class EvaluationConfig(Section):
     calibrate: Literal["temperature", "none"] = "temperature"
     baselines: bool = True
     metrics: dict[str, dict[str, Any]] = {}
+    threshold: Literal["youden"] | Annotated[float, Field(gt=0, lt=1)] = "youden"
     subgroups: Annotated[list[_Subgroup], BeforeValidator(_listed)] = []
 
     @model_validator(mode="after")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,11 @@ def list_archive(path: Path) -> Listing:
 
     The layout is MedMNIST v2's (Yang et al. 2023, doi 10.1038/s41597-022-01721-8). With only
     ``train_images`` no part is given. An archive with the name of a MedMNIST set has the names of
-    its classes, unless a label is none of them.
+    its classes, unless a label is none of them. Labels ``(N, L)`` of 0 and 1 are several labels
+    per case, as in ChestMNIST; without known names they are called ``label 0``, ``label 1``...
 
     Raises:
-        CohortError: not an archive, arrays missing or of unequal length, several labels a case.
+        CohortError: not an archive, or arrays missing, of unequal length or of another kind.
     """
     try:
         with np.load(path, allow_pickle=False) as archive:
@@ -40,9 +42,7 @@ def list_archive(path: Path) -> Listing:
         raise CohortError(f"{path}: cannot be read as a .npz archive ({error}).") from error
     if not records:
         raise CohortError(f"{path}: its arrays are empty, expected at least one image.")
-    names = classes_of_archive(path)
-    fitting = all(int(record.label) < len(names) for record in records)
-    return Listing(tuple(records), path.parent, classes=names if fitting else ())
+    return Listing(tuple(records), path.parent, classes=_names(path, records))
 
 
 def only_archive(folder: Path) -> Path | None:
@@ -50,6 +50,17 @@ def only_archive(folder: Path) -> Path | None:
     shown = [path for path in folder.iterdir() if not path.name.startswith(".")]
     found = [path for path in shown if path.suffix.lower() == ".npz" and path.is_file()]
     return found[0] if len(found) == 1 and not any(path.is_dir() for path in shown) else None
+
+
+def _names(path: Path, records: Sequence[Record]) -> tuple[str, ...]:
+    """Return the names of the classes, where they are known, or of the labels."""
+    names, widths = classes_of_archive(path), {len(record.findings) for record in records}
+    if len(widths) > 1:
+        raise CohortError(f"{path}: its parts have different numbers of labels per image.")
+    width = widths.pop()
+    if width:
+        return names if len(names) == width else tuple(f"label {i}" for i in range(width))
+    return names if all(int(record.label) < len(names) for record in records) else ()
 
 
 def _part(path: Path, archive: Any, part: str, given: bool) -> list[Record]:
@@ -62,7 +73,8 @@ def _part(path: Path, archive: Any, part: str, given: bool) -> list[Record]:
     )
     if unpacked > _HEADER + _LABEL * count:
         raise CohortError(f"{path}: {part}_labels is too large for {count} images.")
-    labels = _single_labels(path, part, archive[f"{part}_labels"])
+    labels = _labels(path, part, archive[f"{part}_labels"])
+    several = labels.ndim == 2
     if count != len(labels):
         raise CohortError(f"{path}: {count} images but {len(labels)} labels in {part}.")
     return [
@@ -70,7 +82,8 @@ def _part(path: Path, archive: Any, part: str, given: bool) -> list[Record]:
             where=f"{path}, {key}[{index}]",
             inputs={"image": f"{path}::{key}::{index}"},
             relative=f"{part}/{index:06d}",
-            label=str(label),
+            label="" if several else str(label),
+            findings=tuple(map(str, label)) if several else (),
             role=role_named(part) if given else None,
         )
         for index, label in enumerate(labels.tolist())
@@ -90,11 +103,13 @@ def _rows(path: Path, key: str, archive: Any) -> int:
     return int(shape[0])
 
 
-def _single_labels(path: Path, part: str, labels: NDArray[Any]) -> NDArray[Any]:
+def _labels(path: Path, part: str, labels: NDArray[Any]) -> NDArray[Any]:
+    """Return one whole number per image ``(N,)``, or answers ``(N, L)``."""
     flat = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
-    if flat.ndim != 1 or flat.dtype.kind not in "iu":
+    several = flat.ndim == 2 and flat.shape[1] > 1
+    if flat.dtype.kind not in "iu" or not (flat.ndim == 1 or several):
         raise CohortError(
             f"{path}: {part}_labels has shape {labels.shape} and type {labels.dtype}, expected "
-            "one whole number per image."
+            "one whole number per image, or several of 0 and 1."
         )
     return flat

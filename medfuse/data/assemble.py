@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from medfuse.config import CohortConfig
+from medfuse.data.answers import answers_of, names_in
 from medfuse.data.cohort import Case, Cohort
 from medfuse.data.events import Event
 from medfuse.data.records import Listing, Record, printable
@@ -26,13 +27,15 @@ def assemble(listing: Listing, config: CohortConfig) -> Cohort:
             listed twice.
     """
     _require_unicode(listing.records)
-    classes = _class_names(listing, config)
+    several = config.label_separator is not None or any(r.findings for r in listing.records)
+    classes = _label_names(listing, config) if several else _class_names(listing, config)
     patients = _patients(listing.records, config)
     cases = [
         Case(
             case_id=case_id,
             inputs=record.inputs,
-            label=_label(record, classes),
+            label=None if several else _label(record, classes),
+            findings=answers_of(record, classes, config) if several else (),
             patient_id=patient or case_id,
             site=record.site,
             role=record.role,
@@ -46,7 +49,29 @@ def assemble(listing: Listing, config: CohortConfig) -> Cohort:
     _require_unique(cases, listing.records)
     events = (*listing.events, *_grouping_events(cases, patients, listing))
     given = any(case.role for case in cases)
-    return Cohort(tuple(cases), classes, listing.root, events, given_roles=given)
+    return Cohort(
+        tuple(cases), classes, listing.root, events, given_roles=given, multilabel=several
+    )
+
+
+def _label_names(listing: Listing, config: CohortConfig) -> tuple[str, ...]:
+    """Return the names of several labels per case: the columns, or what the cells name."""
+    if config.label_separator is None:
+        return listing.classes if config.classes is None else _own_names(listing, config.classes)
+    if config.classes is not None:
+        return _class_names(listing, config)
+    cells = (record.label for record in listing.records)
+    return tuple(sorted({n for cell in cells for n in names_in(cell, config.label_separator)}))
+
+
+def _own_names(listing: Listing, names: Sequence[str]) -> tuple[str, ...]:
+    """Return the names that the configuration gives to the columns of an archive."""
+    if len(names) != len(listing.classes) or len(set(names)) != len(names):
+        raise ConfigError(
+            f"cohort.classes names {len(names)} labels, expected {len(listing.classes)} different "
+            f"ones: {listing.root} has as many columns of labels."
+        )
+    return tuple(names)
 
 
 def _class_names(listing: Listing, config: CohortConfig) -> tuple[str, ...]:
@@ -71,7 +96,8 @@ def _number(digits: str) -> float:
 def _require_unicode(records: Sequence[Record]) -> None:
     for record in records:
         names = (record.relative, record.label, record.patient, record.case_id, record.site)
-        if any(printable(text) != text for text in (*names, *record.inputs.values())):
+        texts = (*names, *record.findings, *record.inputs.values())
+        if any(printable(text) != text for text in texts):
             raise CohortError(
                 f"{printable(record.where)}: its name is not UTF-8, so no table can hold it. "
                 "Rename it."

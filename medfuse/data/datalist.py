@@ -44,7 +44,10 @@ def list_datalist(path: Path, config: CohortConfig, inputs: Inputs) -> Listing:
     if not records:
         raise CohortError(f"{path}: its lists are empty, expected at least one case.")
     _require_keys(path, [item for key in known for item in content[key]], inputs)
-    classes = _class_names(path, content.get("labels"))
+    several = not isinstance(config.label, str)
+    classes = config.label_columns if several else _class_names(path, content.get("labels"))
+    if several:
+        _require_labels(path, [item for key in known for item in content[key]], config)
     return Listing(tuple(below_common_parent(records)), path.parent, classes)
 
 
@@ -77,7 +80,10 @@ def _record(place: _Place, given: Any, config: CohortConfig, inputs: Inputs) -> 
         where=where,
         inputs=references(inputs, cells.__getitem__, place.folder),
         relative=first_file(inputs, cells.__getitem__),
-        label=_label(item.get(config.label), where),
+        label=_label(item.get(config.label), where) if isinstance(config.label, str) else "",
+        findings=()
+        if isinstance(config.label, str)
+        else tuple(_cell(where, key, item.get(key)) for key in config.label),
         patient=str(item.get(group) or ""),
         case_id=str(item.get("case_id") or ""),
         site=str(item.get("site") or ""),
@@ -138,6 +144,17 @@ def _texts(item: Mapping[str, Any]) -> dict[str, str]:
     """Return the keys that hold one number or text, as text."""
     plain = (str, int, float, type(None))
     return {key: cell_text(value) for key, value in item.items() if isinstance(value, plain)}
+
+
+def _require_labels(path: Path, items: Sequence[Any], config: CohortConfig) -> None:
+    """A label that no item has is misspelt; one that is missing here and there is unknown."""
+    known = {key for item in items if isinstance(item, Mapping) for key in item}
+    for key in config.label_columns:
+        if key not in known:
+            raise CohortError(
+                f"{path}: no item has the label {key!r}; found {', '.join(sorted(known))}."
+                f"{did_you_mean(key, known)} Set cohort.label to the keys of the labels."
+            )
 
 
 def _label(value: Any, where: str) -> str:

@@ -42,7 +42,7 @@ def require_free_names(inputs: Inputs, config: CohortConfig) -> None:
     Raises:
         ConfigError: an input of such a name, or a column that holds the label or the patient.
     """
-    own = {config.label, config.group or "patient_id"}
+    own = {*config.label_columns, config.group or "patient_id"}
     for name in inputs:
         if not name or name in _TAKEN_NAMES | own or name.startswith(("pixel_digest:", "column:")):
             raise ConfigError(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from medfuse.data.cohort import Case, Cohort, Role
+from medfuse.data.cohort import Case, Cohort, Role, contradictory
 from medfuse.data.digests import Digests, digests_of
 from medfuse.data.events import Event
 from medfuse.errors import CohortError
@@ -87,7 +87,7 @@ def resolve_leaks(
     pictures = _sharing(cohort.cases, lambda case: digests_of(digests, case).values())
     patients = _sharing(cohort.cases, lambda case: (case.patient_id,))
     leaks = [
-        *(_leak("labels", group) for group in pictures if _labels(group) > 1),
+        *(_leak("labels", group) for group in pictures if contradictory(group)),
         *(_leak("pixels", group) for group in pictures if _sides(group) > 1),
         *(_leak("patient", group) for group in patients if _sides(group) > 1),
     ]
@@ -107,10 +107,6 @@ def _sharing(cases: Sequence[Case], keys: Callable[[Case], Iterable[str]]) -> li
             places.setdefault(key, []).append(index)
     groups = dict.fromkeys(tuple(found) for found in places.values() if len(found) > 1)
     return [[cases[index] for index in group] for group in groups]
-
-
-def _labels(group: Sequence[Case]) -> int:
-    return len({case.label for case in group if case.label is not None})
 
 
 def _sides(group: Sequence[Case]) -> int:

@@ -1,7 +1,7 @@
 """Class names of the MedMNIST archives, which hold numbers only.
 
 As the package medmnist 3.0.2 (Apache-2.0) has them: Yang et al. 2023, MedMNIST v2, Scientific Data
-10:41, doi 10.1038/s41597-022-01721-8. ChestMNIST has 14 labels per image and is left out.
+10:41, doi 10.1038/s41597-022-01721-8. ChestMNIST has 14 labels per image, not classes.
 """
 
 from __future__ import annotations
@@ -19,6 +19,11 @@ MEDMNIST_CLASSES: Mapping[str, tuple[str, ...]] = {
         *("adipose", "background", "debris", "lymphocytes", "mucus", "smooth muscle"),
         *("normal colon mucosa", "cancer-associated stroma"),
         "colorectal adenocarcinoma epithelium",
+    ),
+    "chestmnist": (
+        *("atelectasis", "cardiomegaly", "effusion", "infiltration", "mass", "nodule"),
+        *("pneumonia", "pneumothorax", "consolidation", "edema", "emphysema", "fibrosis"),
+        *("pleural", "hernia"),
     ),
     "dermamnist": (
         *("actinic keratoses and intraepithelial carcinoma", "basal cell carcinoma"),

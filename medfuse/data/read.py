@@ -25,6 +25,7 @@ from medfuse.data.tables import list_table
 from medfuse.errors import CohortError
 
 _SHOWN = 100
+_LABEL_KEYS = ("label", "label_separator", "uncertain")
 _FOLDERS = (
     "class folders have no columns (cohort.group_pattern finds the patient in a file name, a CSV "
     "file may hold a column of patients)"
@@ -102,7 +103,7 @@ def _read_split(path: Path, config: CohortConfig, inputs: Inputs | None) -> Coho
     """Return the split, with the wanted inputs or, if ``None``, with all it has."""
     cohort = chosen_division(read_split(path)[0], config.split, path)
     accepted = config.classes is not None and tuple(config.classes) == cohort.classes
-    fixed = ("label", "group", "group_pattern", *(() if accepted else ("classes",)))
+    fixed = (*_LABEL_KEYS, "group", "group_pattern", *(() if accepted else ("classes",)))
     _refuse_given(path, config, fixed, "a run's cohort.csv fixes labels, patients and classes")
     if inputs is None:
         return cohort
@@ -154,7 +155,7 @@ def _refuse_given(path: Path, config: CohortConfig, keys: tuple[str, ...], why: 
 def _listing(path: Path, config: CohortConfig, inputs: Inputs, further: Sequence[str]) -> Listing:
     path = (only_archive(path) if path.is_dir() else None) or path
     if path.is_dir():
-        _refuse_given(path, config, ("label", "group"), _FOLDERS)
+        _refuse_given(path, config, (*_LABEL_KEYS, "group"), _FOLDERS)
         only = next(iter(inputs.values()), InputConfig())
         found = list_folders(path, _kind(only), only.modality, further)
         return _with_one_image(path, found, inputs)
@@ -164,7 +165,7 @@ def _listing(path: Path, config: CohortConfig, inputs: Inputs, further: Sequence
     if suffix == ".json":
         return list_datalist(path, config, inputs)
     if suffix == ".npz":
-        _refuse_given(path, config, ("label", "group", "group_pattern"), _ARCHIVE)
+        _refuse_given(path, config, (*_LABEL_KEYS, "group", "group_pattern"), _ARCHIVE)
         return _with_one_image(path, list_archive(path), inputs)
     raise CohortError(
         f"{path}: found a {suffix or 'nameless'} file, expected a folder of class folders, "

@@ -38,7 +38,9 @@ class Record:
         inputs: as in `medfuse.data.cohort.Case`; one that is blank is absent.
         relative: path of its first file without what belongs to this machine, with ``/``; empty
             without a file.
-        label: class name or index as written; empty if unknown.
+        label: class name or index as written; empty if unknown. Names divided by
+            ``cohort.label_separator`` where that is set.
+        findings: the cells of several label columns, as written.
         patient: as written; empty if unknown.
         columns: further cells by column, as written.
         dicom_patient: keyed hash of the PatientID in its DICOM files; counts where nothing else
@@ -62,6 +64,7 @@ class Record:
     fold: int | None = None
     dicom_patient: str = ""
     columns: Mapping[str, str] = field(default_factory=dict)
+    findings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,8 @@ class Listing:
     Attributes:
         records: in the order of the source.
         root: folder that ``relative`` starts from.
-        classes: class names in order, where the source fixes them.
+        classes: class names in order, where the source fixes them; of several label columns, one
+            name each.
         events: what was skipped or guessed.
     """
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from medfuse.config import SplitConfig
 from medfuse.data.allocate import allocate
-from medfuse.data.cohort import Case, Cohort, Role
+from medfuse.data.allocate_labels import allocate_labels
+from medfuse.data.cohort import Case, Cohort, Role, contradictory
 from medfuse.data.digests import Digests
 from medfuse.data.events import Event
 from medfuse.data.groups import link_cases
@@ -16,6 +17,7 @@ from medfuse.data.sites import with_held_out_site
 from medfuse.errors import CohortError, ConfigError
 
 ALGORITHM = "greedy-stratified-groups-3"
+LABELS_ALGORITHM = "iterative-stratified-groups-1"
 _LOGGER = logging.getLogger("medfuse")
 
 
@@ -46,7 +48,7 @@ def assign_roles(cohort: Cohort, config: SplitConfig, digests: Digests | None = 
     if config.hold_out_site is not None:
         cases = with_held_out_site(cohort, config.hold_out_site)
     cases = _follow_given(cases, groups)
-    cases = _fill(cases, groups, config)
+    cases = _fill(cases, groups, config, _allocation(cohort))
     done = cohort.with_cases([cases[case.case_id] for case in cohort.cases], _notes(cohort))
     _require_training_classes(done)
     _require_test(done, len(groups), config)
@@ -70,6 +72,9 @@ def _require_two_classes(cohort: Cohort) -> None:
     repeated = len(cohort.cases) - len({case.case_id for case in cohort.cases})
     if repeated:
         raise CohortError(f"{cohort.root}: {repeated} case_ids occur twice, expected unique ids.")
+    if cohort.multilabel:
+        _require_both_answers(cohort)
+        return
     labels = [case.label for case in cohort.cases if case.label is not None]
     present = [name for index, name in enumerate(cohort.classes) if index in labels]
     if len(present) < 2:
@@ -81,6 +86,20 @@ def _require_two_classes(cohort: Cohort) -> None:
             raise CohortError(
                 f"{cohort.root}: class {name!r} has {count} case{'s' * (count != 1)}, expected at "
                 "least two. Add cases, or leave the class out."
+            )
+
+
+def _require_both_answers(cohort: Cohort) -> None:
+    """Of each label some cases must have it, and some must be known not to."""
+    if len(cohort.classes) < 2:
+        found = f"one label ({cohort.classes[0]})" if cohort.classes else "no label"
+        raise CohortError(f"{cohort.root}: found {found}, expected at least two.")
+    for index, name in enumerate(cohort.classes):
+        held, absent = cohort.answers(index)
+        if min(held, absent) < 2:
+            raise CohortError(
+                f"{cohort.root}: label {name!r} holds in {held} and is absent in {absent} cases, "
+                "expected at least two of each. Add cases, or leave the label out."
             )
 
 
@@ -138,7 +157,12 @@ def _fold_numbers(
         )
     shares = {str(fold): 1 / folds for fold in range(folds)}
     seed = f"{config.seed}|folds{_repeated(config)}"
-    return {case_id: int(fold) for case_id, fold in allocate(groups, shares, seed).items()}
+    placed = _allocation(cohort)(groups, shares, seed)
+    return {case_id: int(fold) for case_id, fold in placed.items()}
+
+
+def _allocation(cohort: Cohort) -> Callable[..., dict[str, str]]:
+    return allocate_labels if cohort.multilabel else allocate
 
 
 def _repeated(config: SplitConfig) -> str:
@@ -159,7 +183,10 @@ def _follow_given(cases: Mapping[str, Case], groups: Iterable[Sequence[Case]]) -
 
 
 def _fill(
-    cases: Mapping[str, Case], groups: Iterable[Sequence[Case]], config: SplitConfig
+    cases: Mapping[str, Case],
+    groups: Iterable[Sequence[Case]],
+    config: SplitConfig,
+    allocation: Callable[..., dict[str, str]],
 ) -> dict[str, Case]:
     """Divide the cases without a role, or else the training part, over the missing parts."""
     given = {case.role for case in cases.values()}
@@ -173,7 +200,7 @@ def _fill(
     if not shares and source == "train":
         return dict(cases)
     seed = f"{config.seed}|{config.fold if config.folds else 'parts'}{_repeated(config)}"
-    parts = allocate(pool, {"train": 1 - sum(shares.values()), **shares}, seed)
+    parts = allocation(pool, {"train": 1 - sum(shares.values()), **shares}, seed)
     filled = dict(cases)
     for case_id, part in parts.items():
         filled[case_id] = replace(filled[case_id], role=part)  # type: ignore[arg-type]
@@ -190,20 +217,26 @@ def _fractions(config: SplitConfig) -> dict[str, float]:
 
 def _notes(cohort: Cohort) -> list[Event]:
     """Name the patients with several labels by their cases: allowed, but worth a look."""
-    labels: dict[str, set[int]] = {}
-    first: dict[str, str] = {}
+    patients: dict[str, list[Case]] = {}
     for case in cohort.cases:
-        if case.label is not None:
-            labels.setdefault(case.patient_id, set()).add(case.label)
-            first.setdefault(case.patient_id, case.case_id)
-    several = [p for p, found in labels.items() if len(found) > 1]
+        if case.labeled:
+            patients.setdefault(case.patient_id, []).append(case)
+    several = [cases for cases in patients.values() if contradictory(cases)]
     return [
-        Event("PATIENT_WITH_SEVERAL_LABELS", first[p], f"{len(labels[p])} labels in one patient")
-        for p in several
+        Event("PATIENT_WITH_SEVERAL_LABELS", cases[0].case_id, _several(cases)) for cases in several
     ]
 
 
+def _several(cases: Sequence[Case]) -> str:
+    if cases[0].findings:
+        return "a label holds in one case of the patient and not in another"
+    return f"{len({case.label for case in cases})} labels in one patient"
+
+
 def _require_training_classes(cohort: Cohort) -> None:
+    if cohort.multilabel:
+        _require_training_answers(cohort)
+        return
     found = {case.label for case in cohort.part("train")}
     missing = [name for index, name in enumerate(cohort.classes) if index not in found]
     if missing:
@@ -211,6 +244,17 @@ def _require_training_classes(cohort: Cohort) -> None:
             f"{cohort.root}: the training part has no case of {', '.join(missing)}. Add patients "
             "of that class, or make the other parts smaller."
         )
+
+
+def _require_training_answers(cohort: Cohort) -> None:
+    for index, name in enumerate(cohort.classes):
+        held, absent = cohort.answers(index, "train")
+        if not held or not absent:
+            raise CohortError(
+                f"{cohort.root}: label {name!r} holds in {held} and is absent in {absent} cases of "
+                "the training part, expected some of each. Add patients, or make the other parts "
+                "smaller."
+            )
 
 
 def _thin_parts(cohort: Cohort) -> list[Event]:

@@ -12,19 +12,20 @@ from pathlib import Path
 from typing import Any
 
 from medfuse.data.cells import holds_cells, read_cells
-from medfuse.data.cohort import Case, Cohort
+from medfuse.data.cohort import Case, Cohort, Findings
 from medfuse.data.digests import Digests, digests_of
 from medfuse.data.leaks import resolve_leaks
 from medfuse.data.pseudonyms import pseudonym, user_key
 from medfuse.data.records import require_role, whole_number
-from medfuse.data.split import ALGORITHM
+from medfuse.data.split import ALGORITHM, LABELS_ALGORITHM
 from medfuse.errors import CohortError
 from medfuse.storage import digest_of, write_text
 
 SCHEMA = "medfuse-cohort"
 SCHEMA_VERSION = 2
+LABELS_VERSION = 3
 _COLUMNS = ("case_id", "patient_id", "site", "label", "role", "repeat", "fold")
-_DIGEST = "pixel_digest"
+_DIGEST, _LABEL = "pixel_digest", "label"
 _FURTHER = "column:"
 
 
@@ -34,13 +35,20 @@ class _Layout:
 
     Attributes:
         kinds: input name to ``file`` or ``cells``.
-        version: 1 for one image per case, as ever; 2 for all else.
+        version: 1 for one image per case, as ever; 2 for all else; 3 for several labels per case.
         further: columns of subgroups.
+        labels: names of several labels, each with a column of its own.
     """
 
     kinds: Mapping[str, str]
     version: int
     further: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+
+    @property
+    def answers(self) -> list[str]:
+        """The columns of several labels, in their order."""
+        return [f"{_LABEL}:{name}" for name in self.labels]
 
     @property
     def digests(self) -> dict[str, str]:
@@ -53,7 +61,8 @@ class _Layout:
     def columns(self) -> list[str]:
         """All columns, in order."""
         further = [f"{_FURTHER}{name}" for name in self.further]
-        return [*_COLUMNS, *dict.fromkeys(self.digests.values()), *self.kinds, *further]
+        digests = dict.fromkeys(self.digests.values())
+        return [*_COLUMNS, *self.answers, *digests, *self.kinds, *further]
 
 
 def write_cohort(
@@ -79,8 +88,8 @@ def write_cohort(
     first = {
         "schema": SCHEMA,
         "version": layout.version,
-        "task": "multiclass",
-        "algorithm": ALGORITHM,
+        "task": "multilabel" if cohort.multilabel else "multiclass",
+        "algorithm": LABELS_ALGORITHM if cohort.multilabel else ALGORITHM,
         **header,
         **({"inputs": dict(layout.kinds)} if layout.version > 1 else {}),
         **({"columns": list(layout.further)} if layout.further else {}),
@@ -101,9 +110,10 @@ def read_split(path: Path | str) -> tuple[Cohort, dict[str, Any]]:
     """
     file = Path(path)
     header, body = _load(file)
-    if header.get("version") not in (1, SCHEMA_VERSION):
+    if header.get("version") not in (1, SCHEMA_VERSION, LABELS_VERSION):
         raise CohortError(
-            f"{file}: split file version {header.get('version')!r}, expected 1 or {SCHEMA_VERSION}."
+            f"{file}: split file version {header.get('version')!r}, expected 1, {SCHEMA_VERSION} "
+            f"or {LABELS_VERSION}."
         )
     if hashlib.sha256(body.encode()).hexdigest() != header.get("table_digest"):
         raise CohortError(
@@ -116,10 +126,16 @@ def read_split(path: Path | str) -> tuple[Cohort, dict[str, Any]]:
     classes = tuple(header["classes"])
     inputs = [_inputs(row, layout, root, f"{file}, row {n}") for n, row in enumerate(rows, 3)]
     cases = tuple(
-        _case(row, classes, given, f"{file}, row {n}")
+        replace(
+            _case(row, classes, given, f"{file}, row {n}"),
+            findings=_findings(row, layout, f"{file}, row {n}"),
+        )
         for n, (row, given) in enumerate(zip(rows, inputs, strict=True), 3)
     )
-    cohort = Cohort(cases, classes, root, (), header["given_roles"], pseudonymous=True)
+    cohort = Cohort(
+        cases, classes, root, (), header["given_roles"], pseudonymous=True,
+        multilabel=bool(layout.labels),
+    )  # fmt: skip
     digests = {
         row["case_id"]: {n: row[column] for n, column in layout.digests.items() if row[column]}
         for row in rows
@@ -151,6 +167,7 @@ def split_digest(cohort: Cohort) -> str:
     names = (*cohort.classes, None)
     rows = sorted(
         [c.case_id, c.repeat, c.role, c.fold, names[-1 if c.label is None else c.label]]
+        + ([list(c.findings)] if cohort.multilabel else [])
         for c in cohort.cases
     )
     return digest_of([list(cohort.classes), *rows])
@@ -164,7 +181,10 @@ def _layout_of(cohort: Cohort) -> _Layout:
     }
     further = tuple(sorted({name for case in cohort.cases for name in case.columns}))
     simple = list(kinds.values()) in ([], ["file"]) and not further
-    return _Layout(dict(sorted(kinds.items())), 1 if simple else SCHEMA_VERSION, further)
+    inputs = dict(sorted(kinds.items()))
+    if cohort.multilabel:
+        return _Layout(inputs, LABELS_VERSION, further, cohort.classes)
+    return _Layout(inputs, 1 if simple else SCHEMA_VERSION, further)
 
 
 def _body(cohort: Cohort, digests: Digests, layout: _Layout) -> str:
@@ -176,6 +196,7 @@ def _body(cohort: Cohort, digests: Digests, layout: _Layout) -> str:
         fold = "" if case.fold is None else case.fold
         table.writerow(
             [case.case_id, case.patient_id, case.site, label, case.role or "", case.repeat, fold]
+            + ["" if one is None else one for one in case.findings]
             + [digests_of(digests, case).get(name, "") for name in layout.digests]
             + [_relative(case.inputs.get(name, ""), cohort.root) for name in layout.kinds]
             + [case.columns.get(name, "") for name in layout.further]
@@ -232,7 +253,9 @@ def _layout_in(names: Sequence[str], header: Mapping[str, Any]) -> _Layout:
     if header["version"] == 1:
         inputs = [name for name in names if name not in (*_COLUMNS, _DIGEST)]
         return _Layout(dict.fromkeys(inputs, "file"), 1)
-    return _Layout(header["inputs"], header["version"], tuple(header.get("columns", ())))
+    labels = header["classes"] if header["version"] == LABELS_VERSION else ()
+    further = tuple(header.get("columns", ()))
+    return _Layout(header["inputs"], header["version"], further, tuple(labels))
 
 
 def _rows(body: str, file: Path, header: Mapping[str, Any]) -> tuple[_Layout, list[dict[str, str]]]:
@@ -275,6 +298,14 @@ def _case(
             if name.startswith(_FURTHER)
         },
     )
+
+
+def _findings(row: Mapping[str, str], layout: _Layout, where: str) -> Findings:
+    cells = [row[column] for column in layout.answers]
+    strange = next((cell for cell in cells if cell not in ("", "0", "1")), None)
+    if strange is not None:
+        raise CohortError(f"{where}: a label is {strange[:40]!r}, expected 1, 0 or blank.")
+    return tuple(int(cell) if cell else None for cell in cells)
 
 
 def _inputs(row: Mapping[str, str], layout: _Layout, root: Path, where: str) -> dict[str, str]:

@@ -29,7 +29,7 @@ _PATH_COLUMNS = ("image", "path", "image_path", "file", "filename", "file_name",
 class _Columns:
     inputs: Inputs
     guessed: dict[str, str]
-    label: str
+    labels: tuple[str, ...]
     patient: str
     role: str
 
@@ -38,8 +38,9 @@ def list_table(path: Path, config: CohortConfig, inputs: Inputs) -> Listing:
     """Return a record for every row; relative paths start at the file's own folder.
 
     Columns: each input that is a file (where it is the only one, what is found and logged) and
-    each column of a tabular input, the label (``config.label``), and where present ``case_id``,
-    ``patient_id`` (or ``config.group``), ``site``, ``role`` or ``split``, ``fold``, ``repeat``.
+    each column of a tabular input, the label or labels (``config.label``), and where present
+    ``case_id``, ``patient_id`` (or ``config.group``), ``site``, ``role`` or ``split``, ``fold``,
+    ``repeat``.
 
     Raises:
         CohortError: not a table, a column is missing, or a cell cannot be used.
@@ -50,7 +51,8 @@ def list_table(path: Path, config: CohortConfig, inputs: Inputs) -> Listing:
     records = [_record(path, number, row, columns) for number, row in rows]
     if not records:
         raise CohortError(f"{path}: holds a header but no row, expected one row per case.")
-    return Listing(tuple(below_common_parent(records)), path.parent, events=tuple(events))
+    classes = columns.labels if len(columns.labels) > 1 else ()
+    return Listing(tuple(below_common_parent(records)), path.parent, classes, tuple(events))
 
 
 def _read_rows(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
@@ -91,12 +93,13 @@ def _find_columns(
         _require_column(path, names, guessed.get(name, name), f"Rename inputs.{name} to")
     for name, column in table_columns(inputs):
         _require_column(path, names, column, f"Change inputs.{name}.columns to")
-    _require_column(path, names, config.label, "Set cohort.label to")
+    for column in config.label_columns:
+        _require_column(path, names, column, "Set cohort.label to")
     if config.group is not None:
         _require_column(path, names, config.group, "Set cohort.group to")
     default_patient = "patient_id" if "patient_id" in names else ""
     role = next((name for name in ("role", "split") if name in names), "")
-    return _Columns(inputs, guessed, config.label, config.group or default_patient, role)
+    return _Columns(inputs, guessed, config.label_columns, config.group or default_patient, role)
 
 
 def _guessed(
@@ -128,6 +131,7 @@ def _require_column(path: Path, names: Sequence[str], column: str, remedy: str) 
 
 def _record(path: Path, number: int, row: dict[str, str], columns: _Columns) -> Record:
     where = f"{path}, row {number}"
+    labels = tuple(row[column] for column in columns.labels)
 
     def cell(column: str) -> str:
         return row[columns.guessed.get(column, column)]
@@ -136,7 +140,8 @@ def _record(path: Path, number: int, row: dict[str, str], columns: _Columns) -> 
         where=where,
         inputs=references(columns.inputs, cell, path.parent),
         relative=first_file(columns.inputs, cell),
-        label=row[columns.label],
+        label=labels[0] if len(labels) == 1 else "",
+        findings=labels if len(labels) > 1 else (),
         patient=row.get(columns.patient, ""),
         case_id=row.get("case_id", ""),
         site=row.get("site", ""),

@@ -12,6 +12,7 @@ from medfuse import plots
 from medfuse.audit import Audit, DuplicateGroup, Seen, class_name, displayed, open_picture
 from medfuse.audit.middle_slices import SIDE
 from medfuse.audit.shortcuts import CLEAR
+from medfuse.data.cohort import UNKNOWN
 from medfuse.data.image_facts import ImageFileError
 from medfuse.data.plugin_reader import PluginReader
 from medfuse.report import Figure
@@ -45,9 +46,12 @@ def _classes(found: Audit, folder: Path) -> list[Figure]:
         *cohort.classes,
         *(["unknown"] if any("unknown" in r for r in counts.values()) else []),
     ]
-    gallery.add("class_counts", plots.class_counts(counts, names), "Cases of each class, by part.")
+    several = cohort.multilabel
+    caption = "Cases with each label, by part." if several else "Cases of each class, by part."
+    gallery.add("class_counts", plots.class_counts(counts, names), caption)
     totals = {name: sum(row.get(name, 0) for row in counts.values()) for name in names}
-    gallery.add("class_pie", plots.class_pie(totals), "Share of each class.")
+    if not several:  # labels of one case overlap: they are no shares of a whole
+        gallery.add("class_pie", plots.class_pie(totals), "Share of each class.")
     for name, suffix in _inputs(found).items():
         samples = _samples(found, name)
         if samples:
@@ -143,7 +147,8 @@ def _picture(item: Seen, readers: Sequence[PluginReader]) -> NDArray[np.float32]
 
 
 def _urgency(group: DuplicateGroup) -> tuple[int, int, int]:
-    return (-len(group.labels), -len(group.roles), -len(group.members))
+    differing = group.contradictory * len(group.labels)
+    return (-differing, -len(group.roles), -len(group.members))
 
 
 def _inputs(found: Audit) -> dict[str, str]:
@@ -157,12 +162,12 @@ def _named(figure: str, suffix: str) -> str:
 
 
 def _by_class(found: Audit, name: str) -> dict[str, list[Seen]]:
-    names = (*found.cohort.classes, "unknown")
-    groups: dict[str, list[Seen]] = {name: [] for name in names}
+    groups: dict[str, list[Seen]] = {name: [] for name in found.cohort.classes}
     for item in found.scan.seen:
         if item.input == name:
-            groups[class_name(found.cohort, item.case)].append(item)
-    return {name: items for name, items in groups.items() if items}
+            groups.setdefault(class_name(found.cohort, item.case), []).append(item)
+    unknown = groups.pop(UNKNOWN, [])
+    return {name: items for name, items in {**groups, UNKNOWN: unknown}.items() if items}
 
 
 def _flat(found: Audit, name: str) -> bool:

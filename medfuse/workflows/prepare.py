@@ -125,8 +125,8 @@ class PreparedCohort:
 
     def write(self, path: Path | str, seed: int) -> None:
         """Write the split file, with the digests that a later load checks for leaks."""
-        header = {"seed": seed, "task": "multiclass"}
-        write_cohort(self.cohort, path, header, picture_digests(self.inputs.values(), self.cohort))
+        digests = picture_digests(self.inputs.values(), self.cohort)
+        write_cohort(self.cohort, path, {"seed": seed}, digests)
 
 
 def prepare_cohort(
@@ -188,10 +188,10 @@ def picture_digests(inputs: Iterable[PreparedInput], cohort: Cohort) -> dict[str
 
 def describe(cohort: Cohort) -> str:
     """Return one line: how many cases each part has."""
-    parts = ", ".join(
-        f"{sum(row.values())} {role}" for role, row in cohort.counts().items() if sum(row.values())
-    )
-    return f"{len(cohort.cases)} cases of {len(cohort.classes)} classes: {parts}"
+    parts = ", ".join(f"{size} {role}" for role, size in cohort.sizes().items())
+    kind = "with" if cohort.multilabel else "of"
+    what = "labels" if cohort.multilabel else "classes"
+    return f"{len(cohort.cases)} cases {kind} {len(cohort.classes)} {what}: {parts}"
 
 
 def describe_inputs(cohort: Cohort, names: Sequence[str]) -> list[str]:

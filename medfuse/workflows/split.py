@@ -39,7 +39,7 @@ def split(
     settings = experiment.cohort.split
     digests = picture_digests(prepared.inputs.values(), prepared.cohort)
     divisions = _divisions(prepared, experiment, digests)
-    header = {"seed": settings.seed, "task": "multiclass", "repeats": settings.repeats}
+    header = {"seed": settings.seed, "repeats": settings.repeats}
     write_cohort(divisions, out, header, digests)
     return prepared.cohort.counts()
 

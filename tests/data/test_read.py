@@ -269,7 +269,7 @@ def test_a_medmnist_archive_is_read(tmp_path):
         ({"train_images": np.zeros((2, 4, 4))}, "but no train_labels"),
         ({"train_images": np.zeros((2, 4, 4)), "train_labels": np.zeros(3, int)}, "2 images but 3"),
         (
-            {"train_images": np.zeros((2, 4, 4)), "train_labels": np.zeros((2, 14), int)},
+            {"train_images": np.zeros((2, 4, 4)), "train_labels": np.zeros((2, 1, 2), int)},
             "expected one whole number per image",
         ),
     ],
