@@ -268,6 +268,16 @@ _HEADS = (
         export=_vendored("medfuse.heads.prototype"),
     ),
     HeadSpec(
+        name="multilabel",
+        summary="several labels per case, each by a sigmoid of its own",
+        factory="medfuse.heads.multilabel:MultilabelHead",
+        options=_GRADING_OPTIONS,
+        export=_vendored("medfuse.heads.multilabel", *_GRADING_PARTS),
+        task="multilabel",
+        loss="binary_cross_entropy",
+        link="sigmoid",
+    ),
+    HeadSpec(
         name="coral",
         summary="ordered grades by one score and ordered thresholds",
         factory="medfuse.heads.coral:CoralHead",

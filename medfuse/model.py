@@ -161,6 +161,26 @@ def _log_sigmoid(x: Tensor) -> Tensor:
     return -F.softplus(-x)
 
 
+def combine_labels(
+    combine: nn.Module, log_odds: Tensor, mask: Tensor
+) -> tuple[Tensor, Tensor | None]:
+    """Return combined log-odds ``(N, L)`` and shares ``(N, S)``: each label is a choice of two.
+
+    Args:
+        combine: of two classes; called with log-probabilities ``(N L, S, 2)`` and the mask of
+            each, it treats all labels alike.
+        log_odds: ``(N, S, L)`` of what each source says.
+        mask: ``(N, S)`` presence of the sources.
+    """
+    sources, labels = log_odds.shape[1], log_odds.shape[2]
+    odds = log_odds.transpose(1, 2).reshape(-1, sources)
+    pairs = torch.stack([_log_sigmoid(-odds), _log_sigmoid(odds)], dim=-1)
+    rows = mask[:, None, :].expand(-1, labels, -1).reshape(-1, sources)
+    logits, shares = combine(pairs, rows)
+    combined = (logits[:, 1] - logits[:, 0]).reshape(-1, labels)
+    return combined, None if shares is None else shares.reshape(-1, labels, sources).mean(1)
+
+
 class _Classifier(nn.Module):
     """What both topologies share: standardization per source, and the presence mask."""
 
@@ -242,7 +262,7 @@ class FeatureClassifier(_Classifier):
 
 
 class DecisionClassifier(_Classifier):
-    """Log-probabilities of one head per source, combined.
+    """Log-probabilities of one head per source, combined; with link ``sigmoid`` log-odds.
 
     Args:
         in_dims: feature width of each source; tokens are averaged.
@@ -266,22 +286,31 @@ class DecisionClassifier(_Classifier):
         self.combine = combine
 
     def forward(self, features: Sequence[Tensor], mask: Tensor | None = None) -> Tensor:
-        """Return log-probabilities ``(N, K)``."""
-        logits: Tensor
-        logits, _ = self.combine(self.decisions(features), self._mask(features, mask))
+        """Return log-probabilities ``(N, K)``; of labels log-odds ``(N, L)``."""
+        logits, _ = self._combined(features, mask)
         return logits
 
     def decisions(self, features: Sequence[Tensor]) -> Tensor:
-        """Return the log-probabilities of each source's own head, ``(N, S, K)``."""
+        """Return what each source's own head says: log-probabilities ``(N, S, K)``, or log-odds
+        ``(N, S, L)`` of labels.
+        """
         pooled = [x.mean(1) if x.ndim == 3 else x for x in self.standardized(features)]
         outputs = [head(x) for head, x in zip(self.heads, pooled, strict=True)]
-        return torch.stack([self._to_class_logits(o).log_softmax(-1) for o in outputs], dim=1)
+        logits = torch.stack([self._to_class_logits(o) for o in outputs], dim=1)
+        return logits if self.link == "sigmoid" else logits.log_softmax(-1)
+
+    def _combined(
+        self, features: Sequence[Tensor], mask: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        decisions, present = self.decisions(features), self._mask(features, mask)
+        if self.link == "sigmoid":
+            return combine_labels(self.combine, decisions, present)
+        logits, shares = self.combine(decisions, present)
+        return logits, shares
 
     def shares(self, features: Sequence[Tensor], mask: Tensor | None = None) -> Tensor | None:
         """Return how much each source counts for each case, ``(N, S)``, or ``None``."""
-        shares: Tensor | None
-        _, shares = self.combine(self.decisions(features), self._mask(features, mask))
-        return shares
+        return self._combined(features, mask)[1]
 
 
 class ClassifierEnsemble(nn.Module):
@@ -289,15 +318,20 @@ class ClassifierEnsemble(nn.Module):
 
     Args:
         members: `FeatureClassifier` or `DecisionClassifier`, all of the same sources.
+        link: ``sigmoid`` for labels, whose probabilities are averaged one by one.
     """
 
-    def __init__(self, members: Sequence[nn.Module]) -> None:
+    def __init__(self, members: Sequence[nn.Module], link: str = "softmax") -> None:
         super().__init__()
+        self.link = link
         self.members = nn.ModuleList(members)
 
     def forward(self, features: Sequence[Tensor], mask: Tensor | None = None) -> Tensor:
-        """Return log-probabilities ``(N, K)``."""
+        """Return log-probabilities ``(N, K)``; of labels log-odds ``(N, L)``."""
         logits = torch.stack([member(features, mask) for member in self.members])
+        if self.link == "sigmoid":
+            held, absent = (_log_sigmoid(x).logsumexp(0) for x in (logits, -logits))
+            return held - absent
         return logits.log_softmax(-1).logsumexp(0) - math.log(len(self.members))
 
     def standardized(self, features: Sequence[Tensor]) -> list[Tensor]:

@@ -64,7 +64,8 @@ class DecisionFusionSpec(ComponentSpec):
     """Combines the decisions of one head per source. The factory takes
     ``(num_sources, num_outputs, **options)`` and returns a module called as
     ``fusion(logits (N, S, K), mask (N, S))``, returning ``(logits (N, K), shares (N, S) or None)``.
-    The logits given and returned are log-probabilities.
+    The logits given and returned are log-probabilities. Where a case has several labels, each
+    label of each case is a row of its own with K = 2.
 
     Attributes:
         handles_missing: as of `FeatureFusionSpec`.
@@ -83,8 +84,9 @@ class HeadSpec(ComponentSpec):
     ``(N, in_dim) -> (N, output_dim)`` of logits.
 
     Training takes heads for ``multiclass`` labels whose link is ``softmax`` or ``sigmoid_pair``,
-    and heads for ``ordinal`` labels whose link is ``coral`` or ``corn``. Others can be described
-    and checked; an experiment that uses one is refused.
+    heads for ``ordinal`` labels whose link is ``coral`` or ``corn``, and heads for ``multilabel``
+    labels whose link is ``sigmoid``. Others can be described and checked; an experiment that uses
+    one is refused.
 
     Attributes:
         task: the kind of label; classes of an ``ordinal`` head go from the lowest grade up.

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 class OpinionPool(nn.Module):
     """Log-probabilities ``(N, K)``: of the fused features and of each source, added by weight.
 
+    Of several labels per case they are log-odds ``(N, L)``.
+
     A logarithmic opinion pool (Genest and Zidek, 1986, doi:10.1214/ss/1177013825). The fused
     classifier sees how sources act together, but learns from the most features; the head of a
     single source sees less and is surer of it. Their errors differ, so that the pool is better
@@ -49,12 +51,17 @@ class OpinionPool(nn.Module):
         return weights
 
     def forward(self, features: Sequence[Tensor], mask: Tensor | None = None) -> Tensor:
-        """Return log-probabilities ``(N, K)``; the opinion of an absent source does not count."""
+        """Return log-probabilities ``(N, K)``, or log-odds ``(N, L)`` of labels.
+
+        The opinion of an absent source does not count.
+        """
         opinions = self.opinions(features, mask)
-        return (opinions * self._weights(opinions, mask)[:, :, None]).sum(1).log_softmax(-1)
+        pooled = (opinions * self._weights(opinions, mask)[:, :, None]).sum(1)
+        return self._normalized(pooled)
 
     def opinions(self, features: Sequence[Tensor], mask: Tensor | None = None) -> Tensor:
-        """Return log-probabilities ``(N, 1 + S, K)``: of the fused features, then of each source.
+        """Return log-probabilities or log-odds ``(N, 1 + S, K)``: of the fused features, then of
+        each source.
 
         No gradient comes from a case to the head of a source that it lacks.
         """
@@ -67,7 +74,7 @@ class OpinionPool(nn.Module):
             if mask is not None:
                 alone = torch.where(mask[:, i, None] > 0, alone, alone.detach())
             said.append(alone)
-        return torch.stack(said, dim=1).log_softmax(-1)
+        return self._normalized(torch.stack(said, dim=1))
 
     def shares(self, features: Sequence[Tensor], mask: Tensor | None = None) -> Tensor | None:
         """Return how much each source counts, within the fused opinion and alone, ``(N, S)``."""
@@ -78,6 +85,10 @@ class OpinionPool(nn.Module):
         weights = self._weights(within[:, :, None], mask)
         shares = weights[:, :1] * within + weights[:, 1:]
         return shares / shares.sum(1, keepdim=True).clamp(min=torch.finfo(shares.dtype).tiny)
+
+    def _normalized(self, logits: Tensor) -> Tensor:
+        """Log-odds stay: added by weight they are those of the pooled choice of two."""
+        return logits if self.fused.link == "sigmoid" else logits.log_softmax(-1)
 
     def _weights(self, like: Tensor, mask: Tensor | None) -> Tensor:
         """Return ``(N, 1 + S)``: what is absent weighs nothing, what is left the same in all."""

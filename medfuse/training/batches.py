@@ -24,7 +24,7 @@ class Batch:
         images: one tensor ``(B, C, *spatial)`` for each input, NaN where a case has none; ``None``
             where no source needs them.
         mask: ``(B, S)`` presence of the sources, or ``None``.
-        targets: ``(B, K)`` class probabilities to learn.
+        targets: ``(B, K)`` class probabilities to learn, or answers with NaN where unknown.
         partner: ``(B,)`` rows to mix with, or ``None`` without mixup.
         mix: the part of each row that is its own.
         activations: by source, of its frozen part; in place of the image.
@@ -99,7 +99,7 @@ class CaseBatches:
             cases = [data.images(row, view) for row, view in pairs]
             images = tuple(torch.stack(same) for same in zip(*cases, strict=True))
         mask = None if data.mask is None else data.mask[rows].float()
-        targets = F.one_hot(data.labels[rows], self.num_classes).float()
+        targets = data.targets(rows, self.num_classes)
         return Batch(drawn, images, mask, targets, activations=banked)
 
 
@@ -109,7 +109,7 @@ class Draws:
 
     Attributes:
         seed: of the run.
-        oversample: every class as often as the largest.
+        oversample: every class as often as the largest; not for several labels per case.
         mixup: parameter of the Beta distribution; 0 mixes nothing.
         input_dropout: chance of each input of a case to be hidden; one always stays.
     """
@@ -136,9 +136,10 @@ class EpochBatches(CaseBatches):
         super().__init__(data, num_classes, batch_size)
         self.draws = draws
         self.epoch = 1
-        counts = torch.bincount(data.labels, minlength=num_classes)
-        present = int((counts > 0).sum())
-        self._cases = int(counts.max()) * present if draws.oversample else len(data)
+        self._cases = len(data)
+        if draws.oversample:
+            counts = torch.bincount(data.labels, minlength=num_classes)
+            self._cases = int(counts.max()) * int((counts > 0).sum())
 
     def __len__(self) -> int:
         return math.ceil(self._cases / self.batch_size)

@@ -20,7 +20,8 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 
     Args:
         logits: ``(N, K)`` of cases that were not trained on.
-        labels: ``(N,)`` class indices.
+        labels: ``(N,)`` class indices; of several labels the answers ``(N, L)``, -1 where unknown,
+            for which one temperature is fitted, too.
 
     Raises:
         TrainingError: there is no case, or a logit is not finite.
@@ -31,6 +32,10 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
         raise TrainingError(
             f"The temperature needs finite logits of at least one case, found {len(values)} cases."
         )
+    if target.ndim == 2:
+        # A label is a choice of two, whose logits are 0 and its log-odds.
+        odds, target = values[target >= 0], target[target >= 0]
+        values = np.stack([np.zeros_like(odds), odds], axis=1)
     rows = np.arange(len(target))
 
     def loss(inverse: float) -> float:

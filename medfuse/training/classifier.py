@@ -33,9 +33,17 @@ from medfuse.registry.vendoring import vendored_target
 _Module: TypeAlias = "FeatureClassifier | DecisionClassifier | OpinionPool"
 
 _LOG = logging.getLogger("medfuse")
-_LINKS = {"multiclass": ("softmax", "sigmoid_pair"), "ordinal": ("coral", "corn")}
+_LINKS = {
+    "multiclass": ("softmax", "sigmoid_pair"),
+    "ordinal": ("coral", "corn"),
+    "multilabel": ("sigmoid",),
+}
 _CLASS_LOSSES = ("cross_entropy", "binary_cross_entropy", "focal")
-_LOSSES = {"multiclass": _CLASS_LOSSES, "ordinal": (*_CLASS_LOSSES, "coral", "corn")}
+_LOSSES = {
+    "multiclass": _CLASS_LOSSES,
+    "ordinal": (*_CLASS_LOSSES, "coral", "corn"),
+    "multilabel": ("binary_cross_entropy", "focal"),
+}
 
 
 @dataclass(frozen=True)
@@ -159,13 +167,19 @@ def check_training(head: HeadSpec, config: TrainingConfig) -> None:
     """Refuse what a head cannot learn from.
 
     Raises:
-        ConfigError: soft targets (mixup, label smoothing) for a head that cannot take them, or a
-            loss of grades for a head whose classes have no order.
+        ConfigError: soft targets (mixup, label smoothing) for a head that cannot take them, a
+            loss of grades for a head whose classes have no order, or oversampling of classes for
+            one of labels.
     """
     if config.loss == "coral" and head.task != "ordinal":
         raise ConfigError(
             f"training.loss is coral, which asks how far off a grade is, but the classes of head "
             f"{head.name!r} have no order. Use head: coral or corn, or loss: auto."
+        )
+    if config.sampler == "oversample" and head.task == "multilabel":
+        raise ConfigError(
+            "training.sampler is oversample, which repeats cases of rare classes, but the labels "
+            f"of head {head.name!r} overlap in a case. Set training.class_weights: balanced."
         )
     soft = config.mixup > 0 or config.label_smoothing > 0
     if soft and not head.supports_soft_targets:
@@ -216,6 +230,11 @@ class _Recipe:
         return tuple(width.features for width in self.widths)
 
     @property
+    def num_outputs(self) -> int:
+        """How many classes decisions are about; a label is a choice of two."""
+        return 2 if self.head.link == "sigmoid" else self.num_classes
+
+    @property
     def pooling_modules(self) -> tuple[str, ...]:
         """Modules that the pooling of slices needs in a bundle."""
         return (SliceAttention.__module__,) if any(w.slices for w in self.widths) else ()
@@ -224,7 +243,7 @@ class _Recipe:
         """Return a module with parameters drawn from torch's global generator."""
         make_fusion, make_head = load_factory(self.fusion), load_factory(self.head)
         if isinstance(self.fusion, DecisionFusionSpec):
-            combine = make_fusion(len(self.in_dims), self.num_classes, **self.fusion_options)
+            combine = make_fusion(len(self.in_dims), self.num_outputs, **self.fusion_options)
             _check_fitting(self.fusion, combine)
             heads = [make_head(d, self.num_classes, **self.head_options) for d in self.in_dims]
             return DecisionClassifier(self.in_dims, heads, combine, self.head.link, self._pooling())
@@ -243,7 +262,7 @@ class _Recipe:
         if self.pooling_modules:
             link["pooling"] = self._pooling_nodes()
         if isinstance(self.fusion, DecisionFusionSpec):
-            sizes = {"num_sources": len(dims), "num_outputs": self.num_classes}
+            sizes = {"num_sources": len(dims), "num_outputs": self.num_outputs}
             heads = [self._head_node(head, dim) for dim in dims]
             combine = {**fusion, **sizes, **self.fusion_options}
             target = "scripts.model.DecisionClassifier"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from medfuse.errors import TrainingError
@@ -41,7 +42,8 @@ class TrainingData:
     Attributes:
         features: per source ``(N, 1 + V, F)``, or tokens or slices ``(N, 1 + V, T, F)``, view 0
             clean; ``None`` for a source that is computed from the image. 0 where ``mask`` is 0.
-        labels: ``(N,)`` class indices.
+        labels: ``(N,)`` class indices; or answers ``(N, L)`` to several labels: 1, 0, or -1 where
+            unknown.
         views: ``(N,)`` how many views of a case exist, at least 1.
         groups: ``(N,)`` patient of each case, as numbers; cases of one patient stay together.
         mask: ``(N, S)`` 1 where a source has its input, or ``None`` for all.
@@ -67,7 +69,7 @@ class TrainingData:
     def of(  # noqa: PLR0913 - the columns of a table
         cls,
         features: Features,
-        labels: Sequence[int] | np.ndarray | Tensor,
+        labels: Sequence[int] | Sequence[Sequence[int]] | np.ndarray | Tensor,
         views: int | Sequence[int] | np.ndarray | None = None,
         groups: Sequence[str] | Sequence[int] | np.ndarray | None = None,
         *,
@@ -80,7 +82,7 @@ class TrainingData:
         Args:
             features: per source ``(N, 1 + V, F)``, ``(N, 1 + V, T, F)`` or ``None``. Values of
                 views that do not exist may be anything.
-            labels: class index of each case.
+            labels: class index of each case, or its answers ``(N, L)``.
             views: views of each case, the clean one included; all of ``1 + V`` if ``None``.
             groups: patient of each case; every case is its own if ``None``.
             presence: which inputs the cases have; all have the only one if ``None``.
@@ -131,6 +133,15 @@ class TrainingData:
             mask=None if self.mask is None else self.mask[chosen],
             rows=None if self.rows is None else self.rows[chosen],
         )
+
+    def targets(self, rows: Tensor, num_classes: int) -> Tensor:
+        """Return what is learned of some cases, ``(B, K)``: class probabilities, or answers with
+        NaN where they are unknown.
+        """
+        chosen = self.labels[rows]
+        if chosen.ndim == 2:
+            return torch.where(chosen < 0, torch.nan, chosen.float())
+        return F.one_hot(chosen, num_classes).float()
 
     def images(self, index: int, view: int) -> Sequence[Tensor]:
         """Return the inputs of one case, ``(C, *spatial)`` each; NaN where it has none."""

@@ -18,7 +18,7 @@ from torch import Tensor
 from medfuse.errors import TrainingError
 from medfuse.training.batches import Batch
 from medfuse.training.learner import Learner
-from medfuse.training.loss import ClassLoss
+from medfuse.training.loss import Loss
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class EngineParts:
     """
 
     learner: Learner
-    loss: ClassLoss
+    loss: Loss
     batches: Iterable[Batch]
     device: torch.device
     amp: bool = False
@@ -66,7 +66,7 @@ def build_trainer(
     _quiet(trainer)
     if clip is not None:
         trainer.add_event_handler(IterationEvents.BACKWARD_COMPLETED, _clip, clip)
-    EpochMeter("training").attach(trainer)
+    EpochMeter("training", parts.loss).attach(trainer)
     return trainer
 
 
@@ -81,7 +81,7 @@ def build_evaluator(parts: EngineParts) -> SupervisedEvaluator:
         decollate=False,
     )
     _quiet(evaluator)
-    EpochMeter("validation", parts.loss).attach(evaluator)
+    EpochMeter("validation", parts.loss, computes=True).attach(evaluator)
     return evaluator
 
 
@@ -90,12 +90,14 @@ class EpochMeter:
 
     Args:
         part: ``training`` or ``validation``, the first word of the metrics' names.
-        loss: computes the loss where the engine does not.
+        loss: says which cases are right.
+        computes: the engine does not compute the loss itself.
     """
 
-    def __init__(self, part: str, loss: ClassLoss | None = None) -> None:
+    def __init__(self, part: str, loss: Loss, computes: bool = False) -> None:
         self._part = part
         self._loss = loss
+        self._computes = computes
         self._reset()
 
     def attach(self, engine: Engine) -> None:
@@ -113,12 +115,13 @@ class EpochMeter:
     def _add(self, engine: Engine) -> None:
         output: Any = engine.state.output
         logits, targets = output[CommonKeys.PRED].detach(), output[CommonKeys.LABEL]
-        loss = self._loss(logits, targets) if self._loss else output[CommonKeys.LOSS].detach()
+        computed = self._loss(logits, targets) if self._computes else output[CommonKeys.LOSS]
+        loss = computed.detach()
         loss = loss / logits.shape[1] if logits.ndim == 3 else loss
         averaged = logits.mean(1) if logits.ndim == 3 else logits
         self._cases += len(targets)
         self._total = self._total + loss.double() * len(targets)
-        self._right = self._right + (averaged.argmax(1) == targets.argmax(1)).sum()
+        self._right = self._right + self._loss.right(averaged, targets).sum()
 
     def _finish(self, engine: Engine) -> None:
         loss = float(self._total) / self._cases

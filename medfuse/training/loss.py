@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medfuse.config import TrainingConfig
 from medfuse.errors import ConfigError
+from medfuse.training.label_loss import LabelLoss, positive_weights
+
+Loss: TypeAlias = "ClassLoss | LabelLoss"
 
 
 class ClassLoss(nn.Module):
@@ -50,6 +55,10 @@ class ClassLoss(nn.Module):
             return torch.stack([self._one(x, targets) for x in logits.unbind(1)]).sum()
         return self._one(logits, targets)
 
+    def right(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Return whether the most probable class of each case is right, ``(N,)``."""
+        return logits.argmax(1) == targets.argmax(1)
+
     def _one(self, logits: Tensor, targets: Tensor) -> Tensor:
         logits = logits.float()
         if self.training and self.smoothing > 0:
@@ -86,12 +95,13 @@ def above_each_grade(log_probabilities: Tensor, targets: Tensor) -> Tensor:
     return -(truth * above + (1 - truth) * below).sum(1)
 
 
-def build_loss(config: TrainingConfig, labels: Tensor, num_classes: int, name: str) -> ClassLoss:
+def build_loss(config: TrainingConfig, labels: Tensor, num_classes: int, name: str) -> Loss:
     """Return the loss of a configuration.
 
     Args:
         config: its ``loss``, ``focal_gamma``, ``label_smoothing`` and ``class_weights``.
-        labels: ``(N,)`` of the training cases, for ``class_weights: balanced``.
+        labels: ``(N,)`` of the training cases, for ``class_weights: balanced``; answers ``(N, L)``
+            of several labels, whose losses are binary.
         num_classes: K.
         name: the head's own loss, for ``loss: auto``. That of a CORN head, the cross entropies of
             the steps that a case has reached added up, is the cross entropy of its K
@@ -102,19 +112,19 @@ def build_loss(config: TrainingConfig, labels: Tensor, num_classes: int, name: s
         ConfigError: there are not K class weights.
     """
     chosen = name if config.loss == "auto" else config.loss
-    return ClassLoss(
-        class_weights(config, labels, num_classes),
-        config.label_smoothing,
-        config.focal_gamma if chosen == "focal" else None,
-        graded=chosen == "coral",
-    )
+    weights = class_weights(config, labels, num_classes)
+    gamma = config.focal_gamma if chosen == "focal" else None
+    if labels.ndim == 2:
+        return LabelLoss(weights, config.label_smoothing, gamma)
+    return ClassLoss(weights, config.label_smoothing, gamma, graded=chosen == "coral")
 
 
 def class_weights(config: TrainingConfig, labels: Tensor, num_classes: int) -> Tensor | None:
     """Return one weight per class ``(K,)``, or ``None``.
 
     ``balanced`` weighs class k with ``N / (K N_k)``, so that the mean over the cases is 1 and all
-    classes weigh the same; a class without a training case gets 0.
+    classes weigh the same; a class without a training case gets 0. Of several labels the weights
+    are those of their positive answers.
 
     Raises:
         ConfigError: there are not K weights.
@@ -122,6 +132,8 @@ def class_weights(config: TrainingConfig, labels: Tensor, num_classes: int) -> T
     if config.class_weights == "none":
         return None
     if config.class_weights == "balanced":
+        if labels.ndim == 2:
+            return positive_weights(labels)
         counts = torch.bincount(labels, minlength=num_classes).float()
         weights = len(labels) / ((counts > 0).sum() * counts.clamp(min=1))
         return torch.where(counts > 0, weights, 0.0)

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from torch import nn
 
 from medfuse.config import TrainingConfig
 from medfuse.errors import TrainingError
+from medfuse.fusion.opinion_pool import OpinionPool
 from medfuse.model import ClassifierEnsemble
+from medfuse.training.choices import fewest_groups, label_folds
 from medfuse.training.data import TrainingData
 from medfuse.training.fit import fit
 from medfuse.training.opinions import weigh_opinions
@@ -79,13 +81,18 @@ def fit_members(
     found = [predict_logits(member, cases) for member, cases in zip(members, left_out, strict=True)]
     logits = np.empty((len(data), found[0].shape[1]), dtype=found[0].dtype)
     logits[np.concatenate(parts)] = np.concatenate(found)
-    return Ensemble(ClassifierEnsemble(members), tuple(results), logits)
+    return Ensemble(ClassifierEnsemble(members, link_of(members[0])), tuple(results), logits)
+
+
+def link_of(classifier: nn.Module) -> str:
+    """Return ``sigmoid`` for a classifier of labels, ``softmax`` for any of classes."""
+    inner: Any = classifier.fused if isinstance(classifier, OpinionPool) else classifier
+    return "sigmoid" if inner.link == "sigmoid" else "softmax"
 
 
 def most_members(data: TrainingData) -> int:
     """Return the number of parts that can each hold a patient of every class."""
-    labels, groups = data.labels.numpy(), data.groups.numpy()
-    return min(len(np.unique(groups[labels == label])) for label in np.unique(labels))
+    return fewest_groups(data)
 
 
 def member_parts(data: TrainingData, count: int, seed: int) -> list[np.ndarray]:
@@ -102,6 +109,8 @@ def member_parts(data: TrainingData, count: int, seed: int) -> list[np.ndarray]:
             f"training.members is {count}, but a class has only {most} patients to train on. "
             f"Set training.members to at most {most}."
         )
+    if data.labels.ndim == 2:
+        return label_folds(data, count, seed)
     splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
     labels = data.labels.numpy()
     return [held_out for _, held_out in splitter.split(labels, labels, data.groups.numpy())]

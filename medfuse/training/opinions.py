@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medfuse.fusion.opinion_pool import OpinionPool
+from medfuse.training.choices import known_choices
 from medfuse.training.data import TrainingData
 
 _PENALTY = 1e-2
@@ -25,7 +26,9 @@ def weigh_opinions(members: Sequence[nn.Module], left_out: Sequence[TrainingData
     if not pools:
         return
     opinions = torch.cat([_opinions(pool, cases) for pool, cases in pools])
-    weights = fit_weights(opinions, torch.cat([cases.labels for _, cases in pools]))
+    labels = torch.cat([cases.labels for _, cases in pools])
+    choices, answers, _ = known_choices(opinions, labels, opinions[..., 0])
+    weights = fit_weights(choices, answers)
     for pool, _ in pools:
         pool.weights.copy_(weights)
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from medfuse.errors import TrainingError
 from medfuse.model import DecisionClassifier, FusedNetwork
 from medfuse.training.batches import CaseBatches
+from medfuse.training.choices import fewest_groups, known_choices, label_folds
 from medfuse.training.data import TrainingData
 from medfuse.training.learner import Learner
 from medfuse.training.run import Run
@@ -45,7 +46,7 @@ def fit_out_of_fold(
     trained, untrained = models
     parts = _decisions_out_of_fold(untrained, data, fit_heads, run)
     mask = torch.ones(parts.shape[:2]) if data.mask is None else data.mask.float()
-    fit_combiner(_classifier(trained).combine, parts, data.labels, mask)
+    fit_combiner(_classifier(trained).combine, *known_choices(parts, data.labels, mask))
 
 
 def fit_combiner(combine: nn.Module, decisions: Tensor, labels: Tensor, mask: Tensor) -> None:
@@ -90,11 +91,18 @@ def grouped_folds(data: TrainingData, folds: int, seed: int) -> Iterator[tuple[T
     from sklearn.model_selection import StratifiedGroupKFold
 
     groups, labels = data.groups.numpy(), data.labels.numpy()
-    number = min(folds, len(np.unique(groups)), int(np.bincount(labels).max()))
+    several = labels.ndim == 2
+    largest = fewest_groups(data) if several else int(np.bincount(labels).max())
+    number = min(folds, len(np.unique(groups)), largest)
     if number < 2:
         raise TrainingError(
             "A fitted combiner needs cases of at least 2 patients. Use fusion: average."
         )
+    if several:
+        every = np.arange(len(data))
+        for held in label_folds(data, number, seed):
+            yield torch.from_numpy(np.setdiff1d(every, held)), torch.from_numpy(held)
+        return
     splitter = StratifiedGroupKFold(number, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         # A class with fewer cases than folds is fine here: some folds lack it.

@@ -13,7 +13,7 @@ from medfuse.device import find_device
 from medfuse.errors import TrainingError
 from medfuse.training.batches import CaseBatches, Draws, EpochBatches
 from medfuse.training.data import TrainingData
-from medfuse.training.loss import ClassLoss, build_loss
+from medfuse.training.loss import Loss, build_loss
 from medfuse.training.run import Run
 
 _VALIDATION_BATCH = 256
@@ -37,8 +37,8 @@ class Setup:
     config: TrainingConfig
     batches: EpochBatches
     validation: CaseBatches | None
-    loss: ClassLoss
-    validation_loss: ClassLoss
+    loss: Loss
+    validation_loss: Loss
     device: torch.device
     amp: bool
 
@@ -54,7 +54,12 @@ def build_setup(
     """
     num_classes = len(run.classes)
     for cases in (data, validation):
-        if cases is not None and len(cases) and int(cases.labels.max()) >= num_classes:
+        if cases is not None and cases.labels.ndim == 2:
+            if cases.labels.shape[1] != num_classes:
+                raise TrainingError(
+                    f"Found {cases.labels.shape[1]} labels per case, expected {num_classes}."
+                )
+        elif cases is not None and len(cases) and int(cases.labels.max()) >= num_classes:
             raise TrainingError(
                 f"Found class index {int(cases.labels.max())}, expected at most "
                 f"{num_classes - 1}: the run has {num_classes} classes."

@@ -9,6 +9,7 @@ from medfuse.heads.coral import CoralHead
 from medfuse.heads.corn import CornHead
 from medfuse.heads.linear import LinearHead
 from medfuse.heads.mlp import MlpHead, RowSafeBatchNorm
+from medfuse.heads.multilabel import MultilabelHead
 from medfuse.heads.prototype import PrototypeHead
 from medfuse.heads.sigmoid import SigmoidHead
 from medfuse.model import coral_log_probabilities
@@ -21,6 +22,7 @@ HEADS = [
     PrototypeHead(6, 2, distance="euclidean", noise=0.5),
     CoralHead(6, 4, hidden=5),
     CornHead(6, 4, hidden=0),
+    MultilabelHead(6, 4, hidden=5),
 ]
 
 
