@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medfuse.errors import EvaluationError
+from medfuse.evaluation.label_predictions import LabelPredictions
 from medfuse.evaluation.metrics import resampled_scores
 from medfuse.evaluation.paired import (
     Difference,
@@ -23,14 +24,16 @@ from medfuse.evaluation.predictions import Predictions
 from medfuse.evaluation.scores import OVERALL, ScoreTable
 from medfuse.evaluation.settings import EvaluationSettings
 
+AnyPredictions: TypeAlias = Predictions | LabelPredictions
+
 _ALPHA = 0.05
 _FEW = 20
 _NUMBERS = ("first", "second", "difference", "low", "high")
 
 
 def compare(
-    fused: Predictions,
-    singles: Mapping[str, Predictions],
+    fused: AnyPredictions,
+    singles: Mapping[str, AnyPredictions],
     settings: EvaluationSettings | None = None,
     visible: Mapping[str, NDArray[np.bool_]] | None = None,
 ) -> dict[str, Any]:
@@ -40,8 +43,9 @@ def compare(
     row says how many of all cases they are.
 
     AUROC is compared by DeLong's test for two classes, and by a bootstrap of the patients of
-    the macro AUROC for more; accuracy by the bootstrap, and by McNemar's test where every
-    patient has one case. The AUROC's p-values are corrected by Holm's method. The best source
+    the macro AUROC for more, and for several labels per case; accuracy (of several labels the
+    exact match, under the same key) by the bootstrap, and by McNemar's test where every patient
+    has one case. The AUROC's p-values are corrected by Holm's method. The best source
     is the one with the highest AUROC on these very cases, which favors it over the fused model;
     one that sees fewer than 20 cases is not taken for the best beside others that see more.
 
@@ -79,6 +83,7 @@ def compare(
         "best_source": _best(rows),
         "correction": "Holm",
         "confidence": settings.confidence,
+        **({"agreement": "exact match"} if isinstance(fused, LabelPredictions) else {}),
         "sources": [_without_nan(row) for row in rows],
     }
     return {**comparison, "verdict": verdict(comparison)}
@@ -116,22 +121,23 @@ def verdict(comparison: Mapping[str, Any]) -> str:
 
 def _row(
     name: str,
-    fused: Predictions,
-    single: Predictions,
+    fused: AnyPredictions,
+    single: AnyPredictions,
     fused_table: ScoreTable,
     settings: EvaluationSettings,
 ) -> dict[str, Any]:
     table = resampled_scores(single, settings)
+    agreement = "exact_match" if isinstance(fused, LabelPredictions) else "accuracy"
     gaps = {
         metric: difference_of(fused_table[metric, OVERALL], table[metric, OVERALL], settings)
-        for metric in ("auroc_macro", "accuracy")
+        for metric in ("auroc_macro", agreement)
     }
     area = _two_class(fused, single, settings) or gaps["auroc_macro"]
     return {
         "source": name,
         "cases": len(single),
         "auroc": asdict(area),
-        "accuracy": asdict(gaps["accuracy"]),
+        "accuracy": asdict(gaps[agreement]),
         "mcnemar": _mcnemar(fused, single),
         "p_value": area.p_value,
     }
@@ -155,8 +161,10 @@ def _best(rows: Sequence[Mapping[str, Any]]) -> str | None:
 
 
 def _two_class(
-    fused: Predictions, single: Predictions, settings: EvaluationSettings
+    fused: AnyPredictions, single: AnyPredictions, settings: EvaluationSettings
 ) -> Difference | None:
+    if isinstance(fused, LabelPredictions) or isinstance(single, LabelPredictions):
+        return None
     positive = fused.labels == 1
     if len(fused.classes) != 2 or min(positive.sum(), (~positive).sum()) < 2:
         return None
@@ -170,7 +178,9 @@ def _two_class(
     )
 
 
-def _mcnemar(fused: Predictions, single: Predictions) -> dict[str, Any]:
+def _mcnemar(fused: AnyPredictions, single: AnyPredictions) -> dict[str, Any]:
+    if isinstance(fused, LabelPredictions):
+        return {"p_mid": None, "reason": "cases have several labels"}
     if len(np.unique(fused.patient_index)) < len(fused):
         return {"p_mid": None, "reason": "some patients have several cases"}
     right = [p.predicted == p.labels for p in (fused, single)]

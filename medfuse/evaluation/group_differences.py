@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from medfuse.evaluation.label_predictions import LabelPredictions
+from medfuse.evaluation.label_scores import scores_of
 from medfuse.evaluation.paired import Difference, difference_of, holm
 from medfuse.evaluation.predictions import Predictions
 from medfuse.evaluation.resampling import weight_blocks
-from medfuse.evaluation.scores import OVERALL, score_table
+from medfuse.evaluation.scores import OVERALL
 from medfuse.evaluation.settings import EvaluationSettings
 
+AnyPredictions: TypeAlias = Predictions | LabelPredictions
 TESTED = ("auroc_macro", "accuracy")
+LABELS_TESTED = ("auroc_macro", "exact_match")
 Floats = NDArray[np.float64]
 
 
-def group_differences(predictions: Predictions, settings: EvaluationSettings) -> dict[str, Any]:
+def group_differences(predictions: AnyPredictions, settings: EvaluationSettings) -> dict[str, Any]:
     """Return for each group of each column what it has over all other cases, as JSON data.
 
     Both sides have at least ``settings.minimum_cases`` cases; of two groups one is compared. All
@@ -43,7 +47,7 @@ def group_differences(predictions: Predictions, settings: EvaluationSettings) ->
 
 
 def _sides(
-    predictions: Predictions, column: str, settings: EvaluationSettings
+    predictions: AnyPredictions, column: str, settings: EvaluationSettings
 ) -> dict[str, NDArray[np.bool_]]:
     """Return the groups that can be compared with all other cases."""
     values = np.asarray([str(value) for value in predictions.groups[column]])
@@ -54,29 +58,38 @@ def _sides(
     return {n: chosen for n, chosen in sides.items() if least <= chosen.sum() <= total - least}
 
 
+def _tested(predictions: AnyPredictions) -> tuple[str, ...]:
+    return LABELS_TESTED if isinstance(predictions, LabelPredictions) else TESTED
+
+
 def _rows(
-    predictions: Predictions, chosen: NDArray[np.bool_], settings: EvaluationSettings
+    predictions: AnyPredictions,
+    chosen: NDArray[np.bool_],
+    settings: EvaluationSettings,
 ) -> list[dict[str, Any]]:
     if not settings.bootstrap:
         return []
     group, others = _resampled(predictions, chosen, settings)
     counts = {"cases": int(chosen.sum()), "others": int((~chosen).sum())}
-    gaps = {name: difference_of(group[name], others[name], settings) for name in TESTED}
+    gaps = {n: difference_of(group[n], others[n], settings) for n in _tested(predictions)}
     return [{**counts, "metric": name, **_plain(gap)} for name, gap in gaps.items()]
 
 
 def _resampled(
-    predictions: Predictions, chosen: NDArray[np.bool_], settings: EvaluationSettings
+    predictions: AnyPredictions,
+    chosen: NDArray[np.bool_],
+    settings: EvaluationSettings,
 ) -> tuple[dict[str, Floats], dict[str, Floats]]:
     """Return the tested metrics ``(1 + bootstrap,)`` of the group and of the other cases."""
     sides = [(predictions.only(rows), rows) for rows in (chosen, ~chosen)]
-    found: list[dict[str, list[Floats]]] = [{name: [] for name in TESTED} for _ in sides]
+    names = _tested(predictions)
+    found: list[dict[str, list[Floats]]] = [{name: [] for name in names} for _ in sides]
     for weights in weight_blocks(predictions.patient_index, settings.bootstrap, settings.seed):
         for (part, rows), values in zip(sides, found, strict=True):
             own = weights[:, rows]
             empty = own.sum(1) == 0
-            table = score_table(part, np.where(empty[:, None], 1.0, own), settings)
-            for name in TESTED:
+            table = scores_of(part, np.where(empty[:, None], 1.0, own), settings)
+            for name in names:
                 values[name].append(np.where(empty, np.nan, table[name, OVERALL]))
     group, others = ({k: np.concatenate(v) for k, v in one.items()} for one in found)
     return group, others

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from medfuse.errors import EvaluationError
 from medfuse.evaluation.curves import reliability_bins
 from medfuse.evaluation.estimates import Estimate, estimate, undefined_reason
+from medfuse.evaluation.label_predictions import LabelPredictions
+from medfuse.evaluation.label_scores import scores_of
 from medfuse.evaluation.plugin_metrics import Metric, metric_values
 from medfuse.evaluation.predictions import Predictions
 from medfuse.evaluation.ranking import rank
@@ -56,7 +58,7 @@ def evaluate(
         **_counts(predictions),
         "classes": list(names),
         "positive_class": names[-1] if len(names) == 2 else None,
-        "bootstrap": _bootstrap_facts(settings),
+        "bootstrap": bootstrap_facts(settings),
         "overall": overall,
         "per_class": {
             name: _of_class(predictions, table, k, settings) for k, name in enumerate(names)
@@ -76,10 +78,12 @@ def built_in_metrics() -> frozenset[str]:
     return frozenset(name for name, index in table if index == OVERALL)
 
 
-def resampled_scores(predictions: Predictions, settings: EvaluationSettings) -> ScoreTable:
+def resampled_scores(
+    predictions: Predictions | LabelPredictions, settings: EvaluationSettings
+) -> ScoreTable:
     """Return every built-in metric ``(1 + bootstrap,)``: on the cases, then on each resample."""
     blocks = weight_blocks(predictions.patient_index, settings.bootstrap, settings.seed)
-    tables = [score_table(predictions, weights, settings) for weights in blocks]
+    tables = [scores_of(predictions, weights, settings) for weights in blocks]
     return {key: np.concatenate([table[key] for table in tables]) for key in tables[0]}
 
 
@@ -163,7 +167,8 @@ def _counts(predictions: Predictions) -> dict[str, Any]:
     }
 
 
-def _bootstrap_facts(settings: EvaluationSettings) -> dict[str, Any]:
+def bootstrap_facts(settings: EvaluationSettings) -> dict[str, Any]:
+    """Return how intervals were made."""
     return {
         "resamples": settings.bootstrap,
         "confidence": settings.confidence,

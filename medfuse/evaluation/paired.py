@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import binom, norm, rankdata
 
 from medfuse.errors import EvaluationError
+from medfuse.evaluation.label_predictions import LabelPredictions
 from medfuse.evaluation.metrics import resampled_scores
 from medfuse.evaluation.plugin_metrics import Metric, metric_values
 from medfuse.evaluation.predictions import Predictions
@@ -189,7 +190,9 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(value) for value in adjusted]
 
 
-def check_same_cases(first: Predictions, second: Predictions) -> None:
+def check_same_cases(
+    first: Predictions | LabelPredictions, second: Predictions | LabelPredictions
+) -> None:
     """Accept two predictions of the same cases.
 
     Raises:

@@ -32,6 +32,7 @@ class PredictionRow:
         predicted: class name; empty if refused.
         probabilities: one per class; empty if refused.
         shares: how much each source counted; empty where the fusion has none.
+        findings: of several labels per case, the true answer to each: 1, 0 or ``None``.
     """
 
     case_id: str
@@ -42,6 +43,7 @@ class PredictionRow:
     predicted: str = ""
     probabilities: Sequence[float] = ()
     shares: Mapping[str, float] = field(default_factory=dict)
+    findings: Sequence[int | None] = ()
 
 
 def write_predictions(
@@ -57,7 +59,9 @@ def write_predictions(
         EvaluationError: a row has neither no probability nor one per class.
     """
     sources = list(dict.fromkeys(name for row in rows for name in row.shares))
-    header = [*_COLUMNS, *(f"prob_{c}" for c in classes), *(f"share_{s}" for s in sources)]
+    answers = classes if any(row.findings for row in rows) else ()
+    header = [*_COLUMNS, *(f"prob_{c}" for c in classes), *(f"true_{c}" for c in answers)]
+    header += [f"share_{s}" for s in sources]
     lines = [csv_line(header)]
     for number, row in enumerate(rows, start=2):
         if len(row.probabilities) not in (0, len(classes)):
@@ -68,7 +72,9 @@ def write_predictions(
         chances: list[float | None] = [*row.probabilities] or [None] * len(classes)
         shares = [row.shares.get(name) for name in sources]
         texts = [guarded(str(getattr(row, column))) for column in _COLUMNS]
-        lines.append(csv_line([*texts, *map(_number, chances), *map(_number, shares)]))
+        truth = [*row.findings] or [None] * len(answers)
+        numbers = [*chances, *truth, *shares]
+        lines.append(csv_line([*texts, *map(_number, numbers)]))
     write_text(path, "".join(lines), mode=0o600)
 
 
@@ -92,19 +98,25 @@ def read_predictions(path: Path | str) -> tuple[list[PredictionRow], tuple[str, 
         )
     rest = header[len(_COLUMNS) :]
     classes = tuple(name[len("prob_") :] for name in rest if name.startswith("prob_"))
-    sources = [name[len("share_") :] for name in rest[len(classes) :]]
-    return [_parsed(cells, classes, sources) for cells in table[1:]], classes
+    several = [f"true_{name}" for name in classes] == rest[len(classes) : 2 * len(classes)]
+    answers = len(classes) if several else 0
+    sources = [name[len("share_") :] for name in rest[len(classes) + answers :]]
+    return [_parsed(cells, classes, answers, sources) for cells in table[1:]], classes
 
 
-def _parsed(cells: list[str], classes: Sequence[str], sources: Sequence[str]) -> PredictionRow:
+def _parsed(
+    cells: list[str], classes: Sequence[str], answers: int, sources: Sequence[str]
+) -> PredictionRow:
     texts = dict(zip(_COLUMNS, map(_unguarded, cells), strict=False))
     numbers = cells[len(_COLUMNS) :]
     chances = tuple(float(cell) for cell in numbers[: len(classes)] if cell)
-    shares = zip(sources, numbers[len(classes) :], strict=False)
+    truth, rest = numbers[len(classes) :][:answers], numbers[len(classes) + answers :]
+    shares = zip(sources, rest, strict=False)
     return PredictionRow(
         **texts,  # type: ignore[arg-type]
         probabilities=chances,
         shares={name: float(cell) for name, cell in shares if cell},
+        findings=tuple(int(cell) if cell else None for cell in truth),
     )
 
 

@@ -12,7 +12,9 @@ from medfuse.plots.style import DPI, FAINT, INK, color, label, legend_below, tid
 
 
 def reliability_diagram(
-    bins: Sequence[Mapping[str, Any]], ece: Mapping[str, Any] | None = None
+    bins: Sequence[Mapping[str, Any]],
+    ece: Mapping[str, Any] | None = None,
+    of: tuple[str, str] = ("the predicted class", "accuracy"),
 ) -> Figure:
     """Return accuracy over confidence, with the number of cases per bin below.
 
@@ -22,6 +24,7 @@ def reliability_diagram(
     Args:
         bins: ``low``, ``high``, ``cases``, ``confidence`` and ``accuracy`` of occupied bins.
         ece: ``value``, ``low`` and ``high`` of the expected calibration error.
+        of: whose probability it is, and what the share of a bin is of.
     """
     figure = Figure(figsize=(4.7, 5.0), layout="constrained", facecolor="white", dpi=DPI)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3.2, 1))
@@ -42,8 +45,7 @@ def reliability_diagram(
         *[(b["cases"], b["low"], b["high"] - b["low"]) for b in bins], strict=True
     )
     lower.bar(lefts, heights, widths, align="edge", color="#c9c9c9", edgecolor=INK, linewidth=0.5)
-    title = "Reliability of the predicted class"
-    label(upper, f"{title}{_text(ece)}", "", "accuracy (fraction)")
+    label(upper, f"Reliability of {of[0]}{_text(ece)}", "", f"{of[1]} (fraction)")
     label(lower, "", "predicted probability", "cases")
     return figure
 

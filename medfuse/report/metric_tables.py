@@ -21,7 +21,9 @@ _CLASS_COLUMNS = ("auroc", "auprc", "precision", "recall", "f1")
 _GROUP_CAPTIONS = {
     "inputs": "By the inputs that a case has, the others missing. Few cases, wide intervals."
 }
-_GROUP_COLUMNS = ("accuracy", "balanced_accuracy", "auroc_macro", "brier")
+_GROUP_COLUMNS = (
+    *("accuracy", "balanced_accuracy", "exact_match", "auroc_macro", "brier", "brier_macro"),
+)
 
 
 def overall_table(metrics: Mapping[str, Any]) -> Table:
@@ -57,13 +59,14 @@ def operating_point_table(metrics: Mapping[str, Any]) -> Table:
 def group_table(metrics: Mapping[str, Any], column: str) -> Table:
     """Return the metrics of each site, subgroup or pattern of inputs; small ones are counted."""
     rows = []
+    columns = [key for key in _GROUP_COLUMNS if key in metrics["overall"]]
     for name, group in metrics["groups"][column].items():
         counts = [name or "(none)", str(group["cases"]), str(group["patients"])]
         if group["overall"] is None:
-            rows.append([*counts, group["reason"], *[""] * (len(_GROUP_COLUMNS) - 1)])
+            rows.append([*counts, group["reason"], *[""] * (len(columns) - 1)])
         else:
-            rows.append([*counts, *(estimate_text(group["overall"][k]) for k in _GROUP_COLUMNS)])
-    header = [column, "cases", "patients", *map(metric_name, _GROUP_COLUMNS)]
+            rows.append([*counts, *(estimate_text(group["overall"][k]) for k in columns)])
+    header = [column, "cases", "patients", *map(metric_name, columns)]
     return Table(header=header, rows=rows, caption=_GROUP_CAPTIONS.get(column, f"By {column}."))
 
 
@@ -110,14 +113,15 @@ def comparison_table(comparison: Mapping[str, Any]) -> Table:
         ])  # fmt: skip
     seeing = (row["auroc"]["test"] for row in comparison["sources"] if row["cases"])
     tests = " and ".join(dict.fromkeys(seeing))
+    agreement = comparison.get("agreement", "accuracy")
     return Table(
         header=[
             "single source", *(["cases it can see"] if partial else []), "AUROC single / fused",
-            "AUROC gained by fusing", "p (corrected)", "accuracy gained by fusing", "p",
+            "AUROC gained by fusing", "p (corrected)", f"{agreement} gained by fusing", "p",
         ],
         rows=rows,
         caption=f"AUROC by {tests}, p-values corrected by {comparison['correction']}'s method; "
-        "accuracy by bootstrap of the patients, uncorrected."
+        f"{agreement} by bootstrap of the patients, uncorrected."
         + (" Both models on the cases that the source can see." if partial else ""),
     )  # fmt: skip
 
@@ -128,9 +132,10 @@ def metric_name(key: str) -> str:
         what, _, point = key.partition("_at_")
         fixed, _, value = point.rpartition("_")
         return f"{what} at {fixed} {value}"
-    stem = key.removesuffix("_macro")
-    name = _NAMES.get(stem, stem.replace("_", " "))
-    return f"{name}, macro" if key.endswith("_macro") else name
+    stem, _, mean = key.rpartition("_")
+    if mean not in ("macro", "micro"):
+        return _NAMES.get(key, key.replace("_", " "))
+    return f"{_NAMES.get(stem, stem.replace('_', ' '))}, {mean}"
 
 
 def estimate_text(entry: Mapping[str, Any]) -> str:

@@ -1,0 +1,145 @@
+"""Several labels per case: every metric with its interval, as plain JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medfuse.evaluation.estimates import Estimate, estimate
+from medfuse.evaluation.label_predictions import LabelPredictions
+from medfuse.evaluation.label_scores import label_bins
+from medfuse.evaluation.metrics import SCHEMA_VERSION, bootstrap_facts, resampled_scores
+from medfuse.evaluation.scores import OVERALL, ScoreTable
+from medfuse.evaluation.settings import EvaluationSettings
+
+
+def evaluate_labels(
+    predictions: LabelPredictions,
+    settings: EvaluationSettings | None = None,
+    chosen_on: tuple[str, ...] = (),
+) -> dict[str, Any]:
+    """Return all metrics of several labels per case; definitions in ``docs/metrics.md``.
+
+    The keys are those of `medfuse.evaluation.evaluate` but ``confusion_matrix``; each label has
+    the counts of its own. ``task`` is ``multilabel``. Of ``reliability``, ``accuracy`` is how
+    often a label holds that was given such a probability, over all known answers.
+
+    Args:
+        predictions: labeled cases.
+        settings: resamples, confidence, bins, operating points, smallest group.
+        chosen_on: per label, what its threshold was chosen on, in words; empty for the default.
+    """
+    settings = settings or EvaluationSettings()
+    table = resampled_scores(predictions, settings)
+    said = chosen_on or ("",) * len(predictions.classes)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "task": "multilabel",
+        **_counts(predictions),
+        "classes": list(predictions.classes),
+        "positive_class": None,
+        "bootstrap": bootstrap_facts(settings),
+        "overall": _overall(predictions, table, settings),
+        "per_class": {
+            name: {
+                **_of_label(predictions, table, index, settings),
+                "threshold": {"value": predictions.thresholds[index], "chosen_on": said[index]},
+            }
+            for index, name in enumerate(predictions.classes)
+        },
+        "reliability": _reliability(predictions, settings.bins),
+        "groups": {
+            column: _by_group(predictions, column, settings) for column in predictions.groups
+        },
+    }
+
+
+def _overall(
+    predictions: LabelPredictions, table: ScoreTable, settings: EvaluationSettings
+) -> dict[str, Estimate]:
+    reason = _macro_reason(predictions)
+    first = ["auroc_macro", "auprc_macro", "exact_match", "hamming_loss", "f1_macro", "f1_micro"]
+    rest = [name for name, index in table if index == OVERALL and name not in first]
+    found = {name: estimate(table[name, OVERALL], settings, reason) for name in [*first, *rest]}
+    left_out = int((~predictions.measurable).sum())
+    if left_out:
+        for name, entry in found.items():
+            if name.endswith("_macro") and entry["value"] is not None:
+                entry["note"] = f"without {left_out} labels that lack one of the two answers"
+    return found
+
+
+def _macro_reason(predictions: LabelPredictions) -> str:
+    if not predictions.measurable.any():
+        return "no label has cases of both answers"
+    return "of some label that is measured nothing is predicted"
+
+
+def _of_label(
+    predictions: LabelPredictions, table: ScoreTable, index: int, settings: EvaluationSettings
+) -> dict[str, Any]:
+    labels, said = predictions.labels[:, index], predictions.predicted[:, index]
+    held, absent = int((labels == 1).sum()), int((labels == 0).sum())
+    result: dict[str, Any] = {
+        "support": held,
+        "absent": absent,
+        "unknown": len(labels) - held - absent,
+        "counts": {
+            "true_positive": int(((labels == 1) & (said == 1)).sum()),
+            "false_positive": int(((labels == 0) & (said == 1)).sum()),
+            "false_negative": int(((labels == 1) & (said == 0)).sum()),
+            "true_negative": int(((labels == 0) & (said == 0)).sum()),
+        },
+    }
+    reason = "the label is never predicted"
+    if not held or not absent:
+        reason = f"no case {'has' if not held else 'is known to lack'} the label"
+    for name in [name for name, k in table if k == index]:
+        result[name] = estimate(table[name, index], settings, reason)
+    return result
+
+
+def _by_group(
+    predictions: LabelPredictions, column: str, settings: EvaluationSettings
+) -> dict[str, dict[str, Any]]:
+    values = np.asarray([str(value) for value in predictions.groups[column]])
+    return {
+        str(value): _group(predictions, values == value, settings) for value in np.unique(values)
+    }
+
+
+def _group(
+    predictions: LabelPredictions, rows: NDArray[np.bool_], settings: EvaluationSettings
+) -> dict[str, Any]:
+    part = predictions.only(rows)
+    if len(part) < settings.minimum_cases:
+        reason = f"{len(part)} cases, at least {settings.minimum_cases} needed"
+        return {**_counts(part), "overall": None, "reason": reason}
+    return {**_counts(part), "overall": _overall(part, resampled_scores(part, settings), settings)}
+
+
+def _counts(predictions: LabelPredictions) -> dict[str, Any]:
+    held = (predictions.labels == 1).sum(0)
+    return {
+        "cases": len(predictions),
+        "patients": int(predictions.patient_index.max()) + 1,
+        "support": dict(zip(predictions.classes, map(int, held), strict=True)),
+    }
+
+
+def _reliability(predictions: LabelPredictions, bins: int) -> list[dict[str, Any]]:
+    known = predictions.known
+    chance, held = predictions.probabilities[known], predictions.labels[known] == 1
+    member = label_bins(chance, bins)
+    return [
+        {
+            "low": int(b) / bins,
+            "high": (int(b) + 1) / bins,
+            "cases": int((member == b).sum()),
+            "confidence": float(chance[member == b].mean()),
+            "accuracy": float(held[member == b].mean()),
+        }
+        for b in np.unique(member)
+    ]
