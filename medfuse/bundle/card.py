@@ -27,12 +27,12 @@ def model_card(
     """
     sections = {
         "Intended use": intended_use(request),
-        "Classes": "\n".join(f"{i}. {name}" for i, name in enumerate(request.classes)),
+        "Labels" if request.link == "sigmoid" else "Classes": _classes(request),
         "Input": _input(request),
         "Sources": _sources(request.provenance.sources),
         "Training data": request.data,
         "Performance": _metrics(request.metrics),
-        "Limits": "\n".join(f"- {text}" for text in limits(_unit(request), len(request.classes))),
+        "Limits": "\n".join(f"- {text}" for text in _limits(request)),
         "Authors": f"{request.authors}\n\n{copyright_of(request)}",
         "License": _license(request),
         "How to run": _how_to_run(request, packages),
@@ -57,21 +57,40 @@ def license_text(request: BundleRequest) -> str:
     return "\n".join(head) + "\n\n" + apache
 
 
-def limits(unit: str, classes: int) -> tuple[str, ...]:
+def limits(unit: str, classes: int, link: str = "softmax") -> tuple[str, ...]:
     """Return what a classifier cannot do, one sentence each.
 
     Args:
         unit: what is classified: ``image``, ``volume`` or ``case``.
         classes: how many answers there are.
+        link: ``sigmoid`` where several of them may hold.
     """
+    answer = f"Every {unit} gets one of {classes} answers, also one that shows none of them."
+    if link == "sigmoid":
+        answer = f"Only these {classes} labels are looked for; none of them does not mean healthy."
     return (
         "Images from other scanners, sites, populations or diseases than in the training data "
         "may be classified wrongly with high probability; measure on your own data first.",
-        f"Every {unit} gets one of {classes} answers, also one that shows none of them.",
+        answer,
         "Probabilities hold for the class frequencies of the training data.",
         "Configurations and scripts of a bundle are code: run it only if you trust its origin. "
         "SHA256SUMS shows damage, not forgery.",
     )
+
+
+def _limits(request: BundleRequest) -> tuple[str, ...]:
+    return limits(_unit(request), len(request.classes), request.link)
+
+
+def _classes(request: BundleRequest) -> str:
+    """Return the classes in their order; of labels from which probability on each holds."""
+    if request.link == "softmax":
+        return "\n".join(f"{i}. {name}" for i, name in enumerate(request.classes))
+    limits = request.thresholds or (0.5,) * len(request.classes)
+    pairs = zip(request.classes, limits, strict=True)
+    rows = [f"| {name} | {limit:.3f} |" for name, limit in pairs]
+    head = "Several can hold at once, or none. A label is said to hold from its threshold on."
+    return "\n".join([head, "", "| label | threshold |", "|---|---|", *rows])
 
 
 def _input(request: BundleRequest) -> str:

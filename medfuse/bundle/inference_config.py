@@ -168,4 +168,6 @@ def _handlers(request: BundleRequest) -> list[dict[str, Any]]:
         "class_names": "@class_names",
         "exclusive": request.link == "softmax",
     }
+    if request.thresholds:
+        writer["thresholds"] = list(request.thresholds)
     return list(with_code([writer] if request.network_node is None else [weights, writer]))

@@ -148,6 +148,7 @@ def _provenance(request: BundleRequest) -> dict[str, Any]:
         "format": FORMAT,
         "version": version("medfuse"),
         "link": request.link,
+        "thresholds": dict(zip(request.classes, request.thresholds, strict=False)),
         "temperature": float(request.network.temperature),
         "license": license_of(request),
         "commercial_use": verdict.commercial,

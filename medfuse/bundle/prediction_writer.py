@@ -27,7 +27,8 @@ class PredictionWriter:
         output_dir: made if need be.
         dataset_dir: images are named relative to it; machine paths are never written.
         class_names: in the order of the probabilities.
-        exclusive: one class per image; else every class from 0.5 on is predicted.
+        exclusive: one class per image; else every class from its threshold on is predicted.
+        thresholds: in the order of the classes; 0.5 each if ``None``.
     """
 
     columns: tuple[str, ...] = ("image",)
@@ -38,11 +39,13 @@ class PredictionWriter:
         dataset_dir: str,
         class_names: Sequence[str],
         exclusive: bool = True,
+        thresholds: Sequence[float] | None = None,
     ) -> None:
         self.output_dir = Path(output_dir)
         self.dataset_dir = Path(dataset_dir)
         self.class_names = list(class_names)
         self.exclusive = exclusive
+        self.thresholds = list(thresholds or [0.5] * len(self.class_names))
         self.rows: list[dict[str, Any]] = []
 
     def attach(self, engine: Engine) -> None:
@@ -97,7 +100,8 @@ class PredictionWriter:
     def _predicted(self, values: list[float]) -> str:
         if self.exclusive:
             return self.class_names[max(range(len(values)), key=values.__getitem__)]
-        return ";".join(c for c, p in zip(self.class_names, values, strict=True) if p >= 0.5)
+        rows = zip(self.class_names, values, self.thresholds, strict=True)
+        return ";".join(name for name, value, least in rows if value >= least)
 
 
 def _replace(path: Path, text: str) -> None:

@@ -128,7 +128,8 @@ class BundleRequest:
         all_inputs_needed: the fusion cannot leave out an input that a case lacks.
         distances: how far the features of a case may be from those of the training cases, or
             ``None``.
-        link: how logits become probabilities.
+        link: how logits become probabilities; ``sigmoid`` of labels that exclude nothing.
+        thresholds: with ``sigmoid``, from which probability on each label holds; 0.5 if empty.
         license: SPDX expression of the bundle; ``None`` takes the strictest of its parts.
         provenance: what it was made from.
         metrics: plain data, measured on the test cases.
@@ -158,6 +159,7 @@ class BundleRequest:
     all_inputs_needed: bool = False
     distances: FeatureDistances | None = None
     link: Literal["softmax", "sigmoid"] = "softmax"
+    thresholds: tuple[float, ...] = ()
     license: str | None = None
     metrics: Mapping[str, Any] = field(default_factory=dict)
     examples: tuple[str | Mapping[str, str], ...] = ()

@@ -15,6 +15,13 @@ if TYPE_CHECKING:
 SUMMARY = "measure a bundle on labelled images"
 
 
+_SHOWN = (
+    *("accuracy", "balanced_accuracy", "exact_match", "hamming_loss", "auroc_macro"),
+    *("auprc_macro", "brier", "ece", "brier_macro", "ece_macro"),
+    *("mean_absolute_error", "quadratic_kappa"),
+)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     parser.epilog = "Exit code: 0 all cases were measured, 1 an error, 3 some were refused."
@@ -28,7 +35,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="cases of one part of the cohort (default: all)",
     )
     parser.add_argument("--group-pattern", metavar="REGEX", help="patient id in a file name")
-    parser.add_argument("--label", default="label", metavar="COLUMN", help="column of the class")
+    parser.add_argument(
+        "--label",
+        action="append",
+        metavar="COLUMN",
+        help="column of the class; once for each of several labels",
+    )
+    parser.add_argument(
+        "--label-separator", metavar="TEXT", help="divides several labels in one cell, such as '|'"
+    )
     parser.add_argument("--group", metavar="COLUMN", help="column of the patient")
     parser.add_argument(
         "--subgroup",
@@ -56,9 +71,11 @@ def run(arguments: argparse.Namespace) -> int:
         )
     except ValidationError as error:
         raise ConfigError(_wrong(error, arguments.bootstrap)) from error
+    given = arguments.label or ["label"]
     cohort = CohortConfig(
         path=arguments.cohort,
-        label=arguments.label,
+        label=given[0] if len(given) == 1 else given,
+        label_separator=arguments.label_separator,
         group=arguments.group,
         group_pattern=arguments.group_pattern,
     )
@@ -69,9 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps(outcome.metrics, indent=2))
     else:
         overall = outcome.metrics["overall"]
-        names = ["accuracy", "balanced_accuracy", "auroc_macro", "auprc_macro", "brier", "ece"]
-        names += [name for name in ("mean_absolute_error", "quadratic_kappa") if name in overall]
-        for name in names:
+        for name in [name for name in _SHOWN if name in overall]:
             print(f"{name:<19} {estimate_line(overall[name])}")
         print(f"{'report':<19} {outcome.folder / 'report.html'}")
     if outcome.refused:

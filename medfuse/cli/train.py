@@ -18,6 +18,14 @@ examples:
 """
 
 
+_SHOWN = {
+    "accuracy": "accuracy",
+    "exact_match": "exact match",
+    "auroc_macro": "AUROC",
+    "mean_absolute_error": "mean absolute error in grades",
+}
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     parser.epilog = _EPILOG
@@ -71,20 +79,19 @@ def summary_lines(outcome: Any) -> list[str]:
     lines = []
     test, comparison = outcome.metrics["test"], outcome.metrics["comparison"]
     if test is not None:
-        overall, names = test["overall"], {"accuracy": "accuracy", "auroc_macro": "AUROC"}
-        if "mean_absolute_error" in overall:
-            names["mean_absolute_error"] = "mean absolute error in grades"
-        shown = [f"{title} {estimate_line(overall[key])}" for key, title in names.items()]
+        overall = test["overall"]
+        shown = [f"{t} {estimate_line(overall[k])}" for k, t in _SHOWN.items() if k in overall]
         lines.append(f"test     {', '.join(shown)} ({test['cases']} cases)")
     if comparison is not None:
-        lines += [_single_line(row, comparison["cases"]) for row in comparison["sources"]]
+        lines += [_single_line(row, comparison) for row in comparison["sources"]]
         lines.append(f"verdict  {comparison['verdict']}")
     return [*lines, f"report   {outcome.report}", f"bundle   {outcome.bundle}"]
 
 
-def _single_line(row: Mapping[str, Any], cases: int) -> str:
+def _single_line(row: Mapping[str, Any], comparison: Mapping[str, Any]) -> str:
     """Return what a source alone reached, as the line of the fused model above it shows it."""
-    names = {"accuracy": "accuracy", "auroc": "AUROC"}
+    cases, agreement = comparison["cases"], comparison.get("agreement", "accuracy")
+    names = {"accuracy": agreement, "auroc": "AUROC"}
     values = {title: row[key]["second"] for key, title in names.items()}
     shown = [f"{t} {'undefined' if v is None else f'{v:.3f}'}" for t, v in values.items()]
     seen = f" (the {row['cases']} cases that it sees)" if row["cases"] < cases else ""

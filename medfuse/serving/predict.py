@@ -57,6 +57,7 @@ class Predictor:
         table: by input, its columns in a table of cases or ``None`` for a file; ``None`` where a
             case is one file.
         volumes: whether a case is one volume, so that a folder of DICOM files is a case.
+        thresholds: by label, from which probability on it holds; empty where classes exclude.
         modality: of the images, ``XR``, ``CT``, ``MR`` or ``other``; empty where it takes a table.
     """
 
@@ -73,6 +74,8 @@ class Predictor:
         self.modality: str = "" if self.table is not None else inputs["image"]["modality"]
         self._batch_size = listing.batch_size
         self._exclusive: bool = metadata["medfuse"]["link"] == "softmax"
+        given = metadata["medfuse"].get("thresholds") or {}
+        self.thresholds = {} if self._exclusive else {c: given.get(c, 0.5) for c in self.classes}
 
     @property
     def network(self) -> torch.nn.Module:
@@ -185,10 +188,11 @@ class Predictor:
             reason = Refusal("NON_FINITE_OUTPUT", "the network gave no finite value")
             return self._refused(case, reason)
         named = dict(zip(self.classes, values, strict=True))
-        if self._exclusive:
+        if self.exclusive:
             predicted = max(named, key=named.__getitem__)
         else:
-            predicted = ";".join(name for name, value in named.items() if value >= 0.5)
+            held = [name for name, value in named.items() if value >= self.thresholds[name]]
+            predicted = ";".join(held)
         return Prediction(
             case=case.name,
             status="ok",

@@ -65,7 +65,7 @@ def _cases(task: LearningTask, model: LearnedModel, rows: np.ndarray) -> Feature
     cases = [task.prepared.cohort.cases[row] for row in rows]
     return FeatureCases(
         [x[rows] for x in model.features],
-        np.array([case.label for case in cases]),
+        np.array([case.label or 0 for case in cases]),  # of several labels: one group of all
         [case.patient_id for case in cases],
     )
 

@@ -15,9 +15,10 @@ import numpy as np
 from medfuse.bundle.seen import read_seen
 from medfuse.config import CohortConfig, EvaluationConfig, InputConfig
 from medfuse.data import Case, Cohort, Event, read_cohort, tally
+from medfuse.data.cohort import NONE
 from medfuse.data.readers import installed_readers
 from medfuse.errors import CohortError
-from medfuse.evaluation import PredictionRow, write_predictions
+from medfuse.evaluation import LabelThreshold, PredictionRow, write_predictions
 from medfuse.evaluation.plugin_metrics import Metric
 from medfuse.registry import load_registry
 from medfuse.report import SectionPage, write_sections
@@ -87,6 +88,7 @@ def evaluate(
     predictor = load_bundle(bundle)
     config = cohort if isinstance(cohort, CohortConfig) else CohortConfig(path=str(cohort))
     found = read_cohort(config, _inputs_of(predictor), predictor.suffixes, settings.groups)
+    _require_same_task(found, predictor)
     cases = _labeled(found, part, predictor.classes)
     write_json(folder / _STATE, {"medfuse": {"kind": "evaluation", "version": 1}})
     several = predictor.table is not None
@@ -128,13 +130,33 @@ def _labeled(cohort: Cohort, part: str, classes: Sequence[str]) -> list[Case]:
             f"expected {', '.join(classes)}."
         )
     cases = [
-        replace(case, label=classes.index(cohort.classes[case.label]))
+        _counted(case, cohort.classes, classes)
         for case in cohort.cases
-        if case.label is not None and part in ("all", case.role)
+        if case.labeled and part in ("all", case.role)
     ]
     if not cases:
         raise CohortError(f"{cohort.root}: no labeled case in part {part!r}.")
     return cases
+
+
+def _require_same_task(cohort: Cohort, predictor: Predictor) -> None:
+    """Refuse classes where the bundle tells labels, and the other way round."""
+    if cohort.multilabel == predictor.exclusive:
+        kinds = ("one class per case", "several labels per case")
+        found, expected = kinds if predictor.exclusive is False else kinds[::-1]
+        raise CohortError(
+            f"{cohort.root}: has {found}, but the bundle predicts {expected} "
+            f"({', '.join(predictor.classes)}). Give the label column"
+            f"{'s' * (not predictor.exclusive)} that it knows."
+        )
+
+
+def _counted(case: Case, names: Sequence[str], classes: Sequence[str]) -> Case:
+    """Return the case with its label as the bundle counts it; labels it does not give stay open."""
+    if case.label is not None:
+        return replace(case, label=classes.index(names[case.label]))
+    given = dict(zip(names, case.findings, strict=True))
+    return replace(case, findings=tuple(given.get(name) for name in classes))
 
 
 def _rows(
@@ -144,7 +166,8 @@ def _rows(
         PredictionRow(
             case_id=case.case_id,
             role=case.role or "",
-            label=predictor.classes[case.label or 0],
+            label=";".join(predictor.classes[index] for index in case.held) or NONE,
+            findings=case.findings,
             status=answer.status,
             reason_code=answer.reason_code,
             predicted=answer.predicted,
@@ -198,8 +221,10 @@ def _measured(
     settings = measure.settings_of(config, 0, details.get("task", "multiclass"))
     probabilities = np.array([[a.probabilities[c] for c in classes] for _, a in answered])
     cases = [case for case, _ in answered]
-    predictions = measure.predictions_of(cases, classes, probabilities, seen, config.groups)
-    metrics = measure.measure(predictions, settings, plugin_metrics)
+    thresholds = [LabelThreshold(value, "the bundle") for value in predictor.thresholds.values()]
+    found = measure.predictions_of(cases, classes, probabilities, seen, config.groups)
+    predictions = measure.with_thresholds(found, thresholds)
+    metrics = measure.measure(predictions, settings, plugin_metrics, thresholds)
     metrics = {**metrics, "seen": seen.summary()}
     return TestPart(predictions, metrics, None, (), settings, seen)
 

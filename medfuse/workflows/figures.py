@@ -12,6 +12,7 @@ from medfuse import plots
 from medfuse.data import Case, Cohort
 from medfuse.evaluation import (
     EvaluationSettings,
+    LabelPredictions,
     Predictions,
     precision_recall_curves,
     roc_curves,
@@ -39,7 +40,7 @@ class TestPart:
 
     __test__ = False
 
-    predictions: Predictions
+    predictions: Predictions | LabelPredictions
     metrics: Mapping[str, Any]
     shares: np.ndarray | None
     sources: tuple[str, ...]
@@ -51,7 +52,8 @@ def draw_cohort(gallery: Gallery, prepared: PreparedCohort) -> None:
     """Add the class counts and a few images per class."""
     cohort = prepared.cohort
     counts = plots.class_counts(cohort.counts(), cohort.classes)
-    gallery.add("class_counts", counts, "Cases by class and part of the split.")
+    what = "that have each label, by part" if cohort.multilabel else "by class and part"
+    gallery.add("class_counts", counts, f"Cases {what} of the split.")
     for read in prepared.pictures:
         several = len(prepared.pictures) > 1
         grid = plots.sample_grid(_samples(cohort, read))
@@ -81,6 +83,9 @@ def draw_training(gallery: Gallery, results: Sequence[TrainingResult]) -> None:
 
 def draw_test(gallery: Gallery, part: TestPart) -> None:
     """Add everything that the test cases show."""
+    if isinstance(part.predictions, LabelPredictions):
+        _draw_labels(gallery, part, part.predictions)
+        return
     predictions, metrics = part.predictions, part.metrics
     classes = predictions.classes
     matrix = plots.confusion_matrix(metrics["confusion_matrix"], classes)
@@ -99,6 +104,29 @@ def draw_test(gallery: Gallery, part: TestPart) -> None:
         gallery.add("source_shares", shares, "How much each source counts, by true class.")
 
 
+def _draw_labels(gallery: Gallery, part: TestPart, predictions: LabelPredictions) -> None:
+    """Add the curves of each label, on the cases where it is known."""
+    metrics, names = part.metrics, predictions.classes
+    known = [k for k in range(len(names)) if predictions.known[:, k].any()]
+    pairs = {names[k]: predictions.of_label(k) for k in known}
+    curves = {name: roc_curves(pair, part.settings) for name, pair in pairs.items()}
+    roc = {name: found[name] for name, found in curves.items() if name in found}
+    drawing = plots.roc(roc, _areas(metrics, "auroc"))
+    gallery.add("roc", drawing, "Receiver operating characteristic of each label.")
+    curves = {name: precision_recall_curves(pair, part.settings) for name, pair in pairs.items()}
+    recall = {name: found[name] for name, found in curves.items() if name in found}
+    drawing = plots.precision_recall(recall, _areas(metrics, "auprc"))
+    gallery.add("precision_recall", drawing, "Precision over recall of each label.")
+    error = metrics["overall"]["ece_macro"]
+    of = ("all labels together", "label holds")
+    reliability = plots.reliability_diagram(metrics["reliability"], error, of)
+    gallery.add("reliability", reliability, "How often a label holds that was given a probability.")
+    if part.shares is not None:
+        everyone = np.zeros(len(predictions), dtype=np.int64)
+        shares = plots.source_shares(part.shares, everyone, part.sources, ("all cases",))
+        gallery.add("source_shares", shares, "How much each source counts.")
+
+
 def picture_of(read: PreparedInput, case: Case) -> np.ndarray:
     """Return an image ``(C, H, W)`` of a case to look at: of a volume, its middle slice."""
     pixels = read.pixels(case)
@@ -113,7 +141,7 @@ def _samples(cohort: Cohort, read: PreparedInput) -> dict[str, list[np.ndarray]]
     """Return the first few training images of every class; of a volume, its middle slice."""
     samples: dict[str, list[np.ndarray]] = {name: [] for name in cohort.classes}
     for case in cohort.part("train"):
-        row = samples[cohort.classes[case.label]] if case.label is not None else None
-        if row is not None and len(row) < _SAMPLES and read.has(case):
+        rows = [samples[cohort.classes[index]] for index in case.held] if read.has(case) else []
+        for row in [row for row in rows if len(row) < _SAMPLES]:
             row.append(picture_of(read, case))
     return {name: images for name, images in samples.items() if images}

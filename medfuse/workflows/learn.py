@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
-from scipy.special import softmax
+from scipy.special import expit, softmax
 from torch import nn
 
 from medfuse.backbones.build import BuiltSource, learning_paths
@@ -19,9 +19,10 @@ from medfuse.backbones.slices import SlicedSource
 from medfuse.backbones.source import Source
 from medfuse.backbones.stages import stages_above, trainable_paths
 from medfuse.config import ComponentConfig, Experiment
-from medfuse.contract import BackboneSpec
-from medfuse.data import Role
+from medfuse.contract import BackboneSpec, HeadSpec
+from medfuse.data import Cohort, Role
 from medfuse.errors import CohortError
+from medfuse.evaluation import LabelThreshold
 from medfuse.model import FusedNetwork
 from medfuse.registry import Registry
 from medfuse.training import (
@@ -42,8 +43,10 @@ from medfuse.training import (
 from medfuse.training.classifier import SourceWidth, check_training
 from medfuse.training.members import fit_members, most_members
 from medfuse.training.source_heads import with_source_heads
+from medfuse.workflows.answers import answers_of
 from medfuse.workflows.extract import ExtractedFeatures
 from medfuse.workflows.input_views import InputViews
+from medfuse.workflows.measure import thresholds_of
 from medfuse.workflows.prepare import PreparedCohort
 
 _log = logging.getLogger(__name__)
@@ -82,6 +85,7 @@ class LearnedModel:
         probabilities: ``(cases, K)``, calibrated, float64.
         shares: ``(cases, S)`` how much each source counted, or ``None``.
         slice_weights: per source ``(cases, D)`` how much each slice counted, or ``None``.
+        thresholds: of several labels per case, from which probability on each holds.
     """
 
     classifier: BuiltClassifier
@@ -93,6 +97,7 @@ class LearnedModel:
     probabilities: np.ndarray
     shares: np.ndarray | None
     slice_weights: tuple[np.ndarray | None, ...]
+    thresholds: tuple[LabelThreshold, ...] = ()
 
     @property
     def calibrated_on(self) -> str:
@@ -162,10 +167,26 @@ def learn(
         results=fitted.results,
         held_out=fitted.held_out,
         features=predict_features(model, final) if role == "fused" else (),
-        probabilities=softmax(logits / fitted.temperature, axis=1),
+        probabilities=probabilities_of(logits / fitted.temperature, built.head),
         shares=predict_shares(model, final),
         slice_weights=tuple(predict_slice_weights(model, final)),
+        thresholds=_thresholds(task, built.head, fitted),
     )
+
+
+def probabilities_of(logits: np.ndarray, head: HeadSpec) -> np.ndarray:
+    """Return the probabilities ``(N, K)`` of a network's logits."""
+    found = expit(logits) if head.link == "sigmoid" else softmax(logits, axis=1)
+    return np.asarray(found)
+
+
+def labels_of(cohort: Cohort) -> np.ndarray:
+    """Return the class of every case ``(N,)``, 0 where unknown; of several labels the answers
+    ``(N, L)``, -1 where unknown.
+    """
+    if cohort.multilabel:
+        return answers_of(cohort.cases)
+    return np.array([case.label or 0 for case in cohort.cases], dtype=np.int64)
 
 
 def _build(
@@ -253,7 +274,7 @@ def _all_cases(task: LearningTask, chosen: Sequence[int]) -> TrainingData:
     views = InputViews(task.experiment, prepared, [task.features.inputs[i] for i in chosen])
     return TrainingData.of(
         [task.features.values[i] for i in chosen],
-        [case.label or 0 for case in cases],
+        labels_of(prepared.cohort),
         task.features.views,
         [case.patient_id for case in cases],
         presence=views.presence(),
@@ -270,11 +291,7 @@ def _rows(task: LearningTask, data: TrainingData, *roles: Role) -> np.ndarray:
     """Return the positions of the labeled cases of some parts that a source can see."""
     cases = task.prepared.cohort.cases
     seen = np.ones(len(cases)) if data.mask is None else data.mask.amax(1).numpy()
-    rows = [
-        i
-        for i, case in enumerate(cases)
-        if case.role in roles and case.label is not None and seen[i]
-    ]
+    rows = [i for i, case in enumerate(cases) if case.role in roles and case.labeled and seen[i]]
     if "train" in roles and not rows:
         raise CohortError("the training part has no labeled case.")
     return np.array(rows, dtype=np.int64)
@@ -346,10 +363,19 @@ def _with_live_sources(data: TrainingData, run: Run) -> TrainingData:
     return replace(data, features=values)
 
 
+def _thresholds(task: LearningTask, head: HeadSpec, fitted: _Fitted) -> tuple[LabelThreshold, ...]:
+    """Return from which probability on each of several labels holds; nothing for classes."""
+    if not task.prepared.cohort.multilabel:
+        return ()
+    held_out = fitted.held_out
+    chances = probabilities_of(held_out.logits.astype(np.float64) / fitted.temperature, head)
+    answers = labels_of(task.prepared.cohort)[held_out.rows]
+    return thresholds_of(task.experiment.evaluation, answers, chances, held_out.described)
+
+
 def _temperature(task: LearningTask, held_out: HeldOut) -> float:
-    """Return the temperature that fits the labels of held-out cases."""
+    """Return the temperature that fits the labels of held-out cases, or their answers."""
     if task.experiment.evaluation.calibrate == "none":
         return 1.0
-    labels = [case.label for case in task.prepared.cohort.cases]
-    target = np.array([labels[row] for row in held_out.rows], dtype=np.int64)
-    return fit_temperature(held_out.logits, target)
+    labels = labels_of(task.prepared.cohort)[held_out.rows]
+    return fit_temperature(held_out.logits, labels)

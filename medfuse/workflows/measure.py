@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,18 +17,25 @@ from medfuse.data import Case, Cohort
 from medfuse.errors import ConfigError, PluginError
 from medfuse.evaluation import (
     EvaluationSettings,
+    LabelPredictions,
+    LabelThreshold,
     PredictionRow,
     Predictions,
     built_in_metrics,
+    choose_thresholds,
     compare,
     evaluate,
+    evaluate_labels,
 )
 from medfuse.evaluation.group_differences import group_differences
 from medfuse.evaluation.plugin_metrics import Metric
 from medfuse.registry import Registry, load_factory
 from medfuse.registry.discovery import BLOCK
 from medfuse.suggest import did_you_mean
+from medfuse.workflows.answers import answers_of
 from medfuse.workflows.seen import SeenCases
+
+_log = logging.getLogger(__name__)
 
 
 def settings_of(config: EvaluationConfig, seed: int, task: str) -> EvaluationSettings:
@@ -43,7 +52,7 @@ def settings_of(config: EvaluationConfig, seed: int, task: str) -> EvaluationSet
 
 def test_rows(cohort: Cohort) -> np.ndarray:
     """Return the positions of the labeled cases of the test part; perhaps none."""
-    chosen = [i for i, c in enumerate(cohort.cases) if c.role == "test" and c.label is not None]
+    chosen = [i for i, c in enumerate(cohort.cases) if c.role == "test" and c.labeled]
     return np.array(chosen, dtype=np.int64)
 
 
@@ -53,7 +62,7 @@ def predictions_of(
     probabilities: np.ndarray,
     seen: SeenCases | None = None,
     subgroups: Sequence[Subgroup] = (),
-) -> Predictions:
+) -> Predictions | LabelPredictions:
     """Return the labels and probabilities of labeled cases, grouped by patient, site, inputs,
     subgroups, and by whether they were learned from.
     """
@@ -63,26 +72,62 @@ def predictions_of(
         **{g.column: [g.group_of(case.columns[g.column]) for case in cases] for g in subgroups},
         **(seen.groups if seen else {}),
     }
-    return Predictions(
-        labels=np.array([case.label for case in cases]),
-        probabilities=probabilities,
-        classes=tuple(classes),
-        patients=tuple(case.patient_id for case in cases),
-        groups={name: values for name, values in columns.items() if len(set(values)) > 1},
-    )
+    groups = {name: values for name, values in columns.items() if len(set(values)) > 1}
+    patients = tuple(case.patient_id for case in cases)
+    if cases and cases[0].findings:
+        return LabelPredictions(answers_of(cases), probabilities, classes, patients, groups)
+    labels = np.array([case.label for case in cases])
+    return Predictions(labels, probabilities, tuple(classes), patients, groups)
+
+
+def with_thresholds(
+    predictions: Predictions | LabelPredictions, thresholds: Sequence[LabelThreshold]
+) -> Predictions | LabelPredictions:
+    """Return the predictions with the thresholds of their labels; those of classes have none."""
+    if not isinstance(predictions, LabelPredictions):
+        return predictions
+    values = tuple(threshold.value for threshold in thresholds)
+    return replace(predictions, thresholds=values)
+
+
+def thresholds_of(
+    config: EvaluationConfig, labels: np.ndarray, probabilities: np.ndarray, held_out: str
+) -> tuple[LabelThreshold, ...]:
+    """Return from which probability on each of several labels holds.
+
+    Args:
+        config: its ``threshold`` is a number, or ``youden``.
+        labels: answers ``(N, L)`` of cases that were not trained on, -1 where unknown.
+        probabilities: ``(N, L)`` of these cases.
+        held_out: what these cases are, in words.
+    """
+    if config.threshold == "youden":
+        return choose_thresholds(labels, probabilities, held_out)
+    return (LabelThreshold(config.threshold),) * int(labels.shape[1])
 
 
 def measure(
-    predictions: Predictions, settings: EvaluationSettings, metrics: Mapping[str, Metric]
+    predictions: Predictions | LabelPredictions,
+    settings: EvaluationSettings,
+    metrics: Mapping[str, Metric],
+    thresholds: Sequence[LabelThreshold] = (),
 ) -> dict[str, Any]:
     """Return all metrics, and differences between groups of cases.
 
     Args:
         predictions: of labeled cases.
         settings: resamples, confidence, smallest group.
-        metrics: those of plugins, from `load_metrics`.
+        metrics: those of plugins, from `load_metrics`; they are of classes, and of several labels
+            left out, as the log says.
+        thresholds: of several labels.
     """
-    found = evaluate(predictions, settings, metrics)
+    if isinstance(predictions, LabelPredictions):
+        if metrics:
+            _log.warning("cases have several labels, so not measured: %s", ", ".join(metrics))
+        chosen_on = tuple(threshold.chosen_on for threshold in thresholds)
+        found = evaluate_labels(predictions, settings, chosen_on)
+    else:
+        found = evaluate(predictions, settings, metrics)
     return {**found, "group_differences": group_differences(predictions, settings)}
 
 
@@ -149,8 +194,8 @@ def _made(plugin: str, spec: ComponentSpec, options: Mapping[str, Any]) -> Metri
 
 
 def compare_with_singles(
-    fused: Predictions,
-    singles: Mapping[str, Predictions],
+    fused: Predictions | LabelPredictions,
+    singles: Mapping[str, Predictions | LabelPredictions],
     settings: EvaluationSettings,
     visible: Mapping[str, np.ndarray],
 ) -> dict[str, Any] | None:
@@ -170,6 +215,7 @@ def prediction_rows(
     probabilities: np.ndarray,
     shares: np.ndarray | None,
     sources: Sequence[str],
+    thresholds: Sequence[LabelThreshold] = (),
 ) -> list[PredictionRow]:
     """Return one row for every case of the cohort, in its order."""
     rows = []
@@ -178,13 +224,24 @@ def prediction_rows(
             PredictionRow(
                 case_id=case.case_id,
                 role=case.role or "",
-                label="" if case.label is None else cohort.classes[case.label],
-                predicted=cohort.classes[int(probabilities[i].argmax())],
+                label=cohort.named(case) if case.labeled else "",
+                predicted=predicted_names(cohort.classes, probabilities[i], thresholds),
                 probabilities=[float(p) for p in probabilities[i]],
                 shares=_shares(shares, i, sources),
+                findings=case.findings,
             )
         )
     return rows
+
+
+def predicted_names(
+    classes: Sequence[str], chances: np.ndarray, thresholds: Sequence[LabelThreshold]
+) -> str:
+    """Return the most probable class; of several labels those that hold, joined by ``;``."""
+    if not thresholds:
+        return classes[int(chances.argmax())]
+    rows = zip(classes, chances, thresholds, strict=True)
+    return ";".join(name for name, chance, limit in rows if chance >= limit.value)
 
 
 def _shares(shares: np.ndarray | None, row: int, sources: Sequence[str]) -> dict[str, float]:

@@ -115,6 +115,8 @@ def _request(task: LearningTask, model: LearnedModel, measured: Measured) -> Bun
         all_inputs_needed=not model.classifier.fusion.handles_missing,
         inputs=tuple(_input(key, read) for key, read in _keys(prepared).items()),
         classes=prepared.cohort.classes,
+        link="sigmoid" if prepared.cohort.multilabel else "softmax",
+        thresholds=tuple(threshold.value for threshold in model.thresholds),
         provenance=Provenance(
             sources=tuple(
                 _record(source, config, task.registry)
@@ -185,6 +187,8 @@ def _network_node(task: LearningTask, model: LearnedModel) -> dict[str, Any] | N
     if model.members > 1:
         members = [node] * model.members
         node = {"_target_": "scripts.model.ClassifierEnsemble", "members": members}
+        if model.classifier.head.link == "sigmoid":
+            node["link"] = "sigmoid"
     several = {"inputs": list(model.network.inputs)} if len(task.prepared.inputs) > 1 else {}
     return {
         "_target_": "scripts.model.FusedNetwork",
@@ -243,8 +247,8 @@ def _seen(task: LearningTask) -> dict[str, frozenset[str]]:
 
 
 def _data(task: LearningTask) -> str:
-    counts = task.prepared.cohort.counts()
-    parts = ", ".join(f"{sum(row.values())} for {role}" for role, row in counts.items())
+    sizes = task.prepared.cohort.sizes()
+    parts = ", ".join(f"{size} for {role}" for role, size in sizes.items())
     return f"{len(task.prepared.cohort.cases)} labeled cases: {parts}."
 
 

@@ -14,7 +14,7 @@ from medfuse.backbones.table_source import TABULAR, build_table_source
 from medfuse.backbones.weights_file import require_file
 from medfuse.bundle.names import check_classes, check_input_names
 from medfuse.config import ComponentConfig, Experiment, SourceConfig
-from medfuse.contract import ComponentSpec, DecisionFusionSpec, resolve_options
+from medfuse.contract import ComponentSpec, DecisionFusionSpec, HeadSpec, resolve_options
 from medfuse.data import Cohort
 from medfuse.data.split import check_divisible
 from medfuse.device import find_device
@@ -69,14 +69,16 @@ def check_with_cohort(experiment: Experiment, registry: Registry, cohort: Cohort
     Raises:
         CohortError: classes or cases that cannot be divided.
         BundleError: a class name that no bundle can hold.
-        ConfigError: a head or weights of classes for another number of them, or grades whose order
-            nobody told.
+        ConfigError: a head or weights of classes for another number of them, a head of classes
+            for several labels per case or the other way round, or grades whose order nobody told.
     """
     check_divisible(cohort, experiment.cohort.split)
     check_classes(cohort.classes)
-    check_head(registry.head(experiment.head.use), len(cohort.classes))
+    head = registry.head(experiment.head.use)
+    check_head(head, len(cohort.classes))
+    _check_task(head, cohort)
     check_class_weights(experiment.training, len(cohort.classes))
-    if registry.head(experiment.head.use).task == "ordinal":
+    if head.task == "ordinal":
         _check_order(experiment, cohort.classes)
 
 
@@ -90,6 +92,20 @@ def check_with_sources(
     """
     widths = [SourceWidth(source.feature_dim, source.slices) for source in sources]
     build_classifier(experiment.fusion, experiment.head, registry, widths, classes)
+
+
+def _check_task(head: HeadSpec, cohort: Cohort) -> None:
+    """Refuse a head of classes where cases have several labels, and the other way round."""
+    if cohort.multilabel and head.task != "multilabel":
+        raise ConfigError(
+            f"head {head.name!r} gives a case one of {len(cohort.classes)} classes, but the cases "
+            f"have several labels ({', '.join(cohort.classes)}). Use head: multilabel."
+        )
+    if head.task == "multilabel" and not cohort.multilabel:
+        raise ConfigError(
+            f"head {head.name!r} is for several labels per case, but each case has one class. List "
+            "the columns of the labels in cohort.label, or use another head, such as mlp."
+        )
 
 
 def _check_order(experiment: Experiment, classes: Sequence[str]) -> None:

@@ -23,9 +23,15 @@ def read_labelled(path: str, config: InputConfig, further: Sequence[str] = ()) -
     """Return the cohort at a path, as training reads it.
 
     Raises:
-        CohortError: nothing there, or nothing that names labels.
+        CohortError: nothing there, nothing that names labels, or several labels per case.
     """
-    return read_cohort(CohortConfig(path=path), {IMAGE: config}, further)
+    cohort = read_cohort(CohortConfig(path=path), {IMAGE: config}, further)
+    if cohort.multilabel:
+        raise CohortError(
+            f"{path}: cases have several labels, supervised pretraining learns one class per case. "
+            "Use --method simclr, or train with head: multilabel."
+        )
+    return cohort
 
 
 def with_held_out(one: ImageSet, settings: PretrainingSettings) -> ImageSet:

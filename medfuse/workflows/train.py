@@ -19,7 +19,7 @@ from medfuse.contract import FeatureFusionSpec
 from medfuse.data import split_digest
 from medfuse.data.readers import installed_readers
 from medfuse.errors import OutputError
-from medfuse.evaluation import Predictions, write_predictions
+from medfuse.evaluation import LabelPredictions, Predictions, write_predictions
 from medfuse.evaluation.feature_distance import DISTANCES
 from medfuse.evaluation.feature_statistics import write_distances
 from medfuse.evaluation.plugin_metrics import Metric
@@ -190,7 +190,9 @@ def _write_results(
 ) -> None:
     cohort = task.prepared.cohort
     labels = [source.label for source in task.features.sources]
-    rows = measure.prediction_rows(cohort, fused.probabilities, fused.shares, labels)
+    rows = measure.prediction_rows(
+        cohort, fused.probabilities, fused.shares, labels, fused.thresholds
+    )
     write_predictions(folder.path / "predictions.csv", rows, cohort.classes)
     _write_slices(task, fused, folder)
     part, comparison = _test_part(task, fused, singles, plugin_metrics)
@@ -252,14 +254,16 @@ def _test_part(
 
     subgroups = task.experiment.evaluation.groups
 
-    def predictions(model: LearnedModel) -> Predictions:
+    def predictions(model: LearnedModel) -> Predictions | LabelPredictions:
         chances = model.probabilities[rows]
-        return measure.predictions_of(cases, cohort.classes, chances, seen, subgroups)
+        found = measure.predictions_of(cases, cohort.classes, chances, seen, subgroups)
+        return measure.with_thresholds(found, model.thresholds)
 
     kind = fused.classifier.head.task
     settings = measure.settings_of(task.experiment.evaluation, task.experiment.seed, kind)
     found = predictions(fused)
-    metrics = {**measure.measure(found, settings, plugin_metrics), "seen": seen.summary()}
+    measured = measure.measure(found, settings, plugin_metrics, fused.thresholds)
+    metrics = {**measured, "seen": seen.summary()}
     alone = {name: predictions(model) for name, model in singles.items()}
     part = TestPart(
         predictions=found,

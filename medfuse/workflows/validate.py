@@ -81,7 +81,9 @@ def validate(
     """
     config, folder = with_each_network(as_experiment(experiment)), Path(out)
     refuse_foreign_content(folder, _STATE, "validation")
-    names = sites_of(list_cohort(config))
+    cohort = list_cohort(config)
+    _require_classes(cohort)
+    names = sites_of(cohort)
     write_json(folder / _STATE, {"medfuse": {"kind": "validation", "version": 1}})
     done: list[_SiteRun] = []
     failed: dict[str, str] = {}
@@ -100,6 +102,15 @@ def validate(
     if not done:
         raise CohortError(f"no site can be held out. The first one, {names[0]}: {failed[names[0]]}")
     return _write(config, folder, done, failed)
+
+
+def _require_classes(cohort: Cohort) -> None:
+    """Refuse several labels per case: each model has thresholds of its own, which do not pool."""
+    if cohort.multilabel:
+        raise CohortError(
+            f"{cohort.root}: cases have several labels, and the sites' models thresholds of their "
+            "own, which cannot be pooled. Train with cohort.split.hold_out_site, a site at a time."
+        )
 
 
 def sites_of(cohort: Cohort) -> list[str]:
@@ -130,13 +141,11 @@ def _write(
     config: Experiment, folder: Path, done: Sequence[_SiteRun], failed: Mapping[str, str]
 ) -> ValidationOutcome:
     cases, rows, classes = _pooled(done)
-    found = measure.predictions_of(
-        cases,
-        classes,
-        np.array([row.probabilities for row in rows]),
-        subgroups=config.evaluation.groups,
-    )
-    found = _by_site(found, cases)
+    groups = config.evaluation.groups
+    chances = np.array([row.probabilities for row in rows])
+    given = measure.predictions_of(cases, classes, chances, subgroups=groups)
+    assert isinstance(given, Predictions), "several labels are refused before anything is trained"
+    found = _by_site(given, cases)
     kind = load_registry().head(config.head.use).task
     settings = measure.settings_of(config.evaluation, config.seed, kind)
     plugin_metrics = measure.load_metrics(load_registry(), config.evaluation)

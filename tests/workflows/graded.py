@@ -25,13 +25,13 @@ def write_graded(folder: Path, patients_per_grade: int = 10, seed: int = 0) -> P
             patient = grade * patients_per_grade + number
             random = np.random.default_rng([seed, patient])
             image = phantom("clear", random, patient).astype(float)
-            image += _opacity(max(0.0, grade + _DOUBT * random.normal()), random, image.shape)
+            image += opacity(max(0.0, grade + _DOUBT * random.normal()), random, image.shape)
             pixels = np.clip(image, 0, 255).astype(np.uint8)
             Image.fromarray(pixels).save(folder / name / f"p{patient:04d}.png")
     return folder
 
 
-def _opacity(density: float, random: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+def opacity(density: float, random: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     """Return patches in the middle third of the height, brighter with the density."""
     rows, columns = np.mgrid[: shape[0], : shape[1]]
     total = np.zeros(shape)

@@ -9,7 +9,9 @@ from medfuse.report import Section, Table
 from medfuse.report.metric_tables import estimate_text, metric_name
 from medfuse.workflows.run_page.facts import MeasuredCases
 
-_METRICS = ("ece", "brier", "log_loss")
+_OF_CLASSES = "A calibrated model that is 80 % sure is right in 80 % of such cases."
+_OF_LABELS = "Of the cases that a calibrated model gives a label with 80 %, 80 % have it."
+_METRICS = ("ece", "brier", "log_loss", "ece_macro", "brier_macro")
 
 
 def calibration_section(measured: MeasuredCases) -> Section:
@@ -18,17 +20,20 @@ def calibration_section(measured: MeasuredCases) -> Section:
     if measured.part is None:
         return Section(anchor="calibration", title=title)
     metrics = measured.part.metrics
+    overall, several = metrics["overall"], metrics.get("task") == "multilabel"
+    known = [key for key in _METRICS if key in overall]
     return Section(
         anchor="calibration",
         title=title,
-        text="A calibrated model that is 80 % sure is right in 80 % of such cases.",
-        facts={metric_name(key): estimate_text(metrics["overall"][key]) for key in _METRICS},
-        tables=(_bin_table(metrics["reliability"]),),
+        text=_OF_LABELS if several else _OF_CLASSES,
+        facts={metric_name(key): estimate_text(overall[key]) for key in known},
+        tables=(_bin_table(metrics["reliability"], several),),
         figures=measured.drawn("reliability"),
     )
 
 
-def _bin_table(bins: Sequence[Mapping[str, Any]]) -> Table:
+def _bin_table(bins: Sequence[Mapping[str, Any]], several: bool) -> Table:
+    """Return the bins; of several labels all known answers are in one table."""
     rows = [
         [
             f"{b['low']:.2f} to {b['high']:.2f}",
@@ -39,7 +44,11 @@ def _bin_table(bins: Sequence[Mapping[str, Any]]) -> Table:
         for b in bins
     ]
     return Table(
-        header=["probability of the predicted class", "cases", "mean probability", "right"],
+        header=["probability of a label", "answers", "mean probability", "holds"]
+        if several
+        else ["probability of the predicted class", "cases", "mean probability", "right"],
         rows=rows,
-        caption="How often a confidence is right. Bins without a case are left out.",
+        caption="How often a label holds that was given a probability, all labels together."
+        if several
+        else "How often a confidence is right. Bins without a case are left out.",
     )

@@ -6,6 +6,7 @@ from medfuse.bundle.card import limits
 from medfuse.report import Section
 from medfuse.workflows.run_page.facts import RunFacts
 
+_SUM = {"softmax": "they sum to 1", "sigmoid": "several can be high, or none"}
 _COMMERCIAL = {True: "no part forbids it", False: "a part forbids it", None: "not known"}
 
 
@@ -19,7 +20,7 @@ def card_section(facts: RunFacts) -> Section:
         facts={
             "intended use": card["intended_use"],
             "what it does": card["description"],
-            "output": f"one probability for each of {card['pred_classes']}; they sum to 1",
+            "output": f"one probability for each of {card['pred_classes']}; {_SUM[own['link']]}",
             "training data": card["data_source"],
             "license": own["license"],
             "commercial use": _COMMERCIAL[own["commercial_use"]],
@@ -38,5 +39,5 @@ def limits_section(facts: RunFacts) -> Section:
     return Section(
         anchor="limits",
         title="Limits",
-        points=limits(unit, len(facts.task.prepared.cohort.classes)),
+        points=limits(unit, len(facts.task.prepared.cohort.classes), facts.card["medfuse"]["link"]),
     )

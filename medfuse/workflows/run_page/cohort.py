@@ -14,7 +14,10 @@ from medfuse.workflows.run_page.facts import RunFacts
 def cohort_section(facts: RunFacts) -> Section:
     """Return counts by class, site and pattern of inputs, and exclusions by code."""
     cohort = facts.task.prepared.cohort
-    tables = [_table("class", cohort, lambda case: _class_of(cohort, case))]
+    if cohort.multilabel:
+        tables = [_label_table(cohort)]
+    else:
+        tables = [_table("class", cohort, lambda case: _class_of(cohort, case))]
     if any(case.site for case in cohort.cases):
         tables.append(_table("site", cohort, lambda case: case.site or "(none)"))
     groups = facts.task.experiment.evaluation.groups
@@ -37,7 +40,7 @@ def count_facts(cohort: Cohort) -> dict[str, str]:
         "cases": str(len(cohort.cases)),
         "patients": str(_patients(cohort.cases)),
         "sites": str(len(sites)) if sites else "not stated",
-        "cases without a label": str(sum(case.label is None for case in cohort.cases)),
+        "cases without a label": str(sum(not case.labeled for case in cohort.cases)),
         "cases or files left out": str(sum(event.left_out for event in cohort.events)),
     }
 
@@ -53,7 +56,7 @@ def _table(name: str, cohort: Cohort, group_of: Callable[[Case], str]) -> Table:
             group,
             str(len(cases)),
             str(_patients(cases)),
-            *(str(sum(_class_of(cohort, case) == one for case in cases)) for one in classes),
+            *(str(sum(k in case.held for case in cases)) for k in range(len(classes))),
         ]
         for group, cases in sorted(groups.items())
     ]
@@ -69,6 +72,17 @@ def _part_table(group: Subgroup, cohort: Cohort) -> Table:
     rows = [[name, *(str(counts[name, part]) for part in parts)] for name in names]
     caption = f"Cases by {group.column} and part."
     return Table(header=[group.column, *parts], rows=rows, caption=caption)
+
+
+def _label_table(cohort: Cohort) -> Table:
+    """Return in how many cases each label holds, does not, and is unknown."""
+    rows = []
+    for index, name in enumerate(cohort.classes):
+        held, absent = cohort.answers(index)
+        unknown = len(cohort.cases) - held - absent
+        rows.append([name, str(held), str(absent), str(unknown)])
+    caption = "In how many cases each label holds. What is unknown is neither learned nor measured."
+    return Table(header=["label", "holds", "does not", "unknown"], rows=rows, caption=caption)
 
 
 def exclusions(cohort: Cohort) -> list[Table]:

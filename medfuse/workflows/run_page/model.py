@@ -21,7 +21,9 @@ def model_section(facts: RunFacts) -> Section:
             "fusion": _component(model.classifier.fusion.name, model.classifier.fusion_options),
             "head": _component(model.classifier.head.name, model.classifier.head_options),
             "classes, in the order of the output": ", ".join(facts.task.prepared.cohort.classes),
-            "prediction": "the class of the highest probability",
+            "prediction": "every label whose probability reaches its threshold"
+            if facts.task.prepared.cohort.multilabel
+            else "the class of the highest probability",
             "classifiers averaged": str(model.members),
             "parameters of fusion and head": f"{classifier:,}",
             "parameters in all": f"{everything:,}",

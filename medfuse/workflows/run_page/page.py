@@ -26,7 +26,13 @@ from medfuse.workflows.run_page.split import split_section
 from medfuse.workflows.run_page.subgroups import subgroups_section
 from medfuse.workflows.run_page.training import training_section
 
-_HEADLINE = {"accuracy": "accuracy", "auroc_macro": "AUROC", "ece": "calibration error"}
+_HEADLINE = {
+    "accuracy": "accuracy",
+    "exact_match": "exact match",
+    "auroc_macro": "AUROC",
+    "ece": "calibration error",
+    "ece_macro": "calibration error",
+}
 _PACKAGES = ("medfuse", "monai", "torch", "timm", "numpy", "scikit-learn")
 
 # One line adds a section. A section that has nothing to say is left out, and the checklists then
@@ -71,7 +77,8 @@ def run_page(facts: RunFacts, created: str) -> SectionPage:
 
 def _headline(metrics: Mapping[str, Any]) -> dict[str, str]:
     overall = metrics["overall"]
-    return {title: estimate_text(overall[key]) for key, title in _HEADLINE.items()}
+    shown = {key: title for key, title in _HEADLINE.items() if key in overall}
+    return {title: estimate_text(overall[key]) for key, title in shown.items()}
 
 
 def _warnings(facts: RunFacts) -> list[str]:

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from medfuse.report import Section, Table, class_table, operating_point_table, overall_table
+from medfuse.report import (
+    Section,
+    Table,
+    class_table,
+    label_table,
+    operating_point_table,
+    overall_table,
+    threshold_table,
+)
 from medfuse.workflows.run_page.facts import MeasuredCases
 
 _FIGURES = ("confusion_matrix", "roc", "precision_recall", "scores")
@@ -16,12 +24,10 @@ def performance_section(measured: MeasuredCases) -> Section:
     tables: tuple[Table, ...] = ()
     if measured.part is not None:
         metrics = measured.part.metrics
-        tables = (
-            overall_table(metrics),
-            class_table(metrics),
-            operating_point_table(metrics),
-            _confusion_table(metrics),
-        )
+        each = (class_table, operating_point_table, _confusion_table)
+        if metrics.get("task") == "multilabel":
+            each = (label_table, threshold_table, operating_point_table)
+        tables = (overall_table(metrics), *(table(metrics) for table in each))
     return Section(
         anchor="metrics", title="Performance", tables=tables, figures=measured.drawn(*_FIGURES)
     )

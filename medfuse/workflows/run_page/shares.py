@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from medfuse.report import Section, Table
 from medfuse.workflows.figures import TestPart
 from medfuse.workflows.run_page.facts import RunFacts
@@ -28,8 +30,9 @@ def shares_section(facts: RunFacts) -> Section:
 def _share_table(part: TestPart) -> Table:
     assert part.shares is not None
     labels, classes = part.predictions.labels, part.predictions.classes
-    groups = {"all test cases": labels >= 0}
-    groups |= {name: labels == k for k, name in enumerate(classes)}
+    groups = {"all test cases": np.ones(len(part.predictions), dtype=bool)}
+    several = labels.ndim == 2
+    groups |= {n: labels[:, k] == 1 if several else labels == k for k, n in enumerate(classes)}
     rows = [
         [name, *(f"{share:.3f}" for share in part.shares[rows].mean(0))]
         for name, rows in groups.items()

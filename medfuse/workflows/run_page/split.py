@@ -57,10 +57,12 @@ def _part_table(cohort: Cohort) -> Table:
     for role, counts in cohort.counts().items():
         patients = {case.patient_id for case in cohort.cases if (case.role or "") == role}
         classes = (str(counts.get(name, 0)) for name in cohort.classes)
-        total = str(sum(counts.values()))
+        total = str(cohort.sizes()[role])
         rows.append([role, *classes, total, str(len(patients)), _USED_FOR.get(role, "")])
     return Table(
         header=["part", *cohort.classes, "all cases", "patients", "used for"],
         rows=rows,
-        caption="Cases by part and class.",
+        caption="Cases by part, and in how many of them each label holds."
+        if cohort.multilabel
+        else "Cases by part and class.",
     )

@@ -1,0 +1,159 @@
+"""Several labels per case from images to the bundle: metrics, thresholds, parity."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medfuse.config import CohortConfig, InputConfig, parse_experiment
+from medfuse.data import read_cohort, read_split
+from medfuse.errors import CohortError, ConfigError
+from medfuse.evaluation import read_predictions
+from medfuse.registry import load_registry
+from medfuse.serving.predict import load_bundle
+from medfuse.workflows.check import check
+from medfuse.workflows.evaluate import evaluate
+from medfuse.workflows.preflight import check_with_cohort
+from medfuse.workflows.pretrain_labels import read_labelled
+from medfuse.workflows.rank import rank_sources
+from medfuse.workflows.train import TrainingOutcome, train
+from medfuse.workflows.validate import validate
+
+from .conftest import small_experiment
+from .labelled import LABELS, write_labelled
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_labelled(tmp_path_factory.mktemp("labelled"))
+
+
+def _experiment(table: Path, **changes) -> dict:
+    cohort = {"path": str(table), "label": list(LABELS), "split": {"test": 0.4}}
+    return small_experiment(
+        table,
+        cohort=cohort,
+        head={"use": "multilabel", "hidden": 0},
+        sources=[{"use": "mini:resnet.distilled"}, {"use": "mini:densenet.distilled"}],
+        training={"epochs": 20, "members": 2, "lr": 0.01, "class_weights": "balanced"},
+        evaluation={"bootstrap": 100},
+        **changes,
+    )
+
+
+@pytest.fixture(scope="module")
+def run(table: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainingOutcome:
+    return train(_experiment(table), tmp_path_factory.mktemp("labels") / "run", progress=False)
+
+
+@pytest.mark.slow
+def test_every_label_is_told_clearly_better_than_by_chance(run: TrainingOutcome) -> None:
+    for name in LABELS:
+        area = run.metrics["test"]["per_class"][name]["auroc"]
+        assert area["low"] > 0.55, name
+        assert run.metrics["test"]["per_class"][name]["unknown"] > 0
+        assert run.metrics["test"]["per_class"][name]["threshold"]["chosen_on"] == "held-out folds"
+    assert {row["auroc"]["test"] for row in run.metrics["comparison"]["sources"]} == {
+        "bootstrap by patient"
+    }
+
+
+@pytest.mark.slow
+def test_the_bundle_gives_the_reported_probabilities_and_labels(
+    run: TrainingOutcome, table: Path
+) -> None:
+    assert run.metrics["bundle"]["difference"] < 1e-5
+    rows, classes = read_predictions(run.folder / "predictions.csv")
+    assert classes == LABELS
+    cases, _ = read_split(run.folder / "cohort.csv")
+    assert [row.findings for row in rows] == [case.findings for case in cases.cases]
+    assert any(abs(sum(row.probabilities) - 1) > 0.2 for row in rows)
+    chosen = [row for row in rows if row.role == "test"]
+    files = {case.case_id: case.inputs["image"] for case in cases.cases}
+    found = load_bundle(run.bundle, "cpu").predict([files[row.case_id] for row in chosen])
+    for row, one in zip(chosen, found, strict=True):
+        assert list(one.probabilities.values()) == pytest.approx(row.probabilities, abs=1e-5)
+        assert one.predicted == row.predicted
+
+
+@pytest.mark.slow
+def test_the_bundle_says_that_labels_exclude_nothing(run: TrainingOutcome) -> None:
+    configs = run.bundle / "configs"
+    inference = json.loads((configs / "inference.json").read_text())
+    assert inference["postprocessing"]["transforms"][0]["sigmoid"] is True
+    own = json.loads((configs / "metadata.json").read_text())["medfuse"]
+    assert own["link"] == "sigmoid"
+    limits = [run.metrics["test"]["per_class"][name]["threshold"]["value"] for name in LABELS]
+    assert list(own["thresholds"].values()) == limits == inference["handlers"][-1]["thresholds"]
+    card = (run.bundle / "docs" / "README.md").read_text()
+    assert "Several can hold at once, or none" in card
+    assert "gets one of 2 answers" not in card
+    assert "class folders cannot hold several labels" in card
+
+
+@pytest.mark.slow
+def test_evaluating_the_bundle_on_the_test_part_gives_the_same_metrics(
+    run: TrainingOutcome, table: Path, tmp_path: Path
+) -> None:
+    outcome = evaluate(run.bundle, run.folder / "cohort.csv", tmp_path / "out", part="test")
+    for key in ("auroc_macro", "exact_match", "hamming_loss", "f1_micro"):
+        expected = run.metrics["test"]["overall"][key]["value"]
+        assert outcome.metrics["overall"][key]["value"] == pytest.approx(expected, abs=1e-5)
+    one = CohortConfig(path=str(table), label="effusion")
+    with pytest.raises(CohortError, match="has one class per case, but the bundle"):
+        evaluate(run.bundle, one, tmp_path / "other")
+
+
+@pytest.mark.slow
+def test_the_report_shows_labels(run: TrainingOutcome) -> None:
+    page = (run.folder / "report.html").read_text()
+    for text in ("exact match", "has / lacks / unknown", "known answers are wrong", "threshold"):
+        assert text in page
+    assert "they sum to 1" not in page
+    assert not (run.folder / "plots" / "confusion_matrix.png").exists()
+
+
+def test_a_head_of_classes_is_refused_for_labels_and_the_other_way_round(table: Path) -> None:
+    registry = load_registry()
+    experiment = parse_experiment({**_experiment(table), "head": "mlp"})
+    cohort = read_cohort(experiment.cohort)
+    with pytest.raises(ConfigError, match="have several labels.*Use head: multilabel"):
+        check_with_cohort(experiment, registry, cohort)
+    single = {**_experiment(table), "cohort": {"path": str(table), "label": "effusion"}}
+    experiment = parse_experiment(single)
+    with pytest.raises(ConfigError, match="each case has one class"):
+        check_with_cohort(experiment, registry, read_cohort(experiment.cohort))
+
+
+def test_sources_are_ranked_for_one_label_only(table: Path, tmp_path: Path) -> None:
+    experiment = parse_experiment({**_experiment(table), "bank": {"path": str(tmp_path)}})
+    with pytest.raises(CohortError, match="Rank for one of them: cohort.label: effusion"):
+        rank_sources(experiment)
+
+
+def test_the_check_of_a_cohort_counts_labels(table: Path, tmp_path: Path) -> None:
+    config = CohortConfig(path=str(table), label=list(LABELS))
+    outcome = check(config, tmp_path / "check", progress=False)
+    found = json.loads((tmp_path / "check" / "check.json").read_text())
+    codes = {finding["code"] for finding in found["findings"]}
+    assert "LABEL_UNKNOWN" in codes
+    assert "CLASS_TOO_SMALL" not in codes
+    assert "several labels" in found["shortcuts"]["reason"]
+    names = {row["name"] for row in found["tables"]["class"]}
+    assert {"effusion;opacity", "none", "all"} <= names
+    assert outcome.shortcuts.shortcuts == ()
+
+
+def test_supervised_pretraining_refuses_several_labels(tmp_path: Path) -> None:
+    images, labels = np.zeros((14, 8, 8), np.uint8), np.eye(14, dtype=np.uint8)
+    np.savez(tmp_path / "chestmnist.npz", train_images=images, train_labels=labels)
+    with pytest.raises(CohortError, match="learns one class per case"):
+        read_labelled(str(tmp_path / "chestmnist.npz"), InputConfig())
+
+
+def test_validation_by_site_refuses_several_labels(table: Path, tmp_path: Path) -> None:
+    with pytest.raises(CohortError, match="thresholds of their own, which cannot be pooled"):
+        validate(_experiment(table), tmp_path / "sites", progress=False)
