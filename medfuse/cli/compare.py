@@ -24,9 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the results")
     parser.add_argument(
         "--fusions",
-        default="all",
+        default="auto",
         metavar="A,B",
-        help="fusions to compare; the verdict is about the configuration's, or the first (all)",
+        help="fusions to compare, or all (default: auto, those that are trained once); the verdict "
+        "is about the configuration's, or the first",
     )
     parser.add_argument("--pairs", action="store_true", help="every two sources too")
     parser.add_argument("--no-baselines", action="store_true", help="no classic classifiers")

@@ -8,13 +8,13 @@ from itertools import combinations
 from typing import Literal
 
 from medfuse.config import ComponentConfig, Experiment
-from medfuse.contract import ComponentSpec, FeatureFusionSpec
+from medfuse.contract import ComponentSpec, DecisionFusionSpec, FeatureFusionSpec
 from medfuse.errors import ConfigError
 from medfuse.evaluation.candidates import Kind
 from medfuse.registry import Registry
 from medfuse.training.baselines import BASELINES, BaselineName
 
-ALL = "all"
+AUTO, ALL = "auto", "all"
 _ALONE = ComponentConfig(use="concat")
 
 
@@ -67,15 +67,20 @@ def fusions_to_compare(
     Args:
         experiment: its own fusion keeps its options; the others have their defaults.
         registry: knows all fusions.
-        asked: names; ``all`` for every built-in and installed one that takes pooled features.
+        asked: names; ``all`` for every built-in and installed one that takes pooled features,
+            ``auto`` for those of them that are trained once, and that of the configuration; those
+            fitted on decisions out of fold are trained six times.
 
     Raises:
         ConfigError: a fusion takes feature maps, which the others cannot be compared on.
         PluginError: a name is unknown.
     """
     own = experiment.fusion
-    every = [s.name for _, s in registry.components("fusion") if _takes_vectors(s)]
-    names = list(dict.fromkeys(n for a in asked for n in (every if a == ALL else [a])))
+    specs = [spec for _, spec in registry.components("fusion") if _takes_vectors(spec)]
+    every = [spec.name for spec in specs]
+    quick = [s.name for s in specs if not _is_fitted_out_of_fold(s) or s.name == own.use]
+    meant = {ALL: every, AUTO: quick}
+    names = list(dict.fromkeys(name for one in asked for name in meant.get(one, [one])))
     for name in names:
         if not _takes_vectors(registry.fusion(name)):
             raise ConfigError(
@@ -131,3 +136,7 @@ def _baselines(names: Sequence[str]) -> Iterator[PlannedCandidate]:
 
 def _takes_vectors(spec: ComponentSpec) -> bool:
     return not isinstance(spec, FeatureFusionSpec) or spec.accepts == "vectors"
+
+
+def _is_fitted_out_of_fold(spec: ComponentSpec) -> bool:
+    return isinstance(spec, DecisionFusionSpec) and spec.fitting == "out_of_fold"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from medfuse.errors import ConfigError
-from medfuse.workflows.compare_plan import ALL
+from medfuse.workflows.compare_plan import AUTO
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,7 +15,8 @@ class CompareSettings:
 
     Attributes:
         folds: to make where the cohort has none of its own.
-        fusions: names; ``all`` is every one that takes pooled features.
+        fusions: names; ``auto`` is every one that takes pooled features and is trained once,
+            ``all`` also those that are fitted on decisions out of fold.
         pairs: every two sources too.
         baselines: k-NN and logistic regression too.
         members: networks averaged for each candidate.
@@ -32,7 +33,7 @@ class CompareSettings:
     """
 
     folds: int = 5
-    fusions: Sequence[str] = (ALL,)
+    fusions: Sequence[str] = (AUTO,)
     pairs: bool = False
     baselines: bool = True
     members: int = 1

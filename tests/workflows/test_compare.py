@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 
 import medfuse
+from medfuse.config import parse_experiment
 from medfuse.errors import ConfigError, OutputError, SourceError
+from medfuse.registry import load_registry
 from medfuse.workflows import compare_fits
 from medfuse.workflows.compare import ComparisonOutcome, compare
+from medfuse.workflows.compare_plan import fusions_to_compare
 from medfuse.workflows.compare_settings import CompareSettings
 
 from .conftest import experiment_with_table, small_experiment, table_of
@@ -138,6 +141,21 @@ def test_folds_of_the_cohort_are_taken_with_all_cases(
     settings = CompareSettings(**{**QUICK, "baselines": False})
     found = compare(experiment, tmp_path / "out", settings).comparison
     assert (found["cases"], found["left_aside"], found["folds"]) == (60, 0, 4)
+
+
+def test_auto_leaves_out_what_is_trained_six_times_unless_the_configuration_names_it(
+    images: Path, shared_bank: Path
+) -> None:
+    def names(fusion: str, *asked: str) -> list[str]:
+        experiment = parse_experiment(_experiment(images, shared_bank, fusion=fusion))
+        return [f.use for f in fusions_to_compare(experiment, load_registry(), asked)]
+
+    auto, everything = names("gated", "auto"), names("gated", "all")
+    assert auto[0] == everything[0] == "gated"
+    assert set(everything) - set(auto) == {"stacking", "weighted_average"}
+    assert names("stacking", "auto")[0] == "stacking"
+    assert "attention_maps" not in everything
+    assert names("gated", "concat", "average", "concat") == ["concat", "average"]
 
 
 def test_pairs_are_compared_by_the_first_fusion(
