@@ -38,8 +38,8 @@ class WeightsSpec:
     Attributes:
         name: the part behind the dot of a source name, for example ``imagenet1k_v1``.
         source_domain: what it was trained on, for example ``natural images``.
-        training_data: identifiers of the data sets, for cards, reports and bundles. No cohort is
-            compared with them; images that were seen are recognized by ``seen``.
+        training_data: identifiers of the data sets, for cards, reports and bundles. A comparison
+            refuses a cohort of such a name; images that were seen are recognized by ``seen``.
         normalization: the input contract.
         input_size: ``(H, W)`` or ``(H, W, D)`` the weights were trained at.
         size_policy: ``fixed``, ``any``, or ``multiple_of:n``.
