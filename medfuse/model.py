@@ -50,6 +50,12 @@ class FusedNetwork(nn.Module):
         logits: Tensor = self.classifier(self.extract(*images), self.present(*images))
         return logits / self.temperature
 
+    def with_features(self, *images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what ``forward`` and ``features`` do, of one pass through the sources."""
+        extracted, mask = self.extract(*images), self.present(*images)
+        logits: Tensor = self.classifier(extracted, mask)
+        return logits / self.temperature, self._side_by_side(extracted, mask)
+
     def extract(self, *images: Tensor) -> list[Tensor]:
         """Return the features of each source, before standardization; 0 for a missing input."""
         if len(images) == 1:
@@ -69,10 +75,12 @@ class FusedNetwork(nn.Module):
 
         Features of a missing input are 0, the mean of the training cases.
         """
+        return self._side_by_side(self.extract(*images), self.present(*images))
+
+    def _side_by_side(self, extracted: Sequence[Tensor], mask: Tensor | None) -> Tensor:
         classifier: Any = self.classifier
-        standardized: list[Tensor] = classifier.standardized(self.extract(*images))
+        standardized: list[Tensor] = classifier.standardized(extracted)
         vectors = [x.mean(1) if x.ndim == 3 else x for x in standardized]
-        mask = self.present(*images)
         if mask is not None:
             vectors = [torch.where(mask[:, i, None] > 0, x, 0.0) for i, x in enumerate(vectors)]
         return torch.cat(vectors, dim=1)

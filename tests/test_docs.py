@@ -137,6 +137,7 @@ SECTIONS = {
     "training": "TrainingConfig",
     "training.early_stopping": "EarlyStoppingConfig",
     "evaluation": "EvaluationConfig",
+    "evaluation.abstain": "AbstainConfig",
     "bundle": "BundleConfig",
     "bank": "BankConfig",
 }

@@ -32,6 +32,7 @@ def model_card(
         "Sources": _sources(request.provenance.sources),
         "Training data": request.data,
         "Performance": _metrics(request.metrics),
+        **({"When it gives no answer": _abstention(request)} if request.abstention else {}),
         "Limits": "\n".join(f"- {text}" for text in _limits(request)),
         "Authors": f"{request.authors}\n\n{copyright_of(request)}",
         "License": _license(request),
@@ -91,6 +92,27 @@ def _classes(request: BundleRequest) -> str:
     rows = [f"| {name} | {limit:.3f} |" for name, limit in pairs]
     head = "Several can hold at once, or none. A label is said to hold from its threshold on."
     return "\n".join([head, "", "| label | threshold |", "|---|---|", *rows])
+
+
+def _abstention(request: BundleRequest) -> str:
+    """Return when the bundle abstains, in words; where it does not, that it tells the distance."""
+    policy = request.abstention
+    assert policy is not None
+    unit, reasons = _unit(request), []
+    if policy.out_of_distribution:
+        reasons.append(f"the {unit} lies too far from the training cases (`OUT_OF_DISTRIBUTION`)")
+    if policy.confidence:
+        reasons.append(f"its probability is below {policy.confidence:g} (`LOW_CONFIDENCE`)")
+    if policy.largest_set:
+        reasons.append(f"more than {policy.largest_set} classes remain (`AMBIGUOUS_SET`)")
+    said = f"It abstains where {', or '.join(reasons)}." if reasons else "It never abstains."
+    return (
+        f"{said} The column `status` of `predictions.csv` says so, `reason_code` why; `distance` "
+        "above 1 is farther than what is like the training cases. MONAI Label and MONAI Deploy "
+        "show probabilities only: there nobody abstains. The thresholds are under `abstention` in "
+        "`configs/inference.json`, and can be given to the command, for example "
+        "`--abstention#confidence 0.8`."
+    )
 
 
 def _input(request: BundleRequest) -> str:

@@ -6,11 +6,13 @@ from typing import Any
 
 from medfuse.bundle.case_table import inputs_text
 from medfuse.bundle.nodes import (
+    ABSTENTION,
     BUNDLE_CODE,
     CASE_INPUTS,
     CASE_TABLE,
     CASE_WRITER,
     DROP_SPATIAL_SHAPE,
+    FEATURE_INFERER,
     IMAGE_LIST,
     PREDICTION_WRITER,
     REQUIRE_IMAGES,
@@ -21,6 +23,7 @@ from medfuse.bundle.nodes import (
     with_code,
 )
 from medfuse.bundle.request import BundleRequest, InputSpec
+from medfuse.evaluation.feature_distance import DISTANCES
 
 _TRACED = "$torch.jit.load(@bundle_root + '/models/model.ts', map_location=@device)"
 
@@ -41,7 +44,7 @@ def inference_config(request: BundleRequest) -> dict[str, Any]:
             "transform": "@preprocessing",
         },
         "dataloader": loader("@dataset", "@batch_size", shuffle=False),
-        "inferer": {"_target_": "SimpleInferer"},
+        **_judging(request),
         "postprocessing": _postprocessing(request),
         "handlers": _handlers(request),
         "evaluator": _evaluator(request),
@@ -55,6 +58,17 @@ def inference_config(request: BundleRequest) -> dict[str, Any]:
         "initialize": ["$@check_data"],
         "run": ["$@evaluator.run()"],
         "finalize": [],
+    }
+
+
+def _judging(request: BundleRequest) -> dict[str, Any]:
+    """Return the inferer, and the policy that reads what it keeps."""
+    if request.abstention is None:
+        return {"inferer": {"_target_": "SimpleInferer"}}
+    policy = request.abstention.node(f"$@bundle_root + '/models/{DISTANCES}'")
+    return {
+        "inferer": with_code({"_target_": FEATURE_INFERER}),
+        "abstention": with_code({"_target_": ABSTENTION, **policy, "class_names": "@class_names"}),
     }
 
 
@@ -170,4 +184,6 @@ def _handlers(request: BundleRequest) -> list[dict[str, Any]]:
     }
     if request.thresholds:
         writer["thresholds"] = list(request.thresholds)
+    if request.abstention is not None:
+        writer |= {"abstention": "@abstention", "inferer": "@inferer"}
     return list(with_code([writer] if request.network_node is None else [weights, writer]))

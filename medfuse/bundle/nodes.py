@@ -20,6 +20,8 @@ CASE_INPUTS = "scripts.bundle_case_inputs"
 CASE_WRITER = "scripts.bundle_case_writer.CasePredictionWriter"
 PREDICTION_WRITER = "scripts.bundle_prediction_writer.PredictionWriter"
 DROP_SPATIAL_SHAPE = "scripts.bundle_spatial_shape.DropSpatialShaped"
+ABSTENTION = "scripts.evaluation_abstention.Abstention"
+FEATURE_INFERER = "scripts.bundle_feature_inferer.FeatureInferer"
 ONE_INPUT = "scripts.bundle_one_input.OneInputNetwork"
 _FUSED = "scripts.model.FusedNetwork"
 
@@ -30,6 +32,11 @@ _OWN_MODULES = (
 )
 _DICOM = "medfuse.data.dicom"
 _LIST_MODULES = ("medfuse.bundle.image_list", _DICOM, "medfuse.data.dicom_tree")
+_JUDGING_MODULES = (
+    "medfuse.bundle.feature_inferer",
+    "medfuse.evaluation.abstention",
+    "medfuse.evaluation.feature_distance",
+)
 _TABLE_MODULES = (
     "medfuse.bundle.case_inputs",
     "medfuse.bundle.case_table",
@@ -48,6 +55,8 @@ def own_modules(request: BundleRequest) -> tuple[str, ...]:
         modules += [*_LIST_MODULES, *(["medfuse.bundle.volume_list"] if volume else [])]
     if (network_node(request) or {}).get("_target_") == ONE_INPUT:
         modules.append("medfuse.bundle.one_input")
+    if request.abstention is not None:
+        modules += _JUDGING_MODULES
     return tuple(modules)
 
 

@@ -39,6 +39,12 @@ class OneInputNetwork(FusedNetwork):
         """Return all standardized features side by side, ``(N, sum of F)``; tokens averaged."""
         return super().features(image)
 
+    def with_features(  # type: ignore[override]
+        self, image: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return what ``forward`` and ``features`` do, of one pass through the sources."""
+        return super().with_features(image)
+
     def __prepare_scriptable__(self) -> nn.Module:
         """Return what ``torch.jit.script`` compiles in place of this network."""
         return _Traced(self)
@@ -51,7 +57,7 @@ class _Traced(nn.Module):
         super().__init__()
         example = torch.rand(2, *network.shape, generator=torch.Generator().manual_seed(0))
         example = example.to(network.temperature.device)
-        methods = {"forward": example, "features": example}
+        methods = dict.fromkeys(("forward", "features", "with_features"), example)
         graph: Any = torch.jit.trace_module(network, methods, check_trace=False)  # type: ignore[no-untyped-call]
         self.graph = graph
 
@@ -65,3 +71,9 @@ class _Traced(nn.Module):
         """Return the features ``(N, sum of F)``."""
         features: Tensor = self.graph.features(image)
         return features
+
+    @torch.jit.export
+    def with_features(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Return both, of one pass through the sources."""
+        both: tuple[Tensor, Tensor] = self.graph.with_features(image)
+        return both

@@ -50,7 +50,7 @@ class _BothOutputs(nn.Module):
         self.network = network
 
     def forward(self, *images: Tensor) -> tuple[Tensor, Tensor]:
-        return self.network(*images), self.network.features(*images)
+        return self.network.with_features(*images)
 
 
 class _OnnxNetwork:

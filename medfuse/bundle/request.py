@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from medfuse.evaluation.feature_distance import FeatureDistances
+    from medfuse.evaluation.abstention import Abstention
     from medfuse.model import FusedNetwork
 
 Node = Mapping[str, Any]
@@ -126,8 +126,7 @@ class BundleRequest:
         augmentation_nodes: further nodes for training images only, by input name.
         classes: names in the order of the logits.
         all_inputs_needed: the fusion cannot leave out an input that a case lacks.
-        distances: how far the features of a case may be from those of the training cases, or
-            ``None``.
+        abstention: when the bundle gives no answer; ``None`` where it always does.
         link: how logits become probabilities; ``sigmoid`` of labels that exclude nothing.
         thresholds: with ``sigmoid``, from which probability on each label holds; 0.5 if empty.
         license: SPDX expression of the bundle; ``None`` takes the strictest of its parts.
@@ -157,7 +156,7 @@ class BundleRequest:
     graph_only: tuple[str, ...] = ()
     augmentation_nodes: Mapping[str, tuple[Node, ...]] = field(default_factory=dict)
     all_inputs_needed: bool = False
-    distances: FeatureDistances | None = None
+    abstention: Abstention | None = None
     link: Literal["softmax", "sigmoid"] = "softmax"
     thresholds: tuple[float, ...] = ()
     license: str | None = None

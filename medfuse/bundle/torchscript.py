@@ -1,4 +1,4 @@
-"""``model.ts``: the traced network with ``forward`` and ``features``, without the code."""
+"""``model.ts``: the traced network, without the code: ``forward``, ``features``, or both."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Batch = tuple[torch.Tensor, ...]
 
+METHODS = ("forward", "features", "with_features")
 TOLERANCE = 1e-4
 
 
@@ -40,7 +41,7 @@ def write_torchscript(
     files = {name: json.dumps(value).encode() for name, value in extra.items()}
     with quiet_torchscript():
         try:
-            methods = {"forward": example, "features": example}
+            methods = dict.fromkeys(METHODS, example)
             traced = torch.jit.trace_module(network, methods, check_trace=False)  # type: ignore[no-untyped-call]
         except (RuntimeError, TypeError, ValueError) as error:
             raise BundleError(

@@ -70,8 +70,10 @@ def write_bundle(
 
 def _fill(request: BundleRequest, network: FusedNetwork, root: Path) -> None:
     modules = (*own_modules(request), *request.vendored)
-    copy_scripts(modules, request.requires, root / "scripts")
-    packages = required_packages(root / "scripts", request.requires)
+    judging = ("safetensors",) if request.abstention is not None else ()
+    requires = (*request.requires, *judging)
+    copy_scripts(modules, requires, root / "scripts")
+    packages = required_packages(root / "scripts", requires)
     document = plain(metadata(request, packages))
     left_out = _write_configs(request, document, root / "configs")
     measured = _write_models(request, network, root, left_out)
@@ -127,8 +129,8 @@ def _write_models(
         weights = io.BytesIO()
         torch.save(network.state_dict(), weights)
         (folder / "model.pt").write_bytes(weights.getbuffer())
-    if request.distances is not None:
-        write_distances(request.distances, folder / DISTANCES)
+    if request.abstention is not None:
+        write_distances(request.abstention.distances, folder / DISTANCES)
     extra = {name: _read(root, name) for name in ("metadata.json", "inference.json")}
     difference = write_torchscript(network, example, folder / "model.ts", extra)
     named = dict(zip(request.keyed, example, strict=True))

@@ -6,11 +6,17 @@ import argparse
 import json
 import logging
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from medfuse.serving import Prediction
 
 _INPUT = "file or folder of images or volumes (a folder of DICOM files is one), or cases.csv"
 SUMMARY = "classify images with a bundle"
 SOME_REFUSED = 3
+SOME_ABSTAINED = 4
 
 logger = logging.getLogger("medfuse")
 
@@ -19,7 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     parser.epilog = (
         "Exit code: 0 every image has an answer, 1 the bundle or an input cannot be used, "
-        f"{SOME_REFUSED} some images were refused (see status and reason_code). "
+        f"{SOME_REFUSED} some images were refused, {SOME_ABSTAINED} none was refused, but the "
+        "model abstained from some (see status and reason_code). "
         "The bundle's code is executed: use only bundles you trust."
     )
     parser.add_argument("bundle", help="folder <name>_classification")
@@ -33,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print or write the predictions; 3 if some images were refused."""
+    """Print or write the predictions; 3 if some images were refused, 4 if some abstained."""
     from dataclasses import replace
 
     from medfuse.serving import prediction_table
@@ -59,15 +66,24 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         text = json.dumps([p.to_dict() for p in found], indent=2) + "\n"
     else:
-        text = prediction_table(found, predictor.classes, predictor.table is not None)
+        several = predictor.table is not None
+        text = prediction_table(found, predictor.classes, several, predictor.judges)
     if arguments.out:
         write_text(arguments.out, text)
     else:
         sys.stdout.write(text)
-    refused = [p for p in found if p.status == "refused"]
-    for p in refused:
-        logger.warning("refused %s: %s", p.case, p.reason)
-    return SOME_REFUSED if refused else 0
+    return _told(found)
+
+
+def _told(found: Sequence[Prediction]) -> int:
+    """Log every case without an answer; return the exit code."""
+    for status in ("refused", "abstained"):
+        for p in found:
+            if p.status == status:
+                logger.warning("%s %s: %s", status, p.case, p.reason)
+    if any(p.status == "refused" for p in found):
+        return SOME_REFUSED
+    return SOME_ABSTAINED if any(p.status == "abstained" for p in found) else 0
 
 
 def _positive(text: str) -> int:

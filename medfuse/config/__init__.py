@@ -11,6 +11,7 @@ from medfuse.config.loading import (
 from medfuse.config.section import Section
 from medfuse.config.sections import (
     AUTO_REMAP,
+    AbstainConfig,
     AdapterConfig,
     AugmentationConfig,
     BankConfig,
@@ -31,6 +32,7 @@ from medfuse.config.windows import WINDOWS
 __all__ = [
     "AUTO_REMAP",
     "WINDOWS",
+    "AbstainConfig",
     "AdapterConfig",
     "AugmentationConfig",
     "BankConfig",

@@ -318,6 +318,30 @@ class TrainingConfig(Section):
     device: Annotated[str, Says("auto | cpu | cuda | cuda:N")] = "auto"
 
 
+class AbstainConfig(Section):
+    """When a model gives no answer; see ``docs/trust.md``.
+
+    ``acceptance`` is the share of like cases that stay within the limits of the feature distances.
+    ``confidence`` is the least probability of the predicted class, ``largest_set`` the most
+    classes that may remain; 0 asks for neither. ``coverage`` is that of the sets of classes that
+    cannot be ruled out, ``per_class`` holds it for the cases of every class.
+    """
+
+    out_of_distribution: bool = True
+    acceptance: float = Field(0.95, gt=0, lt=1)
+    confidence: float = Field(0.0, ge=0, lt=1)
+    largest_set: int = Field(0, ge=0)
+    sets: Literal["lac", "aps", "none"] = "lac"
+    coverage: float = Field(0.9, gt=0, lt=1)
+    per_class: bool = False
+
+    @model_validator(mode="after")
+    def _sets_that_are_made(self) -> AbstainConfig:
+        if self.largest_set and self.sets == "none":
+            raise ValueError(f"largest_set is {self.largest_set}, but sets is none")
+        return self
+
+
 class EvaluationConfig(Section):
     """What is measured on the test cases.
 
@@ -332,6 +356,7 @@ class EvaluationConfig(Section):
     confidence: float = Field(0.95, gt=0, lt=1)
     minimum_cases: int = Field(10, ge=2)
     calibrate: Literal["temperature", "none"] = "temperature"
+    abstain: AbstainConfig = AbstainConfig()
     baselines: bool = True
     metrics: dict[str, dict[str, Any]] = {}
     threshold: Literal["youden"] | Annotated[float, Field(gt=0, lt=1)] = "youden"

@@ -29,10 +29,12 @@ class PredictionRow:
         label: true class name; empty where unknown.
         status: ``ok``, ``abstained`` or ``refused``.
         reason_code: why it was not ``ok``.
-        predicted: class name; empty if refused.
+        predicted: class name; empty if abstained or refused.
         probabilities: one per class; empty if refused.
         shares: how much each source counted; empty where the fusion has none.
         findings: of several labels per case, the true answer to each: 1, 0 or ``None``.
+        conformal_set: classes that cannot be ruled out; empty where there are no sets.
+        distances: of each source, as multiples of its limit; empty where there are none.
     """
 
     case_id: str
@@ -44,6 +46,8 @@ class PredictionRow:
     probabilities: Sequence[float] = ()
     shares: Mapping[str, float] = field(default_factory=dict)
     findings: Sequence[int | None] = ()
+    conformal_set: Sequence[str] = ()
+    distances: Mapping[str, float] = field(default_factory=dict)
 
 
 def write_predictions(
@@ -60,8 +64,10 @@ def write_predictions(
     """
     sources = list(dict.fromkeys(name for row in rows for name in row.shares))
     answers = classes if any(row.findings for row in rows) else ()
+    far = list(dict.fromkeys(name for row in rows for name in row.distances))
+    sets = ["set"] if any(row.conformal_set for row in rows) else []
     header = [*_COLUMNS, *(f"prob_{c}" for c in classes), *(f"true_{c}" for c in answers)]
-    header += [f"share_{s}" for s in sources]
+    header += [*(f"share_{s}" for s in sources), *(f"distance_{s}" for s in far), *sets]
     lines = [csv_line(header)]
     for number, row in enumerate(rows, start=2):
         if len(row.probabilities) not in (0, len(classes)):
@@ -70,11 +76,12 @@ def write_predictions(
                 f"{len(classes)}, or none for a refused case."
             )
         chances: list[float | None] = [*row.probabilities] or [None] * len(classes)
-        shares = [row.shares.get(name) for name in sources]
-        texts = [guarded(str(getattr(row, column))) for column in _COLUMNS]
         truth = [*row.findings] or [None] * len(answers)
-        numbers = [*chances, *truth, *shares]
-        lines.append(csv_line([*texts, *map(_number, numbers)]))
+        numbers = [*chances, *truth, *(row.shares.get(name) for name in sources)]
+        numbers += [row.distances.get(name) for name in far]
+        last = [guarded(";".join(row.conformal_set))] if sets else []
+        texts = [guarded(str(getattr(row, column))) for column in _COLUMNS]
+        lines.append(csv_line([*texts, *map(_number, numbers), *last]))
     write_text(path, "".join(lines), mode=0o600)
 
 
@@ -98,26 +105,29 @@ def read_predictions(path: Path | str) -> tuple[list[PredictionRow], tuple[str, 
         )
     rest = header[len(_COLUMNS) :]
     classes = tuple(name[len("prob_") :] for name in rest if name.startswith("prob_"))
-    several = [f"true_{name}" for name in classes] == rest[len(classes) : 2 * len(classes)]
-    answers = len(classes) if several else 0
-    sources = [name[len("share_") :] for name in rest[len(classes) + answers :]]
-    return [_parsed(cells, classes, answers, sources) for cells in table[1:]], classes
+    return [_parsed(dict(zip(header, cells, strict=False))) for cells in table[1:]], classes
 
 
-def _parsed(
-    cells: list[str], classes: Sequence[str], answers: int, sources: Sequence[str]
-) -> PredictionRow:
-    texts = dict(zip(_COLUMNS, map(_unguarded, cells), strict=False))
-    numbers = cells[len(_COLUMNS) :]
-    chances = tuple(float(cell) for cell in numbers[: len(classes)] if cell)
-    truth, rest = numbers[len(classes) :][:answers], numbers[len(classes) + answers :]
-    shares = zip(sources, rest, strict=False)
+def _parsed(cells: Mapping[str, str]) -> PredictionRow:
     return PredictionRow(
-        **texts,  # type: ignore[arg-type]
-        probabilities=chances,
-        shares={name: float(cell) for name, cell in shares if cell},
-        findings=tuple(int(cell) if cell else None for cell in truth),
+        **{name: _unguarded(cells[name]) for name in _COLUMNS},  # type: ignore[arg-type]
+        probabilities=tuple(_numbers(cells, "prob_").values()),
+        shares=_numbers(cells, "share_"),
+        distances=_numbers(cells, "distance_"),
+        conformal_set=tuple(filter(None, _unguarded(cells.get("set", "")).split(";"))),
+        findings=tuple(
+            int(cell) if cell else None for name, cell in cells.items() if name.startswith("true_")
+        ),
     )
+
+
+def _numbers(cells: Mapping[str, str], prefix: str) -> dict[str, float]:
+    """Return the numbers of the columns that begin so, by the rest of their names."""
+    return {
+        name[len(prefix) :]: float(cell)
+        for name, cell in cells.items()
+        if name.startswith(prefix) and cell
+    }
 
 
 def csv_line(cells: Sequence[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,7 @@ class _Parts:
     preprocessing: Any
     inferer: Any
     postprocessing: Any
+    abstention: Any
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ class Predictor:
         volumes: whether a case is one volume, so that a folder of DICOM files is a case.
         thresholds: by label, from which probability on it holds; empty where classes exclude.
         modality: of the images, ``XR``, ``CT``, ``MR`` or ``other``; empty where it takes a table.
+        judges: whether the bundle says how far a case lies, and may abstain.
     """
 
     def __init__(self, parts: _Parts, metadata: dict[str, Any], listing: _Listing) -> None:
@@ -73,6 +75,7 @@ class Predictor:
         self.volumes = self.table is None and len(self._shapes["image"]) == 4
         self.modality: str = "" if self.table is not None else inputs["image"]["modality"]
         self._batch_size = listing.batch_size
+        self.judges = parts.abstention is not None
         self._exclusive: bool = metadata["medfuse"]["link"] == "softmax"
         given = metadata["medfuse"].get("thresholds") or {}
         self.thresholds = {} if self._exclusive else {c: given.get(c, 0.5) for c in self.classes}
@@ -143,8 +146,9 @@ class Predictor:
                 answers[index] = self._refused(case, Refusal(items.code, text))
             else:
                 canonical[index] = items
-        for index, values in zip(canonical, self._probabilities(canonical), strict=True):
-            answers[index] = self._answer(cases[index], values)
+        found = list(self._probabilities(canonical))
+        for index, answer in zip(canonical, self._judged(found), strict=True):
+            answers[index] = self._answer(cases[index], *answer)
         return [answers[index] for index in range(len(cases))]
 
     def _canonical(self, case: NamedCase) -> dict[str, Any] | Refusal:
@@ -183,7 +187,15 @@ class Predictor:
             answer = parts.postprocessing({**items, "pred": row.cpu().clone()})
             yield torch.as_tensor(answer["pred"]).flatten().tolist()
 
-    def _answer(self, case: NamedCase, values: list[float]) -> Prediction:
+    def _judged(self, found: list[list[float]]) -> list[tuple[list[float], Any]]:
+        """Return the probabilities of the last batch, each with what the bundle thinks of them."""
+        if not self.judges or not found:
+            return [(values, None) for values in found]
+        inferer, policy = self._parts.inferer, self._parts.abstention
+        judged = policy.from_features(found, inferer.features.numpy(), inferer.present.numpy())
+        return list(zip(found, judged, strict=True))
+
+    def _answer(self, case: NamedCase, values: list[float], judgement: Any) -> Prediction:
         if not np.isfinite(values).all():
             reason = Refusal("NON_FINITE_OUTPUT", "the network gave no finite value")
             return self._refused(case, reason)
@@ -193,12 +205,23 @@ class Predictor:
         else:
             held = [name for name, value in named.items() if value >= self.thresholds[name]]
             predicted = ";".join(held)
-        return Prediction(
+        answer = Prediction(
             case=case.name,
             status="ok",
             inputs=self._inputs(case),
             predicted=predicted,
             probabilities=named,
+        )
+        if judgement is None:
+            return answer
+        return replace(
+            answer,
+            status=judgement.status,
+            reason_code=judgement.reason_code,
+            reason=judgement.reason,
+            predicted=predicted if judgement.status == "ok" else "",
+            conformal_set=tuple(judgement.conformal_set),
+            distances=dict(judgement.distances),
         )
 
     def _refused(self, case: NamedCase, refusal: Refusal) -> Prediction:
@@ -243,6 +266,7 @@ def load_bundle(path: Path | str, device: str = "auto") -> Predictor:
                 parser.get_parsed_content("preprocessing"),
                 parser.get_parsed_content("inferer"),
                 parser.get_parsed_content("postprocessing"),
+                parser.get_parsed_content("abstention") if parser.get("abstention") else None,
             )
             return Predictor(parts, metadata, _listing(parser))
     except MedfuseError:

@@ -15,30 +15,47 @@ class Prediction:
 
     Attributes:
         case: as the caller named it.
-        status: ``ok``, or ``refused`` where there is no answer.
-        reason_code: why it was refused, for example ``TRUNCATED``; empty if it was not.
+        status: ``ok``; ``abstained`` where the model does not trust its answer; ``refused`` where
+            the case could not be read.
+        reason_code: why it is not ``ok``, for example ``OUT_OF_DISTRIBUTION`` or ``TRUNCATED``.
         reason: the same in a sentence.
         inputs: which inputs the case had, of a bundle that takes several; else empty.
-        predicted: a class; several joined by ``;``, or none, where classes exclude nothing.
-        probabilities: class -> probability; empty if refused, never zeros.
+        predicted: a class, none if it abstained; several joined by ``;``, or none, where classes
+            exclude nothing.
+        probabilities: class -> probability, also if it abstained; empty if refused, never zeros.
+        conformal_set: classes that cannot be ruled out, the most probable first; empty if refused,
+            and of a bundle without sets.
+        distances: source -> distance from the training cases as a multiple of its limit; above 1
+            is out of distribution.
     """
 
     case: str
-    status: Literal["ok", "refused"]
+    status: Literal["ok", "abstained", "refused"]
     reason_code: str = ""
     reason: str = ""
     inputs: tuple[str, ...] = ()
     predicted: str = ""
     probabilities: Mapping[str, float] = field(default_factory=dict)
+    conformal_set: tuple[str, ...] = ()
+    distances: Mapping[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data; ``inputs`` only if there are several."""
+        """Return plain data; ``inputs``, ``set`` and ``distances`` only where there are any."""
         data = {**vars(self), "probabilities": dict(self.probabilities)}
-        return {**data, "inputs": list(self.inputs)} if self.inputs else _without(data, "inputs")
+        optional = {
+            "inputs": list(self.inputs),
+            "set": list(data.pop("conformal_set")),
+            "distances": dict(data.pop("distances")),
+        }
+        data.pop("inputs")
+        return {**data, **{name: value for name, value in optional.items() if value}}
 
 
 def prediction_table(
-    predictions: Sequence[Prediction], classes: Sequence[str], with_inputs: bool = False
+    predictions: Sequence[Prediction],
+    classes: Sequence[str],
+    with_inputs: bool = False,
+    judged: bool = False,
 ) -> str:
     """Return CSV: ``case,status,reason_code,predicted,prob_<class>...``, blank where refused.
 
@@ -46,18 +63,19 @@ def prediction_table(
         predictions: one row each.
         classes: in the order of the columns.
         with_inputs: add the column ``inputs`` before ``predicted``, names joined by ``;``.
+        judged: add the columns ``set``, joined by ``;``, and ``distance``, the largest of all
+            sources, at the end.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     extra = ["inputs"] if with_inputs else []
     names = [f"prob_{name}" for name in classes]
-    writer.writerow(["case", "status", "reason_code", *extra, "predicted", *names])
+    last = ["set", "distance"] if judged else []
+    writer.writerow(["case", "status", "reason_code", *extra, "predicted", *names, *last])
     for p in predictions:
         inputs = [";".join(p.inputs)] if with_inputs else []
         values = [p.probabilities.get(name, "") for name in classes]
-        writer.writerow([p.case, p.status, p.reason_code, *inputs, p.predicted, *values])
+        far = max(p.distances.values(), default="") if judged else ""
+        end: list[Any] = [";".join(p.conformal_set), far] if judged else []
+        writer.writerow([p.case, p.status, p.reason_code, *inputs, p.predicted, *values, *end])
     return text.getvalue()
-
-
-def _without(data: Mapping[str, Any], name: str) -> dict[str, Any]:
-    return {key: value for key, value in data.items() if key != name}

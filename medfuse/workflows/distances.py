@@ -16,12 +16,10 @@ from medfuse.evaluation.feature_statistics import (
 )
 from medfuse.workflows.learn import LearnedModel, LearningTask
 
-ACCEPTANCE = 0.95
-
 _log = logging.getLogger(__name__)
 
 
-def fit_distances(task: LearningTask, model: LearnedModel, acceptance: float) -> FeatureDistances:
+def fit_distances(task: LearningTask, model: LearnedModel) -> FeatureDistances:
     """Return the distance of each source, fitted on the cases that were learned from.
 
     The limits come from the calibration part, else from the validation part where the model did
@@ -30,13 +28,12 @@ def fit_distances(task: LearningTask, model: LearnedModel, acceptance: float) ->
     Args:
         task: what was learned from.
         model: the fused model.
-        acceptance: share of cases of the same kind that stay within the limits of all sources.
     """
-    held_out = model.held_out
+    held_out, acceptance = model.held_out, task.experiment.evaluation.abstain.acceptance
     learned = _cases(task, model, held_out.learned)
     labels = [source.label for source in task.features.sources]
     pairs = zip(labels, learned.features, strict=True)
-    sources = [fit_distance(x, learned.labels, label) for label, x in pairs]
+    sources = [fit_distance(x, label=label) for label, x in pairs]
     apart = not np.isin(held_out.rows, held_out.learned).any() and len(held_out.rows) > 0
     tested = _cases(task, model, held_out.rows) if apart else learned
     distances = (
@@ -63,11 +60,8 @@ def fit_distances(task: LearningTask, model: LearnedModel, acceptance: float) ->
 
 def _cases(task: LearningTask, model: LearnedModel, rows: np.ndarray) -> FeatureCases:
     cases = [task.prepared.cohort.cases[row] for row in rows]
-    return FeatureCases(
-        [x[rows] for x in model.features],
-        np.array([case.label or 0 for case in cases]),  # of several labels: one group of all
-        [case.patient_id for case in cases],
-    )
+    # Means of classes were found to tell nothing more than one of all, and need labels (ADR 14).
+    return FeatureCases([x[rows] for x in model.features], None, [c.patient_id for c in cases])
 
 
 def _warn_of_no_limit(sources: Sequence[SourceDistance], cases: int) -> None:

@@ -172,8 +172,10 @@ def _rows(
             reason_code=answer.reason_code,
             predicted=answer.predicted,
             probabilities=[answer.probabilities[c] for c in predictor.classes]
-            if answer.status == "ok"
+            if answer.probabilities
             else (),
+            conformal_set=answer.conformal_set,
+            distances=answer.distances,
         )
         for case, answer in zip(cases, answers, strict=True)
     ]
@@ -189,7 +191,7 @@ def _refusals(cases: Sequence[Case], answers: Sequence[Prediction]) -> list[Even
 
 def _answered(cases: Sequence[Case], answers: Sequence[Prediction]) -> list[_Answer]:
     """Return the cases that have probabilities."""
-    pairs = [(c, a) for c, a in zip(cases, answers, strict=True) if a.status == "ok"]
+    pairs = [(c, a) for c, a in zip(cases, answers, strict=True) if a.probabilities]
     if not pairs:
         raise CohortError(f"none of the {len(cases)} images can be read: {answers[0].reason}")
     return pairs
@@ -223,7 +225,8 @@ def _measured(
     cases = [case for case, _ in answered]
     thresholds = [LabelThreshold(value, "the bundle") for value in predictor.thresholds.values()]
     found = measure.predictions_of(cases, classes, probabilities, seen, config.groups)
-    predictions = measure.with_thresholds(found, thresholds)
+    limited = measure.with_thresholds(found, thresholds)
+    predictions = measure.with_answers(limited, [a.status for _, a in answered])
     metrics = measure.measure(predictions, settings, plugin_metrics, thresholds)
     metrics = {**metrics, "seen": seen.summary()}
     return TestPart(predictions, metrics, None, (), settings, seen)

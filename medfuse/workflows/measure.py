@@ -27,6 +27,7 @@ from medfuse.evaluation import (
     evaluate,
     evaluate_labels,
 )
+from medfuse.evaluation.abstention import Judgement
 from medfuse.evaluation.group_differences import group_differences
 from medfuse.evaluation.plugin_metrics import Metric
 from medfuse.registry import Registry, load_factory
@@ -36,6 +37,8 @@ from medfuse.workflows.answers import answers_of
 from medfuse.workflows.seen import SeenCases
 
 _log = logging.getLogger(__name__)
+_ANSWER = "answer"
+_ANSWERS = {"ok": "given", "abstained": "abstained"}
 
 
 def settings_of(config: EvaluationConfig, seed: int, task: str) -> EvaluationSettings:
@@ -106,6 +109,16 @@ def thresholds_of(
     return (LabelThreshold(config.threshold),) * int(labels.shape[1])
 
 
+def with_answers(
+    predictions: Predictions | LabelPredictions, statuses: Sequence[str]
+) -> Predictions | LabelPredictions:
+    """Return the predictions, grouped also by whether the model gave an answer or abstained."""
+    answers = [_ANSWERS[status] for status in statuses]
+    if len(set(answers)) < 2:
+        return predictions
+    return replace(predictions, groups={**predictions.groups, _ANSWER: answers})
+
+
 def measure(
     predictions: Predictions | LabelPredictions,
     settings: EvaluationSettings,
@@ -128,7 +141,10 @@ def measure(
         found = evaluate_labels(predictions, settings, chosen_on)
     else:
         found = evaluate(predictions, settings, metrics)
-    return {**found, "group_differences": group_differences(predictions, settings)}
+    # Cases are given or denied an answer for being easy or hard: that they differ is no finding.
+    groups = {name: values for name, values in predictions.groups.items() if name != _ANSWER}
+    compared = replace(predictions, groups=groups)
+    return {**found, "group_differences": group_differences(compared, settings)}
 
 
 def load_metrics(registry: Registry, config: EvaluationConfig) -> dict[str, Metric]:
@@ -242,6 +258,23 @@ def predicted_names(
         return classes[int(chances.argmax())]
     rows = zip(classes, chances, thresholds, strict=True)
     return ";".join(name for name, chance, limit in rows if chance >= limit.value)
+
+
+def with_judgements(
+    rows: Sequence[PredictionRow], judgements: Sequence[Judgement]
+) -> list[PredictionRow]:
+    """Return the rows with what is said of each: no class is predicted where it abstained."""
+    return [
+        replace(
+            row,
+            status="ok" if judged.status == "ok" else "abstained",
+            reason_code=judged.reason_code,
+            predicted=row.predicted if judged.status == "ok" else "",
+            conformal_set=judged.conformal_set,
+            distances=judged.distances,
+        )
+        for row, judged in zip(rows, judgements, strict=True)
+    ]
 
 
 def _shares(shares: np.ndarray | None, row: int, sources: Sequence[str]) -> dict[str, float]:

@@ -20,7 +20,7 @@ from medfuse.data import Case, split_digest
 from medfuse.data.plugin_reader import reader_of
 from medfuse.data.readers import InstalledReader
 from medfuse.errors import BundleError
-from medfuse.evaluation.feature_distance import FeatureDistances
+from medfuse.evaluation.abstention import Abstention
 from medfuse.preprocessing import VIEW_MODULES, augmentation_config
 from medfuse.preprocessing.tabular import tabular_width
 from medfuse.registry import Registry
@@ -43,11 +43,11 @@ class Measured:
 
     Attributes:
         metrics: plain data, of the test cases.
-        distances: from the features of the training cases.
+        policy: when it gives no answer.
     """
 
     metrics: Mapping[str, Any]
-    distances: FeatureDistances
+    policy: Abstention
 
 
 def write_run_bundle(
@@ -127,7 +127,7 @@ def _request(task: LearningTask, model: LearnedModel, measured: Measured) -> Bun
             details=_details(task, model),
         ),
         metrics=measured.metrics,
-        distances=measured.distances,
+        abstention=measured.policy,
         data=_data(task),
         authors=task.experiment.bundle.authors,
         copyright=task.experiment.bundle.copyright or "",

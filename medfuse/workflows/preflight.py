@@ -77,6 +77,7 @@ def check_with_cohort(experiment: Experiment, registry: Registry, cohort: Cohort
     head = registry.head(experiment.head.use)
     check_head(head, len(cohort.classes))
     _check_task(head, cohort)
+    _check_abstain(experiment, cohort)
     check_class_weights(experiment.training, len(cohort.classes))
     if head.task == "ordinal":
         _check_order(experiment, cohort.classes)
@@ -92,6 +93,16 @@ def check_with_sources(
     """
     widths = [SourceWidth(source.feature_dim, source.slices) for source in sources]
     build_classifier(experiment.fusion, experiment.head, registry, widths, classes)
+
+
+def _check_abstain(experiment: Experiment, cohort: Cohort) -> None:
+    """Refuse reasons to abstain that several labels per case cannot give."""
+    abstain = experiment.evaluation.abstain
+    if cohort.multilabel and (abstain.confidence or abstain.largest_set):
+        raise ConfigError(
+            "evaluation.abstain: confidence and largest_set are of classes that exclude each "
+            "other, but cases have several labels. Leave them out; out_of_distribution holds."
+        )
 
 
 def _check_task(head: HeadSpec, cohort: Cohort) -> None:

@@ -30,8 +30,9 @@ from medfuse.report import write_sections
 from medfuse.storage import write_json
 from medfuse.training.classifier import check_missing_inputs
 from medfuse.workflows import measure
+from medfuse.workflows.abstaining import Judged, judge
 from medfuse.workflows.bundled_sources import with_each_network
-from medfuse.workflows.distances import ACCEPTANCE, fit_distances
+from medfuse.workflows.distances import fit_distances
 from medfuse.workflows.extract import ExtractedFeatures, extract, load_networks, with_tables
 from medfuse.workflows.figures import TestPart, draw_cohort, draw_test, draw_training
 from medfuse.workflows.gallery import Gallery
@@ -190,21 +191,23 @@ def _write_results(
 ) -> None:
     cohort = task.prepared.cohort
     labels = [source.label for source in task.features.sources]
-    rows = measure.prediction_rows(
+    distances = fit_distances(task, fused)
+    write_distances(distances, folder.path / DISTANCES, mode=0o600)
+    judged = judge(task, fused, distances)
+    answers = measure.prediction_rows(
         cohort, fused.probabilities, fused.shares, labels, fused.thresholds
     )
+    rows = measure.with_judgements(answers, judged.judgements)
     write_predictions(folder.path / "predictions.csv", rows, cohort.classes)
     _write_slices(task, fused, folder)
-    part, comparison = _test_part(task, fused, singles, plugin_metrics)
+    part, comparison = _test_part(task, fused, singles, judged, plugin_metrics)
     gallery = Gallery(folder.plots)
     draw_cohort(gallery, task.prepared)
     draw_training(gallery, fused.results)
     if part is not None:
         draw_test(gallery, part)
     overall = part.metrics["overall"] if part else {}
-    distances = fit_distances(task, fused, ACCEPTANCE)
-    write_distances(distances, folder.path / DISTANCES, mode=0o600)
-    measured = Measured(overall, distances)
+    measured = Measured(overall, judged.policy)
     bundle, difference = write_run_bundle(task, fused, measured, folder.path / "bundle")
     facts = RunFacts(task, fused, MeasuredCases(part, gallery.named), comparison, bundle)
     metrics = {
@@ -237,6 +240,7 @@ def _test_part(
     task: LearningTask,
     fused: LearnedModel,
     singles: Mapping[str, LearnedModel],
+    judged: Judged,
     plugin_metrics: Mapping[str, Metric],
 ) -> tuple[TestPart | None, dict[str, Any] | None]:
     """Return what the test cases show, and the comparison with the single sources."""
@@ -257,7 +261,9 @@ def _test_part(
     def predictions(model: LearnedModel) -> Predictions | LabelPredictions:
         chances = model.probabilities[rows]
         found = measure.predictions_of(cases, cohort.classes, chances, seen, subgroups)
-        return measure.with_thresholds(found, model.thresholds)
+        limited = measure.with_thresholds(found, model.thresholds)
+        statuses = [judged.judgements[row].status for row in rows]
+        return measure.with_answers(limited, statuses) if model is fused else limited
 
     kind = fused.classifier.head.task
     settings = measure.settings_of(task.experiment.evaluation, task.experiment.seed, kind)

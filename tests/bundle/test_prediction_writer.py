@@ -49,3 +49,36 @@ def test_other_numbers_of_outputs_than_classes_are_an_error(tmp_path: Path) -> N
     with pytest.raises(ValueError, match="3 outputs for 2 classes"):
         write(tmp_path, ["/data/1"], [[0.1, 0.2, 0.7]])
     assert not (tmp_path / "out").exists()
+
+
+def test_a_policy_judges_every_case_by_the_features_of_its_batch(
+    tmp_path: Path, read_table
+) -> None:
+    def from_features(chances, features, present) -> list[SimpleNamespace]:
+        assert present.tolist() == [[True], [True]]
+        far = [float(row.sum()) for row in features]
+        return [
+            SimpleNamespace(
+                status="abstained" if d > 1 else "ok",
+                reason_code="OUT_OF_DISTRIBUTION" if d > 1 else "",
+                reason="",
+                conformal_set=("a,b", "no"),
+                distances={"one": d},
+            )
+            for d in far
+        ]
+
+    inferer = SimpleNamespace(
+        features=torch.tensor([[0.25, 0.25], [1.0, 1.5]]), present=torch.ones(2, 1) > 0
+    )
+    policy = SimpleNamespace(from_features=from_features)
+    out = write(
+        tmp_path, ["/data/1", "/data/2"], [[0.25, 0.75]] * 2, abstention=policy, inferer=inferer
+    )
+    near, far = read_table(out / "predictions.csv")
+    assert (near["status"], near["predicted"], near["distance"]) == ("ok", "a,b", "0.5")
+    assert (far["status"], far["predicted"], far["distance"]) == ("abstained", "", "2.5")
+    assert far["reason_code"] == "OUT_OF_DISTRIBUTION"
+    assert far["set"] == "a,b;no"
+    assert float(far["prob_a,b"]) == 0.75, "what the model thinks stays visible"
+    assert json.loads((out / "predictions.json").read_text())[1]["distances"] == {"one": 2.5}

@@ -20,6 +20,7 @@ class FakePredictor:
     table = None
     volumes = False
     modality = "other"
+    judges = False
 
     def predict(self, images: Sequence[str], _: int) -> list[Prediction]:
         return [self._one(str(image)) for image in images]
@@ -28,6 +29,16 @@ class FakePredictor:
         if "bad" in image:
             return Prediction(case=image, status="refused", reason_code="TRUNCATED", reason="short")
         chances = {"no": 0.25, "yes": 0.75}
+        if "foot" in image:
+            return Prediction(
+                case=image,
+                status="abstained",
+                reason_code="OUT_OF_DISTRIBUTION",
+                reason="far away",
+                probabilities=chances,
+                conformal_set=("yes", "no"),
+                distances={"a": 0.5, "b": 2.5},
+            )
         return Prediction(case=image, status="ok", predicted="yes", probabilities=chances)
 
 
@@ -64,6 +75,26 @@ def test_refused_images_have_an_exit_code_of_their_own(images: Path, capsys) -> 
     assert run(["predict", "B", str(images)]) == 3
     captured = capsys.readouterr()
     assert "bad.png,refused,TRUNCATED,,,\n" in captured.out
+
+
+def test_abstention_has_an_exit_code_of_its_own_and_names_no_class(
+    images: Path, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakePredictor, "judges", True)
+    (images / "foot.png").write_bytes(b"")
+    assert run(["predict", "B", str(images)]) == 4
+    captured = capsys.readouterr()
+    assert captured.out.splitlines() == [
+        "case,status,reason_code,predicted,prob_no,prob_yes,set,distance",
+        "foot.png,abstained,OUT_OF_DISTRIBUTION,,0.25,0.75,yes;no,2.5",
+        "ward/1.png,ok,,yes,0.25,0.75,,",
+    ]
+    assert "abstained foot.png: far away" in captured.err
+    (images / "bad.png").write_bytes(b"")
+    assert run(["predict", "B", str(images), "--json"]) == 3, "a refused case weighs more"
+    foot = json.loads(capsys.readouterr().out)[1]
+    assert foot["set"] == ["yes", "no"]
+    assert foot["distances"] == {"a": 0.5, "b": 2.5}
 
 
 def test_json_is_a_list_of_predictions(images: Path, capsys) -> None:

@@ -82,13 +82,15 @@ def check_sample_run(bundle: Bundle) -> str:
     rows = _run_on_sample(bundle, ["inference.json"])
     exclusive = bundle.metadata.get("medfuse", {}).get("link") == "softmax"
     for row in rows:
-        probabilities = _probabilities(bundle, row)
+        probabilities = _probabilities(row)
         if not all(0 <= p <= 1 for p in probabilities):
             raise CheckFailedError(f"probabilities {probabilities} are not in [0, 1]")
         if exclusive and abs(sum(probabilities) - 1) > 1e-5:
             raise CheckFailedError(f"probabilities {probabilities} do not sum to 1")
     further = f", and {len(rows) - 1} that lack an input" if len(rows) > 1 else ""
-    return f"{rows[0][0]} -> {rows[0][-len(bundle.class_names()) - 1]}{further}"
+    first = rows[0]
+    said = first["predicted"] or first.get("reason_code", "")
+    return f"{next(iter(first.values()))} -> {said}{further}"
 
 
 def check_traced_run(bundle: Bundle) -> str:
@@ -102,7 +104,7 @@ def check_traced_run(bundle: Bundle) -> str:
     largest = max(
         abs(a - b)
         for one, other in zip(*rows, strict=True)
-        for a, b in zip(_probabilities(bundle, one), _probabilities(bundle, other), strict=True)
+        for a, b in zip(_probabilities(one), _probabilities(other), strict=True)
     )
     if not largest <= TOLERANCE:
         raise CheckFailedError(f"inference_ts.json differs by {largest:.2g} in probability")
@@ -180,8 +182,8 @@ def _onnx(bundle: Bundle) -> Outputs:
     return outputs
 
 
-def _probabilities(bundle: Bundle, row: list[str]) -> list[float]:
-    return [float(value) for value in row[-len(bundle.class_names()) :]]
+def _probabilities(row: dict[str, str]) -> list[float]:
+    return [float(value) for name, value in row.items() if name.startswith("prob_")]
 
 
 def _distance(expected: Any, found: Any) -> float:
@@ -189,16 +191,19 @@ def _distance(expected: Any, found: Any) -> float:
     return float((expected - found).abs().max() / expected.abs().max().clamp(min=1.0))
 
 
-def _run_on_sample(bundle: Bundle, configs: list[str]) -> list[list[str]]:
+def _run_on_sample(bundle: Bundle, configs: list[str]) -> list[dict[str, str]]:
     out = bundle.work / "-".join(configs)
     _monai_run(bundle, configs, sample_folder(bundle), out)
     with (out / "predictions.csv").open(newline="", encoding="utf-8") as handle:
         header, *rows = list(csv.reader(handle))
     first = ["image"] if bundle.table is None else ["case_id", "inputs"]
+    judged = "abstention" in bundle.config("inference.json")
+    first += ["status", "reason_code"] if judged else []
     expected = [*first, "predicted", *(f"prob_{name}" for name in bundle.class_names())]
+    expected += ["set", "distance"] if judged else []
     if header != expected or len(rows) != sample_count(bundle):
         raise CheckFailedError(f"predictions.csv has header {header} and {len(rows)} rows")
-    return rows
+    return [dict(zip(header, row, strict=True)) for row in rows]
 
 
 def _monai_run(bundle: Bundle, configs: list[str], images: Path, out: Path) -> None:
