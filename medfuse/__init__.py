@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from medfuse.workflows.check import check
     from medfuse.workflows.compare import compare
     from medfuse.workflows.demo import demo
-    from medfuse.workflows.evaluate import evaluate
+    from medfuse.workflows.evaluate import evaluate, evaluate_drift
     from medfuse.workflows.explain import explain
     from medfuse.workflows.phantoms import write_phantoms
     from medfuse.workflows.preview import preview
@@ -27,6 +27,7 @@ _WHERE = {
     "demo": "medfuse.workflows.demo",
     "evaluate": "medfuse.workflows.evaluate",
     "explain": "medfuse.workflows.explain",
+    "evaluate_drift": "medfuse.workflows.evaluate",
     "load_bundle": "medfuse.serving.predict",
     "preview": "medfuse.workflows.preview",
     "rank_sources": "medfuse.workflows.rank",
@@ -41,6 +42,7 @@ __all__ = [
     "compare",
     "demo",
     "evaluate",
+    "evaluate_drift",
     "explain",
     "load_bundle",
     "preview",

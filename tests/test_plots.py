@@ -55,6 +55,11 @@ MAKERS: dict[str, Callable[[list[str]], Figure]] = {
     "counts": lambda n: plots.class_counts(
         {role: dict.fromkeys(n, 1234) for role in ("train", "validation", "test")}, n
     ),
+    "drift": lambda n: plots.distance_curves(
+        {"mobilenetv2_035.imagenet": np.linspace(0, 9, 101), "vit": np.linspace(2, 7, 101)},
+        [RNG.normal(5, 1, 40), np.full(3, np.nan)],
+        [8.0, np.inf],
+    ),
     "shares": lambda n: plots.source_shares(
         RNG.dirichlet([1, 1], 100), RNG.integers(0, len(n), 100), ["mobilenetv2_035.x", "vit"], n
     ),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from medfuse.cli.predict import SOME_REFUSED
 
@@ -52,6 +53,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="COLUMN[:CUT...]",
         help="repeat the metrics for the groups of a column: sex, or age:40:65 in bands",
     )
+    parser.add_argument(
+        "--drift-only",
+        action="store_true",
+        help="pass over labels: only how the images differ from those of training",
+    )
     parser.add_argument("--bootstrap", type=int, default=1000, metavar="N", help="resamples")
     parser.add_argument("--json", action="store_true", help="print metrics.json to stdout")
 
@@ -60,10 +66,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Measure and print; 3 if some images were refused and the others measured."""
     from pydantic import ValidationError
 
-    from medfuse.cli.table import estimate_line
     from medfuse.config import CohortConfig, EvaluationConfig
     from medfuse.errors import ConfigError
-    from medfuse.workflows.evaluate import evaluate
+    from medfuse.workflows.evaluate import evaluate, evaluate_drift
 
     try:
         settings = EvaluationConfig(
@@ -79,15 +84,17 @@ def run(arguments: argparse.Namespace) -> int:
         group=arguments.group,
         group_pattern=arguments.group_pattern,
     )
-    outcome = evaluate(
-        arguments.bundle, cohort, arguments.out, part=arguments.part, settings=settings
+    where = (arguments.bundle, cohort, arguments.out)
+    outcome = (
+        evaluate_drift(*where, part=arguments.part)
+        if arguments.drift_only
+        else evaluate(*where, part=arguments.part, settings=settings)
     )
     if arguments.json:
         print(json.dumps(outcome.metrics, indent=2))
     else:
-        overall = outcome.metrics["overall"]
-        for name in [name for name in _SHOWN if name in overall]:
-            print(f"{name:<19} {estimate_line(overall[name])}")
+        for line in _lines(outcome.metrics):
+            print(line)
         print(f"{'report':<19} {outcome.folder / 'report.html'}")
     if outcome.refused:
         count = "1 case was" if outcome.refused == 1 else f"{outcome.refused} cases were"
@@ -101,3 +108,14 @@ def _wrong(error: ValidationError, bootstrap: int) -> str:
     if first["loc"] == ("bootstrap",):
         return f"--bootstrap {bootstrap}: expected 0 or more."
     return f"--subgroup: {str(first['msg']).removeprefix('Value error, ')}."
+
+
+def _lines(metrics: Mapping[str, Any]) -> Iterator[str]:
+    from medfuse.cli.table import estimate_line
+
+    overall = metrics.get("overall", {})
+    for name in [name for name in _SHOWN if name in overall]:
+        yield f"{name:<19} {estimate_line(overall[name])}"
+    drift = metrics["drift"]
+    text = drift["sources"]["verdict"] if drift else "not measured: the bundle has no distances"
+    yield f"{'drift':<19} {text}"

@@ -10,6 +10,7 @@ from medfuse.plots.confusion import confusion_matrix
 from medfuse.plots.counts import class_counts
 from medfuse.plots.curves import precision_recall, roc
 from medfuse.plots.distributions import score_histogram, source_shares
+from medfuse.plots.drift import distance_curves
 from medfuse.plots.forest import ForestRow, forest
 from medfuse.plots.history import training_history
 from medfuse.plots.learning_curve import learning_curve
@@ -24,6 +25,7 @@ __all__ = [
     "class_pie",
     "confusion_matrix",
     "contact_sheet",
+    "distance_curves",
     "forest",
     "histograms",
     "learning_curve",

@@ -136,6 +136,51 @@ class Predictor:
                 found += self._predict_batch(named)
         return found
 
+    def features(self, cases: Sequence[CaseInput]) -> np.ndarray:
+        """Return the standardized features of each case ``(N, sum of F)``; NaN where refused.
+
+        They are what ``network.features`` gives: those of all sources side by side.
+
+        Args:
+            cases: as in `predict`.
+
+        Raises:
+            BundleError: the network itself failed.
+            CohortError: a case is not of the kind that the bundle takes.
+        """
+        rows: dict[int, np.ndarray] = {}
+        size = self._batch_size
+        with tempfile.TemporaryDirectory(prefix="medfuse-predict-") as folder:
+            for start in range(0, len(cases), size):
+                chunk = enumerate(cases[start : start + size], start=start)
+                named = {n: named_case(n, case, self.table, folder) for n, case in chunk}
+                rows |= self._features_of(named)
+        width = len(next(iter(rows.values()))) if rows else 0
+        nothing = np.full(width, np.nan, np.float32)
+        return np.array([rows.get(n, nothing) for n in range(len(cases))])
+
+    def _features_of(self, cases: dict[int, NamedCase]) -> dict[int, np.ndarray]:
+        found = {number: self._canonical(case) for number, case in cases.items()}
+        read = {n: items for n, items in found.items() if not isinstance(items, Refusal)}
+        if not read:
+            return {}
+        network: Any = self._parts.network
+        try:
+            with torch.inference_mode():
+                values = network.features(*self._stacked(list(read.values())))
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise BundleError(f"the bundle's network failed ({error}).") from error
+        return dict(zip(read, values.float().cpu().numpy(), strict=True))
+
+    def _stacked(self, cases: Sequence[dict[str, Any]]) -> list[Tensor]:
+        """Return one batch for each input of the network."""
+        return [
+            torch.stack([torch.as_tensor(items[name]).as_subclass(Tensor) for items in cases]).to(
+                self._parts.device
+            )
+            for name in self._shapes
+        ]
+
     def _predict_batch(self, cases: list[NamedCase]) -> list[Prediction]:
         answers: dict[int, Prediction] = {}
         canonical: dict[int, dict[str, Any]] = {}
@@ -172,12 +217,7 @@ class Predictor:
         if not canonical:
             return
         parts, cases = self._parts, list(canonical.values())
-        first, *others = (
-            torch.stack([torch.as_tensor(items[name]).as_subclass(Tensor) for items in cases]).to(
-                parts.device
-            )
-            for name in self._shapes
-        )
+        first, *others = self._stacked(cases)
         try:
             with torch.inference_mode():
                 logits = parts.inferer(first, parts.network, *others)

@@ -1,4 +1,4 @@
-"""Evaluate: a bundle and labelled images -> metrics with intervals, predictions and a report."""
+"""Evaluate: a bundle and images -> metrics with intervals, drift, predictions and a report."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from medfuse.config import CohortConfig, EvaluationConfig, InputConfig
 from medfuse.data import Case, Cohort, Event, read_cohort, tally
 from medfuse.data.cohort import NONE
 from medfuse.data.readers import installed_readers
+from medfuse.data.unlabelled import read_unlabelled
 from medfuse.errors import CohortError
 from medfuse.evaluation import LabelThreshold, PredictionRow, write_predictions
 from medfuse.evaluation.plugin_metrics import Metric
@@ -26,6 +27,7 @@ from medfuse.serving.predict import Predictor, load_bundle
 from medfuse.serving.prediction import Prediction
 from medfuse.storage import write_json
 from medfuse.workflows import measure
+from medfuse.workflows.drift import Drift, drift_section, given_to, measure_drift
 from medfuse.workflows.figures import TestPart, draw_test
 from medfuse.workflows.gallery import Gallery
 from medfuse.workflows.run_folder import refuse_foreign_content
@@ -65,14 +67,15 @@ def evaluate(
     part: str = "all",
     settings: EvaluationConfig | None = None,
 ) -> EvaluationOutcome:
-    """Measure a bundle on the labeled cases of a cohort, through the bundle's own code.
+    """Measure a bundle on the labeled cases of a cohort, through the bundle's own code, and how
+    the cohort differs from the cases that the bundle learned from.
 
     Args:
         bundle: folder of a bundle.
         cohort: where the cases are; a class that the bundle does not know is refused.
         out: folder for the results.
         part: ``all`` cases, or those of one role: ``test``, ``train``, ...
-        settings: resamples, confidence, and options of plugins' metrics.
+        settings: resamples, confidence, subgroups, and options of plugins' metrics.
 
     Raises:
         ConfigError: options for a metric that no plugin has, or that it refuses.
@@ -81,32 +84,103 @@ def evaluate(
         BundleError: the bundle cannot be loaded.
         OutputError: ``out`` holds something else than an evaluation.
     """
-    folder = Path(out)
+    request = _Request(_config(cohort), Path(out), part, settings or EvaluationConfig())
+    return _carry_out(bundle, request)
+
+
+def evaluate_drift(
+    bundle: Path | str, cohort: CohortConfig | Path | str, out: Path | str, *, part: str = "all"
+) -> EvaluationOutcome:
+    """Measure how the images of a cohort differ from those that a bundle learned from.
+
+    Labels are passed over, so that the cohort may have none, or classes that the bundle does not
+    know. Where it is a folder, all images below it are cases.
+
+    Raises:
+        CohortError: no case in that part, or none that can be read.
+        BundleError: the bundle cannot be loaded.
+        OutputError: ``out`` holds something else than an evaluation.
+    """
+    request = _Request(_config(cohort), Path(out), part, EvaluationConfig(), labels=False)
+    return _carry_out(bundle, request)
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What to measure, and where the results go."""
+
+    cohort: CohortConfig
+    folder: Path
+    part: str
+    settings: EvaluationConfig
+    labels: bool = True
+
+
+def _config(cohort: CohortConfig | Path | str) -> CohortConfig:
+    return cohort if isinstance(cohort, CohortConfig) else CohortConfig(path=str(cohort))
+
+
+def _carry_out(bundle: Path | str, request: _Request) -> EvaluationOutcome:
+    folder, settings = request.folder, request.settings
     refuse_foreign_content(folder, _STATE, "evaluation")
-    settings = settings or EvaluationConfig()
     plugin_metrics = measure.load_metrics(load_registry(), settings)
     predictor = load_bundle(bundle)
-    config = cohort if isinstance(cohort, CohortConfig) else CohortConfig(path=str(cohort))
-    found = read_cohort(config, _inputs_of(predictor), predictor.suffixes, settings.groups)
-    _require_same_task(found, predictor)
-    cases = _labeled(found, part, predictor.classes)
-    write_json(folder / _STATE, {"medfuse": {"kind": "evaluation", "version": 1}})
-    several = predictor.table is not None
-    answers = predictor.predict(
-        [dict(c.inputs) if several else next(iter(c.inputs.values())) for c in cases]
+    found = _read(request, predictor)
+    if request.labels:
+        _require_same_task(found, predictor)
+    cases = (
+        _labeled(found, request.part, predictor.classes)
+        if request.labels
+        else _all(found, request.part)
     )
+    write_json(folder / _STATE, {"medfuse": {"kind": "evaluation", "version": 1}})
+    answers = predictor.predict([given_to(predictor, case) for case in cases])
     write_predictions(
         folder / "predictions.csv", _rows(cases, answers, predictor), predictor.classes
     )
     answered = _answered(cases, answers)
     seen = _seen_by(bundle, answered)
-    measured = _measured(answered, predictor, seen, settings, plugin_metrics)
+    measured = (
+        _measured(answered, predictor, seen, settings, plugin_metrics) if request.labels else None
+    )
+    drift = measure_drift(predictor, Path(bundle), [case for case, _ in answered])
     events = tally([*found.events, *_refusals(cases, answers)])
-    _write_page(folder, measured, events, predictor)
-    name, refused = predictor.metadata["name"], len(cases) - len(answered)
-    metrics = {"bundle": name, "refused": refused, **measured.metrics, "events": events}
+    _write_page(folder, _Shown(measured, seen, drift, events), predictor)
+    metrics = {
+        "bundle": predictor.metadata["name"],
+        "refused": len(cases) - len(answered),
+        **(measured.metrics if measured else {"cases": len(answered), "seen": seen.summary()}),
+        "drift": drift.facts if drift else None,
+        "events": events,
+    }
     write_json(folder / "metrics.json", metrics)
-    return EvaluationOutcome(folder, metrics, refused)
+    return EvaluationOutcome(folder, metrics, len(cases) - len(answered))
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """What the page tells of."""
+
+    part: TestPart | None
+    seen: SeenCases
+    drift: Drift | None
+    events: Mapping[str, int]
+
+
+def _read(request: _Request, predictor: Predictor) -> Cohort:
+    """Return the cohort; without labels, any folder of images is one."""
+    inputs, path = _inputs_of(predictor), request.cohort.path
+    if not request.labels and predictor.table is None and Path(path).is_dir():
+        return read_unlabelled(path, inputs["image"], predictor.suffixes)
+    return read_cohort(request.cohort, inputs, predictor.suffixes, request.settings.groups)
+
+
+def _all(cohort: Cohort, part: str) -> list[Case]:
+    """Return the cases of a part without their labels."""
+    chosen = [case for case in cohort.cases if part in ("all", case.role)]
+    if not chosen:
+        raise CohortError(f"{cohort.root}: no case in part {part!r}.")
+    return [replace(case, label=None, findings=()) for case in chosen]
 
 
 def _inputs_of(predictor: Predictor) -> dict[str, InputConfig]:
@@ -127,7 +201,7 @@ def _labeled(cohort: Cohort, part: str, classes: Sequence[str]) -> list[Case]:
     if unknown:
         raise CohortError(
             f"{cohort.root}: has the class {unknown[0]!r}, which the bundle does not know; "
-            f"expected {', '.join(classes)}."
+            f"expected {', '.join(classes)}. To measure drift alone, add --drift-only."
         )
     cases = [
         _counted(case, cohort.classes, classes)
@@ -135,7 +209,10 @@ def _labeled(cohort: Cohort, part: str, classes: Sequence[str]) -> list[Case]:
         if case.labeled and part in ("all", case.role)
     ]
     if not cases:
-        raise CohortError(f"{cohort.root}: no labeled case in part {part!r}.")
+        raise CohortError(
+            f"{cohort.root}: no labeled case in part {part!r}. To measure drift alone, add "
+            "--drift-only."
+        )
     return cases
 
 
@@ -166,7 +243,7 @@ def _rows(
         PredictionRow(
             case_id=case.case_id,
             role=case.role or "",
-            label=";".join(predictor.classes[index] for index in case.held) or NONE,
+            label=_label(case, predictor.classes),
             findings=case.findings,
             status=answer.status,
             reason_code=answer.reason_code,
@@ -179,6 +256,12 @@ def _rows(
         )
         for case, answer in zip(cases, answers, strict=True)
     ]
+
+
+def _label(case: Case, classes: Sequence[str]) -> str:
+    if not case.labeled:
+        return ""
+    return ";".join(classes[index] for index in case.held) or NONE
 
 
 def _refusals(cases: Sequence[Case], answers: Sequence[Prediction]) -> list[Event]:
@@ -232,21 +315,22 @@ def _measured(
     return TestPart(predictions, metrics, None, (), settings, seen)
 
 
-def _write_page(
-    folder: Path, part: TestPart, events: Mapping[str, int], predictor: Predictor
-) -> None:
+def _write_page(folder: Path, shown: _Shown, predictor: Predictor) -> None:
     gallery = Gallery(folder / "plots")
-    draw_test(gallery, part)
-    measured = MeasuredCases(part, gallery.named)
+    if shown.part is not None:
+        draw_test(gallery, shown.part)
+    drift = drift_section(shown.drift, gallery)
+    measured = MeasuredCases(shown.part, gallery.named)
     page = SectionPage(
         name=f"Evaluation of {predictor.metadata['name']}",
         intended_use=predictor.metadata["intended_use"],
-        warnings=[part.seen.warning()] if part.seen.warning() else (),
+        warnings=[shown.seen.warning()] if shown.seen.warning() else (),
         sections=(
             performance_section(measured),
+            drift,
             calibration_section(measured),
             subgroups_section(measured),
-            told(events),
+            told(shown.events),
         ),
         versions={"bundle": predictor.metadata["version"], "medfuse": version("medfuse")},
         created=date.today().isoformat(),

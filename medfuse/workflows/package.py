@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from medfuse.bundle.seen import OWN_TRAINING
 from medfuse.bundle.write import write_bundle
 from medfuse.config import Experiment, SourceConfig
 from medfuse.contract import ComponentSpec, GraphOnly
-from medfuse.data import Case, split_digest
+from medfuse.data import Case, Cohort, split_digest
 from medfuse.data.plugin_reader import reader_of
 from medfuse.data.readers import InstalledReader
 from medfuse.errors import BundleError
@@ -233,7 +234,14 @@ def _details(task: LearningTask, model: LearnedModel) -> dict[str, Any]:
         "temperature": float(model.network.temperature),
         "calibrated_on": model.calibrated_on,
         "leaks": task.prepared.leaks.summary(),
+        "class_counts": _class_counts(task.prepared.cohort),
     }
+
+
+def _class_counts(cohort: Cohort) -> dict[str, int]:
+    """Return how many labeled cases of each class were learned from, held-out parts included."""
+    labels = Counter(c.label for c in cohort.cases if c.role != "test")
+    return {name: labels[index] for index, name in enumerate(cohort.classes)}
 
 
 def _seen(task: LearningTask) -> dict[str, frozenset[str]]:
