@@ -55,6 +55,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--workers", type=int, metavar="N", help="processes (one a processor)")
     parser.add_argument(
+        "--target",
+        metavar="COHORT",
+        help="images of another hospital: what adapting to them gains there, without their labels",
+    )
+    parser.add_argument(
         "--accept-overlap", action="store_true", help="sources trained on this data set, too"
     )
     parser.add_argument(
@@ -98,7 +103,9 @@ def summary_lines(outcome: Any) -> list[str]:
     table = format_table(["CANDIDATE", "KIND", "AUROC", "ACCURACY"], rows)
     remarks = [f"         {remark}" for remark in outcome.comparison["remarks"]]
     verdict = f"verdict  {outcome.verdict}"
-    return [table, "", verdict, *remarks, f"report   {outcome.report}"]
+    target = outcome.comparison.get("target")
+    adapted = [f"target   {target['verdict']}"] if target else []
+    return [table, "", verdict, *remarks, *adapted, f"report   {outcome.report}"]
 
 
 def _settings(arguments: argparse.Namespace) -> Any:
@@ -116,6 +123,7 @@ def _settings(arguments: argparse.Namespace) -> Any:
         scratch_epochs=arguments.scratch_epochs,
         workers=arguments.workers,
         accept_overlap=arguments.accept_overlap,
+        target=arguments.target,
         download=arguments.download,
         progress=not arguments.quiet,
         fresh=arguments.fresh,

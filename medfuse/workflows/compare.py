@@ -23,6 +23,7 @@ from medfuse.workflows.compare_plan import PlannedCandidate, fusions_to_compare
 from medfuse.workflows.compare_scratch import check_scratch, scratch_candidate
 from medfuse.workflows.compare_settings import CompareSettings
 from medfuse.workflows.compare_tables import write_candidate_predictions, write_tables
+from medfuse.workflows.compare_target import compare_on_target
 from medfuse.workflows.compare_task import CompareTask, frozen, prepare_task
 from medfuse.workflows.measure import settings_of
 from medfuse.workflows.preflight import check_experiment
@@ -76,6 +77,8 @@ def compare(
     with claim_compare_folder(out, config, fresh=settings.fresh) as folder:
         task = prepare_task(config, registry, settings, folder)
         comparison = _compared(task)
+        if settings.target is not None:
+            comparison["target"] = compare_on_target(task, settings.target)
         write_json(folder / "comparison.json", comparison)
         write_tables(comparison, folder / "tables")
         report = write_comparison_page(task, comparison)

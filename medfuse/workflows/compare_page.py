@@ -22,6 +22,7 @@ from medfuse.report import (
     write_sections,
 )
 from medfuse.report.metric_tables import estimate_text
+from medfuse.workflows.compare_target import target_section
 from medfuse.workflows.compare_task import CompareTask
 from medfuse.workflows.gallery import Gallery
 
@@ -68,6 +69,7 @@ def comparison_page(
                 figures=figures["candidates"],
             ),
             *_tests(comparison),
+            target_section(comparison.get("target")),
             Section(anchor="curve", title="Learning curve", figures=figures["curve"]),
             Section(anchor="sources", title="Sources", tables=[_source_table(comparison)]),
             Section(anchor="cases", title="Cases", text=_cases_text(comparison)),

@@ -27,6 +27,7 @@ class CompareSettings:
         scratch_epochs: how long that is trained at most.
         workers: processes side by side; as many as there are processors if ``None``.
         accept_overlap: compare sources that were trained on this data set.
+        target: path of a cohort that the compared cases do not belong to, for adapting to it.
         download: allow weights to be fetched.
         progress: show bars on stderr where that is a terminal.
         fresh: replace an earlier comparison.
@@ -43,6 +44,7 @@ class CompareSettings:
     scratch_epochs: int = 20
     workers: int | None = None
     accept_overlap: bool = False
+    target: str | None = None
     download: bool = False
     progress: bool = True
     fresh: bool = False

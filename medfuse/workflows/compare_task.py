@@ -156,7 +156,7 @@ def prepare_task(
     check_with_cohort(experiment, registry, cohort)
     settled = settle_cohort(experiment, bank, cohort=cohort, readers=readers)
     inputs = {name: found.config for name, found in settled.inputs.items()}
-    pooled = _pooled(experiment, registry)
+    pooled = pooled_fusion(experiment, registry)
     networks = load_networks(pooled, registry, inputs, download=settings.download)
     overlap = find_overlap(experiment, networks)
     if not settings.accept_overlap:
@@ -204,7 +204,7 @@ def _check(experiment: Experiment, registry: Registry) -> None:
         )
 
 
-def _pooled(experiment: Experiment, registry: Registry) -> Experiment:
+def pooled_fusion(experiment: Experiment, registry: Registry) -> Experiment:
     """Return the experiment with a fusion that takes pooled features, as all candidates do."""
     spec = registry.fusion(experiment.fusion.use)
     if isinstance(spec, FeatureFusionSpec) and spec.accepts == "maps":

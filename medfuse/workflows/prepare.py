@@ -157,7 +157,7 @@ def prepare_cohort(
     inputs: dict[str, PreparedInput] = {}
     failures: dict[str, dict[str, ImageError]] = {}
     for name, found in settled.inputs.items():
-        inputs[name], failures[name] = _prepared_input(name, found, cohort, bank, progress)
+        inputs[name], failures[name] = prepared_input(name, found, cohort, bank, progress)
     readable = _without_bad_images(cohort, failures, experiment.cohort.on_bad_image)
     digests = picture_digests(inputs.values(), readable)
     policy = experiment.cohort.on_leak
@@ -203,9 +203,10 @@ def describe_inputs(cohort: Cohort, names: Sequence[str]) -> list[str]:
     return [f"inputs of {len(cohort.cases)} cases: {listed}"]
 
 
-def _prepared_input(
+def prepared_input(
     name: str, settled: SettledInput, cohort: Cohort, bank: FeatureBank, progress: bool
 ) -> tuple[PreparedInput, dict[str, ImageError]]:
+    """Return an input with its images read once, and the errors of those that cannot be read."""
     cases = [case for case in cohort.cases if name in case.inputs]
     config, fingerprint, used = settled.config, settled.fingerprint, settled.readers
     preprocessing = Preprocessing(config, fingerprint, used)
