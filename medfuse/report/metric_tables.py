@@ -194,7 +194,7 @@ def _number(value: float | None) -> str:
 
 
 def p_value_text(value: float | None) -> str:
-    """Return ``0.012``, ``< 0.001`` or ``undefined``."""
+    """Return ``0.012``, ``<\u00a00.001`` or ``undefined``."""
     if value is None:
         return "undefined"
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+    return "<\u00a00.001" if value < 0.001 else f"{value:.3f}"
