@@ -14,7 +14,7 @@ from medfuse.workflows.run_page.checklists import TO_BE_FILLED_IN, checklist_sec
 from medfuse.workflows.train import TrainingOutcome
 
 ALL = [*tripod_ai.ITEMS, *claim_2024.ITEMS]
-OF_OTHER_STAGES = {"explanation"}
+OF_OTHER_STAGES = {"explanation", "abstention"}
 
 
 @pytest.fixture(scope="module")

@@ -40,7 +40,12 @@ ITEMS = (
     Item("27", "ensembles", ("model", "training")),
     Item("28", "metrics", ("metrics", "calibration"), "why these"),
     Item("29", "significance and uncertainty", ("metrics", "comparison")),
-    Item("30", "robustness or sensitivity", ("subgroups", "comparison"), "further analyses"),
+    Item(
+        "30",
+        "robustness or sensitivity",
+        ("subgroups", "abstention", "comparison"),
+        "further analyses",
+    ),
     Item("31", "explanation", ("explanation", "shares", "errors")),
     Item("32", "test on internal data", ("metrics", "split")),
     Item("33", "test on external data", (), "a report of medfuse evaluate on another cohort"),

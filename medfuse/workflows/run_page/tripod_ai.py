@@ -69,7 +69,10 @@ ITEMS = (
     Item("25", "interpretation, fairness included"),
     Item("26", "limitations", ("limits",), "those of the study"),
     Item(
-        "27a", "input that is bad or absent, in use", ("limits", "events"), "what users should do"
+        "27a",
+        "input that is bad or absent, in use",
+        ("limits", "abstention", "events"),
+        "what users should do",
     ),
     Item("27b", "interaction and expertise that users need"),
     Item("27c", "next steps, and where the model may be used"),
