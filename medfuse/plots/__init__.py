@@ -17,6 +17,7 @@ from medfuse.plots.learning_curve import learning_curve
 from medfuse.plots.panels import PanelRow, panel_grid
 from medfuse.plots.samples import sample_grid
 from medfuse.plots.style import save_figure
+from medfuse.plots.trust import distance_histograms, risk_coverage_curve
 
 __all__ = [
     "ForestRow",
@@ -26,12 +27,14 @@ __all__ = [
     "confusion_matrix",
     "contact_sheet",
     "distance_curves",
+    "distance_histograms",
     "forest",
     "histograms",
     "learning_curve",
     "panel_grid",
     "precision_recall",
     "reliability_diagram",
+    "risk_coverage_curve",
     "roc",
     "sample_grid",
     "save_figure",

@@ -45,6 +45,7 @@ from medfuse.workflows.run_folder import RunFolder, claim_run_folder, is_finishe
 from medfuse.workflows.run_page import MeasuredCases, RunFacts, run_page
 from medfuse.workflows.seen import find_seen, seen_by_sources
 from medfuse.workflows.settle import SettledCohort, list_cohort, settle_cohort
+from medfuse.workflows.trust_facts import draw_trust, trust_facts
 
 _log = logging.getLogger(__name__)
 
@@ -204,15 +205,19 @@ def _write_results(
     gallery = Gallery(folder.plots)
     draw_cohort(gallery, task.prepared)
     draw_training(gallery, fused.results)
+    trust = None
     if part is not None:
         draw_test(gallery, part)
+        trust = _trust(task, fused, part, judged)
+        draw_trust(gallery, trust, judged, measure.test_rows(cohort))
     overall = part.metrics["overall"] if part else {}
     measured = Measured(overall, judged.policy)
     bundle, difference = write_run_bundle(task, fused, measured, folder.path / "bundle")
-    facts = RunFacts(task, fused, MeasuredCases(part, gallery.named), comparison, bundle)
+    facts = RunFacts(task, fused, MeasuredCases(part, gallery.named, trust), comparison, bundle)
     metrics = {
         "test": None if part is None else part.metrics,
         "comparison": comparison,
+        "trust": trust,
         "training": _training_facts(fused),
         "inputs": input_facts(task.prepared),
         "features": _feature_facts(task.features),
@@ -226,6 +231,14 @@ def _write_results(
     write_sections(page, folder.path / "report.html")
     write_json(folder.path / "metrics.json", metrics)
     folder.mark_finished()
+
+
+def _trust(
+    task: LearningTask, fused: LearnedModel, part: TestPart, judged: Judged
+) -> dict[str, Any]:
+    rows = measure.test_rows(task.prepared.cohort)
+    coverage = task.experiment.evaluation.abstain.coverage
+    return trust_facts(part.predictions, judged, rows, fused.calibrated_on, coverage)
 
 
 def _write_slices(task: LearningTask, fused: LearnedModel, folder: RunFolder) -> None:

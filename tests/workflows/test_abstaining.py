@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -170,3 +170,26 @@ def test_reasons_that_several_labels_cannot_give_are_refused_before_training(
     }
     with pytest.raises(ConfigError, match=r"confidence and largest_set are of classes"):
         train(experiment, tmp_path / "run", progress=False)
+
+
+def test_the_report_tells_how_often_it_abstained_and_when_its_sets_hold(
+    finished_run: TrainingOutcome,
+) -> None:
+    trust = finished_run.metrics["trust"]
+    rows, _ = read_predictions(finished_run.folder / "predictions.csv")
+    tested = [row for row in rows if row.role == "test"]
+    strange = [row for row in tested if row.reason_code == "OUT_OF_DISTRIBUTION"]
+    assert trust["abstained"].get("OUT_OF_DISTRIBUTION", 0) == len(strange)
+    inside = np.mean([row.label in row.conformal_set for row in tested])
+    assert trust["sets"]["coverage"] == pytest.approx(inside)
+    errors = np.mean([row.label != max_class(row.probabilities) for row in tested])
+    assert trust["selective"]["risk"][-1] == pytest.approx(errors)
+    page = (finished_run.folder / "report.html").read_text()
+    assert "Sets made to hold the true class in 90% of cases" in page
+    assert "close in practice but not proven (cross-conformal)" in page
+    for name in ("distances.png", "risk_coverage.png"):
+        assert (finished_run.folder / "plots" / name).stat().st_size > 0
+
+
+def max_class(probabilities: Sequence[float]) -> str:
+    return ("clear", "effusion", "nodule")[int(np.argmax(probabilities))]

@@ -34,8 +34,9 @@ def section(html: str, anchor: str) -> str:
 
 def test_the_report_has_every_section(html: str) -> None:
     assert sections(html) == [
-        "metrics", "comparison", "calibration", "shares", "errors", "cohort", "split", "inputs",
-        "sources", "model", "training", "card", "limits", "events", "tripod", "claim", "versions",
+        "metrics", "comparison", "calibration", "abstention", "shares", "errors", "cohort", "split",
+        "inputs", "sources", "model", "training", "card", "limits", "events", "tripod",
+        "claim", "versions",
     ]  # fmt: skip
 
 

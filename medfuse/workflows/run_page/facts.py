@@ -21,10 +21,12 @@ class MeasuredCases:
     Attributes:
         part: what the cases show; ``None`` without labeled ones.
         figures: by the name of their file, without its ending.
+        trust: of `trust_facts`; ``None`` where nothing was measured.
     """
 
     part: TestPart | None
     figures: Mapping[str, Figure] = field(default_factory=dict)
+    trust: Mapping[str, Any] | None = None
 
     def drawn(self, *names: str) -> list[Figure]:
         """Return the figures of these names, and of those that begin so and go on with ``_``."""

@@ -9,6 +9,7 @@ from typing import Any
 from medfuse.data import split_digest
 from medfuse.report import Section, SectionPage
 from medfuse.report.metric_tables import estimate_text
+from medfuse.workflows.run_page.abstention import abstention_section
 from medfuse.workflows.run_page.calibration import calibration_section
 from medfuse.workflows.run_page.card import card_section, limits_section
 from medfuse.workflows.run_page.checklists import checklist_sections
@@ -41,6 +42,7 @@ _SECTIONS: tuple[Callable[[RunFacts], Section], ...] = (
     lambda facts: performance_section(facts.measured),
     comparison_section,
     lambda facts: calibration_section(facts.measured),
+    lambda facts: abstention_section(facts.measured),
     lambda facts: subgroups_section(facts.measured),
     shares_section,
     errors_section,
