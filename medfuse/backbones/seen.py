@@ -28,7 +28,7 @@ def seen_images(weights: WeightsSpec, learners: Collection[str] = ()) -> frozens
     file = packaged_file(weights.seen)
     try:
         content = file.read_bytes()
-        text = (gzip.decompress(content) if file.suffix == ".gz" else content).decode("ascii")
+        text = (gzip.decompress(content) if file.suffix == ".gz" else content).decode("utf-8")
     except (OSError, EOFError, ValueError) as error:
         raise WeightsError(
             f"{file}: the list of seen images of weights {weights.name!r} cannot be read. "

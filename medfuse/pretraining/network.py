@@ -14,6 +14,7 @@ from medfuse.backbones.source import Source
 from medfuse.config import SourceConfig
 from medfuse.errors import ConfigError
 from medfuse.pretraining.settings import PretrainingSettings
+from medfuse.registry.bundled import is_bundled
 from medfuse.registry.references import RANDOM_WEIGHTS, parse_source
 from medfuse.training.checkpoint import cpu_state
 
@@ -127,5 +128,10 @@ def _use(settings: PretrainingSettings) -> str:
         )
     if settings.init is None:
         return f"{settings.backbone}.{RANDOM_WEIGHTS}"
+    if is_bundled(settings.init):
+        raise ConfigError(
+            f"init is {settings.init}, expected NAME of weights or a file. Learning goes on from a "
+            "bundle as a source of 'medfuse train', with train: all."
+        )
     is_file = Path(settings.init).suffix in (".safetensors", ".pt", ".pth") or "/" in settings.init
     return f"{settings.backbone}{'@' if is_file else '.'}{settings.init}"

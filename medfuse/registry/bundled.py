@@ -135,6 +135,15 @@ def bundled_uses(use: str) -> tuple[str, ...]:
     return tuple(bundle.use(number) for number in numbers)
 
 
+def bundle_folder(use: str) -> Path:
+    """Return the folder of the bundle that ``bundle:PATH`` names.
+
+    Raises:
+        SourceError: there is none.
+    """
+    return _root(_divided(use)[0])
+
+
 def described_bundle(use: str) -> Described:
     """Return what a bundle says of one network in it.
 
@@ -309,8 +318,12 @@ def _weights(
     bundle: _Bundle, number: int, record: _Record, contract: tuple[_Adapter, str]
 ) -> WeightsSpec:
     adapter, prefix = contract
+    if not (bundle.root / _WEIGHTS).is_file():
+        raise SourceError(
+            f"{bundle.root / _WEIGHTS}: absent, expected the weights. Copy the bundle again."
+        )
     seen = bundle.root / SEEN
-    if seen.is_file():
+    if seen.is_file() or SEEN in bundle.digests:
         check_file(seen, bundle.digests.get(SEEN, ""))
     return WeightsSpec(
         name=bundle.name,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 from medfuse.config import Experiment
-from medfuse.registry.bundled import bundled_uses
+from medfuse.errors import OutputError
+from medfuse.registry.bundled import bundle_folder, bundled_uses, is_bundled
 
 _log = logging.getLogger(__name__)
 
@@ -24,3 +26,19 @@ def with_each_network(experiment: Experiment) -> Experiment:
             _log.info("source %s: the %d networks in it", config.use, len(uses))
         sources += [config.model_copy(update={"use": use}) for use in uses]
     return experiment.model_copy(update={"sources": sources})
+
+
+def refuse_own_bundle(experiment: Experiment, out: Path) -> None:
+    """Refuse to write where a source is read from: a new start there would delete it.
+
+    Raises:
+        OutputError: a bundle that the experiment names lies in ``out``.
+    """
+    for config in experiment.sources:
+        if not is_bundled(config.use):
+            continue
+        if bundle_folder(config.use).resolve().is_relative_to(out.resolve()):
+            raise OutputError(
+                f"{out}: holds source {config.use}, which a run there would replace. "
+                "Choose another --out."
+            )

@@ -31,7 +31,7 @@ from medfuse.storage import write_json
 from medfuse.training.classifier import check_missing_inputs
 from medfuse.workflows import measure
 from medfuse.workflows.abstaining import Judged, judge
-from medfuse.workflows.bundled_sources import with_each_network
+from medfuse.workflows.bundled_sources import refuse_own_bundle, with_each_network
 from medfuse.workflows.distances import fit_distances
 from medfuse.workflows.extract import ExtractedFeatures, extract, load_networks, with_tables
 from medfuse.workflows.figures import TestPart, draw_cohort, draw_test, draw_training
@@ -92,6 +92,7 @@ def train(
     config, registry = with_each_network(as_experiment(experiment)), load_registry()
     options = _Options(download, progress)
     _refuse_inside_cohort(Path(out), Path(config.cohort.path))
+    refuse_own_bundle(config, Path(out))
     if fresh or not is_finished(out, config):
         check_experiment(config, registry, download=download)
     with claim_run_folder(out, config, fresh=fresh) as folder:

@@ -44,3 +44,8 @@ def test_a_network_of_fixed_size_is_used_at_the_size_of_its_views():
     assert trainee.options == {"img_size": [32, 32]}
     whole = WholeImages(trainee.source, trainee.use_size)
     assert whole(torch.rand(2, 1, 48, 48)).shape == (2, trainee.built.feature_dim)
+
+
+def test_a_bundle_is_no_init_and_the_error_says_what_to_do_instead():
+    with pytest.raises(ConfigError, match="init is bundle:runs/first, .*source of 'medfuse train'"):
+        build_trainee(settings(init="bundle:runs/first"), load_registry(), 2)

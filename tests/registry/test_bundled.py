@@ -12,11 +12,13 @@ import torch
 
 from medfuse.backbones.build import BuiltSource, SourceTarget, build_source
 from medfuse.bundle.digests import write_digests
-from medfuse.config import SourceConfig, load_experiment
-from medfuse.errors import BundleError, MedfuseError, SourceError
+from medfuse.config import SourceConfig, load_experiment, parse_experiment
+from medfuse.errors import BundleError, MedfuseError, OutputError, SourceError
 from medfuse.registry import load_registry, parse_source
 from medfuse.registry.bundled import OWN_TRAINING, SEEN, bundled_uses
+from medfuse.workflows.bundled_sources import refuse_own_bundle
 from medfuse.workflows.seen import seen_by_sources
+from medfuse.workflows.train import train
 
 REGISTRY = load_registry()
 A, B, C = ("0" * 64, "1" * 64, "2" * 64)
@@ -198,9 +200,22 @@ def _edited(root: Path) -> None:
     (root / "configs" / "metadata.json").write_text("{}")
 
 
+def _without_seen(root: Path) -> None:
+    (root / SEEN).unlink()
+
+
+def _copied_in_part(root: Path) -> None:
+    (root / "models" / "model.pt").unlink()
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
-    [(_graph_only, "exists only as a graph"), (_edited, "changed since the bundle was written")],
+    [
+        (_without_seen, r"seen_images\.txt: named in SHA256SUMS, but absent"),
+        (_copied_in_part, r"model\.pt: absent, .*Copy the bundle again"),
+        (_graph_only, "exists only as a graph"),
+        (_edited, "changed since the bundle was written"),
+    ],
 )
 def test_a_bundle_without_weights_or_with_an_edited_file_is_refused(
     bundle, damage, message
@@ -284,3 +299,26 @@ def test_a_path_in_a_configuration_is_relative_to_its_file(bundle, tmp_path, par
     file.write_text(f"cohort: {{path: .}}\nsources: ['bundle:run{part}']\n")
     [source] = load_experiment(file).sources
     assert source.use == f"bundle:{tmp_path.resolve()}/run{part}"
+
+
+def test_learners_of_any_name_are_told_apart(bundle) -> None:
+    run = bundle()
+    root = run / "bundle" / "chest_classification"
+    (root / SEEN).write_text(f"{A}  {OWN_TRAINING}\n{B}  mini:resnet@poumon_é\n", encoding="utf-8")
+    write_digests(root)
+    built = _built(f"bundle:{run}#1")
+    assert seen_by_sources([built]) == {built.label: {A}}
+
+
+def test_a_run_is_not_written_where_its_source_lies(bundle, tmp_path, monkeypatch) -> None:
+    run = bundle()
+    monkeypatch.chdir(tmp_path)
+    for use in (f"bundle:{run}#1", f"bundle:{run / 'bundle' / 'chest_classification'}#2"):
+        experiment = parse_experiment({"cohort": {"path": "x"}, "sources": [use, "mini:resnet"]})
+        for out in (run, Path("run"), run / "bundle"):
+            with pytest.raises(OutputError, match=f"holds source {use}.*another --out"):
+                refuse_own_bundle(experiment, out)
+        refuse_own_bundle(experiment, tmp_path / "second")
+        with pytest.raises(OutputError, match="holds source"):
+            train(experiment, run, fresh=True, progress=False)
+        assert (run / "bundle" / "chest_classification" / "models" / "model.pt").is_file()
