@@ -108,3 +108,11 @@ def test_a_column_of_many_values_is_refused(tmp_path: Path) -> None:
     rows = [f"i{n}.png,{'ab'[n % 2]},p{n},n,{n},F,name{n}" for n in range(30)]
     with pytest.raises(CohortError, match="'name' has 30 different values, expected at most 20"):
         read_cohort(table(tmp_path, *rows), groups=[Subgroup("name")])
+
+
+def test_one_of_several_labels_is_no_subgroup(tmp_path: Path) -> None:
+    rows = "image,effusion,edema\na.png,1,0\nb.png,0,1\n"
+    (tmp_path / "cases.csv").write_text(rows)
+    config = CohortConfig(path=str(tmp_path / "cases.csv"), label=["effusion", "edema"])
+    with pytest.raises(ConfigError, match="evaluation.subgroups: 'edema' is the label"):
+        read_cohort(config, groups=[Subgroup("edema")])

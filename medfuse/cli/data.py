@@ -173,14 +173,15 @@ def _settings(found: Preview) -> list[str]:
 
 
 def _split(arguments: argparse.Namespace) -> int:
-    from medfuse.workflows.split import split
+    from medfuse.workflows.split import divide
 
-    counts = split(_experiment(arguments), arguments.out, progress=not arguments.quiet)
+    cohort = divide(_experiment(arguments), arguments.out, progress=not arguments.quiet)
+    counts, sizes = cohort.counts(), cohort.sizes()
     if arguments.json:
-        print(json.dumps({"file": arguments.out, "counts": counts}, indent=2))
+        print(json.dumps({"file": arguments.out, "counts": counts, "cases": sizes}, indent=2))
         return 0
     for role, row in counts.items():
-        print(f"{role:<12} {sum(row.values()):>6}  {row}")
+        print(f"{role:<12} {sizes.get(role, 0):>6}  {row}")
     print(f"written to {arguments.out}")
     return 0
 

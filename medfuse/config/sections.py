@@ -186,7 +186,7 @@ class UnfreezeConfig(Section):
 class AdapterConfig(Section):
     """Low-rank adapters: they learn in the place of the weights that ``train`` names."""
 
-    rank: int = Field(8, ge=1, le=1024)
+    rank: Annotated[int, BeforeValidator(_no_boolean)] = Field(8, ge=1, le=1024)
     alpha: float = Field(16.0, gt=0)
     targets: Annotated[
         Literal["auto", "all"] | list[Annotated[str, Field(min_length=1)]],

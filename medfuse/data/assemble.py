@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 
 from medfuse.config import CohortConfig
 from medfuse.data.answers import answers_of, names_in
-from medfuse.data.cohort import Case, Cohort
+from medfuse.data.cohort import NONE, UNKNOWN, Case, Cohort
 from medfuse.data.events import Event
 from medfuse.data.records import Listing, Record, printable
 from medfuse.errors import CohortError, ConfigError
@@ -29,6 +29,8 @@ def assemble(listing: Listing, config: CohortConfig) -> Cohort:
     _require_unicode(listing.records)
     several = config.label_separator is not None or any(r.findings for r in listing.records)
     classes = _label_names(listing, config) if several else _class_names(listing, config)
+    if several:
+        _require_joinable(classes, listing)
     patients = _patients(listing.records, config)
     cases = [
         Case(
@@ -62,6 +64,16 @@ def _label_names(listing: Listing, config: CohortConfig) -> tuple[str, ...]:
         return _class_names(listing, config)
     cells = (record.label for record in listing.records)
     return tuple(sorted({n for cell in cells for n in names_in(cell, config.label_separator)}))
+
+
+def _require_joinable(names: Sequence[str], listing: Listing) -> None:
+    """Refuse names that could not be told apart where a case's labels stand in one cell."""
+    strange = next((name for name in names if ";" in name or name in (UNKNOWN, NONE)), None)
+    if strange is not None:
+        raise CohortError(
+            f"{listing.root}: a label is called {strange!r}, but labels of a case are written as "
+            f"a;b, or {NONE} or {UNKNOWN}. Rename it."
+        )
 
 
 def _own_names(listing: Listing, names: Sequence[str]) -> tuple[str, ...]:

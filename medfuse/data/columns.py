@@ -37,7 +37,7 @@ def _kept(case: Case, names: Sequence[str]) -> dict[str, str]:
 
 
 def _require_free(group: Subgroup, config: CohortConfig) -> None:
-    if group.column in (*_OTHERWISE_USED, config.label, config.group):
+    if group.column in (*_OTHERWISE_USED, *config.label_columns, config.group):
         raise ConfigError(
             f"evaluation.subgroups: {group.column!r} is the label, tells cases and patients apart, "
             "or is reported anyway (site); expected another column of the cohort. Remove it."

@@ -93,7 +93,10 @@ def _require_both_answers(cohort: Cohort) -> None:
     """Of each label some cases must have it, and some must be known not to."""
     if len(cohort.classes) < 2:
         found = f"one label ({cohort.classes[0]})" if cohort.classes else "no label"
-        raise CohortError(f"{cohort.root}: found {found}, expected at least two.")
+        raise CohortError(
+            f"{cohort.root}: found {found}, expected at least two. Check cohort.label and "
+            "cohort.label_separator; for one label alone, give it a column of classes."
+        )
     for index, name in enumerate(cohort.classes):
         held, absent = cohort.answers(index)
         if min(held, absent) < 2:

@@ -64,10 +64,11 @@ def _overall(
     rest = [name for name, index in table if index == OVERALL and name not in first]
     found = {name: estimate(table[name, OVERALL], settings, reason) for name in [*first, *rest]}
     left_out = int((~predictions.measurable).sum())
+    note = f"without {left_out} label{'s'[: left_out > 1]} lacking one of the two answers"
     if left_out:
         for name, entry in found.items():
             if name.endswith("_macro") and entry["value"] is not None:
-                entry["note"] = f"without {left_out} labels that lack one of the two answers"
+                entry["note"] = note
     return found
 
 

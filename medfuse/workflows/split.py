@@ -34,6 +34,13 @@ def split(
         CohortError: no usable cases, a leak, or a split that cannot be made.
         ImageError: an image cannot be read.
     """
+    return divide(cohort, out, progress=progress).counts()
+
+
+def divide(
+    cohort: Mapping[str, Any] | Experiment, out: Path | str, *, progress: bool = True
+) -> Cohort:
+    """Do what `split` does and return the cohort itself, in its first division."""
     experiment = cohort if isinstance(cohort, Experiment) else _experiment(cohort)
     prepared = prepare_cohort(experiment, FeatureBank(), progress=progress)
     settings = experiment.cohort.split
@@ -41,7 +48,7 @@ def split(
     divisions = _divisions(prepared, experiment, digests)
     header = {"seed": settings.seed, "repeats": settings.repeats}
     write_cohort(divisions, out, header, digests)
-    return prepared.cohort.counts()
+    return prepared.cohort
 
 
 def _experiment(cohort: Mapping[str, Any]) -> Experiment:

@@ -240,3 +240,8 @@ def test_a_source_that_is_ranked_frozen_needs_no_adapter() -> None:
     config = SourceConfig(use="timm:test_resnet.random", train="all", adapter=AdapterConfig())
     frozen = config.model_copy(update={"train": "frozen"})
     assert build_source(frozen, REGISTRY, SourceTarget(1, (48, 48))).module.trainable == ()
+
+
+def test_a_rank_of_true_is_no_rank() -> None:
+    with pytest.raises(ValueError, match="expected an integer"):
+        AdapterConfig(rank=True)

@@ -184,3 +184,18 @@ def test_fetch_of_an_unknown_set_suggests_the_nearest(tmp_path: Path) -> None:
     shown = shown_by("data", "fetch", "pneumonamnist", "--out", tmp_path)
     assert (shown.code, shown.out) == (1, "")
     assert "pneumoniamnist" in shown.err
+
+
+def test_split_counts_cases_and_not_the_labels_that_hold(table: Path, tmp_path: Path) -> None:
+    header, *rows = table.read_text().splitlines()
+    rows = [row.rpartition(",")[0] for row in rows]  # of the first picture alone
+    several = [f"{row},{i % 2},{i % 3 % 2}" for i, row in enumerate(rows)]
+    labels = table.with_name("labels.csv")
+    labels.write_text("\n".join([f"{header.rpartition(',')[0]},x,y", *several]) + "\n")
+    config = tmp_path / "split.yaml"
+    section = f"{{path: {labels}, label: [x, y], group: who}}"
+    config.write_text(f"{{cohort: {section}, sources: [mini:resnet]}}")
+    shown = shown_by("data", "split", config, "--out", tmp_path / "split.csv", "--quiet")
+    assert shown.code == 0, shown.err
+    counted = [int(line.split()[1]) for line in shown.out.splitlines()[:-1]]
+    assert sum(counted) == len(rows)

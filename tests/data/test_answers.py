@@ -214,3 +214,20 @@ def test_counts_tell_how_often_each_label_holds() -> None:
     assert cohort.counts() == {"unassigned": {"a": 2, "b": 1, "unknown": 1}}
     assert cohort.sizes() == {"unassigned": 4}
     assert [cohort.named(case) for case in cases] == ["a;b", "a", "none", "unknown"]
+
+
+@pytest.mark.parametrize(("cell", "found"), [("edema", r"one label \(edema\)"), ("", "no label")])
+def test_too_few_labels_are_refused_with_a_remedy(tmp_path: Path, cell: str, found: str) -> None:
+    rows = [f"{name}.png,{cell}" for name in "abcdef"]
+    cohort = _read(
+        _table(tmp_path, *rows, header="image,finding"), label="finding", label_separator="|"
+    )
+    with pytest.raises(CohortError, match=f"found {found}.* Check cohort.label"):
+        assign_roles(cohort, SplitConfig())
+
+
+@pytest.mark.parametrize("name", ["none", "unknown", "effusion;mass"])
+def test_a_name_that_a_cell_of_labels_could_not_tell_is_refused(tmp_path: Path, name: str) -> None:
+    table = _table(tmp_path, "a.png,1,0", header=f"image,{name},edema")
+    with pytest.raises(CohortError, match=f"called '{name}', but labels of a case .*Rename it"):
+        _read(table, label=[name, "edema"])

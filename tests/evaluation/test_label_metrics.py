@@ -115,7 +115,7 @@ def test_a_label_with_one_answer_is_undefined_and_left_out_of_the_mean() -> None
     assert found["per_class"]["mass"]["auroc"]["reason"] == "no case has the label"
     two = [found["per_class"][name]["auroc"]["value"] for name in _NAMES[:2]]
     assert found["overall"]["auroc_macro"]["value"] == pytest.approx(np.mean(two))
-    assert "without 1 labels" in found["overall"]["auroc_macro"]["note"]
+    assert "without 1 label lacking" in found["overall"]["auroc_macro"]["note"]
 
 
 def test_intervals_resample_whole_patients() -> None:
