@@ -48,15 +48,28 @@ def reliability_bins(predictions: Predictions, bins: int) -> list[dict[str, Any]
     Each holds ``low``, ``high``, ``cases``, ``confidence`` (mean top probability) and
     ``accuracy`` (share of cases whose top class is right).
     """
-    member = confidence_bins(predictions, bins)
     right = predictions.labels == predictions.predicted
     top = predictions.probabilities.max(1)
+    return occupied_bins(confidence_bins(predictions, bins), bins, top, right)
+
+
+def occupied_bins(
+    member: NDArray[np.int64], bins: int, chance: Floats, right: NDArray[np.bool_]
+) -> list[dict[str, Any]]:
+    """Return what is said of each bin of probabilities that is not empty, lowest first.
+
+    Args:
+        member: bin of each probability.
+        bins: of equal width over [0, 1].
+        chance: the probabilities.
+        right: which of them came true.
+    """
     return [
         {
             "low": int(b) / bins,
             "high": (int(b) + 1) / bins,
             "cases": int((member == b).sum()),
-            "confidence": float(top[member == b].mean()),
+            "confidence": float(chance[member == b].mean()),
             "accuracy": float(right[member == b].mean()),
         }
         for b in np.unique(member)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from medfuse.evaluation.curves import occupied_bins
 from medfuse.evaluation.estimates import Estimate, estimate
+from medfuse.evaluation.group_metrics import metrics_by_group
 from medfuse.evaluation.label_predictions import LabelPredictions
 from medfuse.evaluation.label_scores import label_bins
 from medfuse.evaluation.metrics import SCHEMA_VERSION, bootstrap_facts, resampled_scores
@@ -50,9 +49,12 @@ def evaluate_labels(
             for index, name in enumerate(predictions.classes)
         },
         "reliability": _reliability(predictions, settings.bins),
-        "groups": {
-            column: _by_group(predictions, column, settings) for column in predictions.groups
-        },
+        "groups": metrics_by_group(
+            predictions,
+            settings,
+            _counts,
+            lambda part: _overall(part, resampled_scores(part, settings), settings),
+        ),
     }
 
 
@@ -102,25 +104,6 @@ def _of_label(
     return result
 
 
-def _by_group(
-    predictions: LabelPredictions, column: str, settings: EvaluationSettings
-) -> dict[str, dict[str, Any]]:
-    values = np.asarray([str(value) for value in predictions.groups[column]])
-    return {
-        str(value): _group(predictions, values == value, settings) for value in np.unique(values)
-    }
-
-
-def _group(
-    predictions: LabelPredictions, rows: NDArray[np.bool_], settings: EvaluationSettings
-) -> dict[str, Any]:
-    part = predictions.only(rows)
-    if len(part) < settings.minimum_cases:
-        reason = f"{len(part)} cases, at least {settings.minimum_cases} needed"
-        return {**_counts(part), "overall": None, "reason": reason}
-    return {**_counts(part), "overall": _overall(part, resampled_scores(part, settings), settings)}
-
-
 def _counts(predictions: LabelPredictions) -> dict[str, Any]:
     held = (predictions.labels == 1).sum(0)
     return {
@@ -133,14 +116,4 @@ def _counts(predictions: LabelPredictions) -> dict[str, Any]:
 def _reliability(predictions: LabelPredictions, bins: int) -> list[dict[str, Any]]:
     known = predictions.known
     chance, held = predictions.probabilities[known], predictions.labels[known] == 1
-    member = label_bins(chance, bins)
-    return [
-        {
-            "low": int(b) / bins,
-            "high": (int(b) + 1) / bins,
-            "cases": int((member == b).sum()),
-            "confidence": float(chance[member == b].mean()),
-            "accuracy": float(held[member == b].mean()),
-        }
-        for b in np.unique(member)
-    ]
+    return occupied_bins(label_bins(chance, bins), bins, chance, held)

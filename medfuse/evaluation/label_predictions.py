@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfuse.errors import EvaluationError
-from medfuse.evaluation.predictions import Predictions
+from medfuse.evaluation.predictions import Predictions, check_columns, numbered
 
 UNKNOWN = -1
 
@@ -65,10 +65,7 @@ class LabelPredictions:
     @property
     def patient_index(self) -> NDArray[np.int64]:
         """The patient of each case as an integer from 0, ``(N,)``."""
-        if len(self.patients) == 0:
-            return np.arange(len(self))
-        names = np.asarray([str(value) for value in self.patients])
-        return np.unique(names, return_inverse=True)[1].reshape(-1)
+        return numbered(self.patients, len(self))
 
     @property
     def measurable(self) -> NDArray[np.bool_]:
@@ -117,12 +114,7 @@ def _check(given: LabelPredictions) -> None:
             "labels hold something else than 1, 0 and -1, or a case of which nothing is known. "
             "Leave out unlabeled cases first."
         )
-    columns = {"patients": given.patients, **given.groups}
-    for name, column in columns.items():
-        if len(column) != len(given) and not (name == "patients" and len(column) == 0):
-            raise EvaluationError(
-                f"{name} has {len(column)} values, expected {len(given)}: one per case."
-            )
+    check_columns(len(given), given.patients, given.groups)
     if len(given.thresholds) != len(given.classes):
         raise EvaluationError(
             f"thresholds has {len(given.thresholds)} values, expected {len(given.classes)}: one "

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from medfuse.errors import EvaluationError
 from medfuse.evaluation.curves import reliability_bins
 from medfuse.evaluation.estimates import Estimate, estimate, undefined_reason
+from medfuse.evaluation.group_metrics import metrics_by_group
 from medfuse.evaluation.label_predictions import LabelPredictions
 from medfuse.evaluation.label_scores import scores_of
 from medfuse.evaluation.plugin_metrics import Metric, metric_values
@@ -65,9 +65,12 @@ def evaluate(
         },
         "confusion_matrix": _confusion(predictions),
         "reliability": reliability_bins(predictions, settings.bins),
-        "groups": {
-            column: _by_group(predictions, column, settings) for column in predictions.groups
-        },
+        "groups": metrics_by_group(
+            predictions,
+            settings,
+            _counts,
+            lambda part: _overall(part, resampled_scores(part, settings), settings),
+        ),
     }
 
 
@@ -137,25 +140,6 @@ def _threshold(predictions: Predictions, index: int, specificity: float) -> floa
     allowed = (1 - specificity + 1e-9) * ranking.negatives[0]
     count = int((ranking.false[0] <= allowed).sum())
     return float(ranking.thresholds[count - 1]) if count else None
-
-
-def _by_group(
-    predictions: Predictions, column: str, settings: EvaluationSettings
-) -> dict[str, dict[str, Any]]:
-    values = np.asarray([str(value) for value in predictions.groups[column]])
-    names = settings.ordered(column, np.unique(values))
-    return {name: _group(predictions, values == name, settings) for name in names}
-
-
-def _group(
-    predictions: Predictions, rows: NDArray[np.bool_], settings: EvaluationSettings
-) -> dict[str, Any]:
-    part = predictions.only(rows)
-    if len(part) < settings.minimum_cases:
-        reason = f"{len(part)} cases, at least {settings.minimum_cases} needed"
-        return {**_counts(part), "overall": None, "reason": reason}
-    table = resampled_scores(part, settings)
-    return {**_counts(part), "overall": _overall(part, table, settings)}
 
 
 def _counts(predictions: Predictions) -> dict[str, Any]:

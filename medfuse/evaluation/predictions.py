@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,12 +43,7 @@ class Predictions:
         put(self, "classes", tuple(self.classes))
         put(self, "probabilities", _checked_rows(self.probabilities, self.classes))
         put(self, "labels", _checked_labels(self.labels, len(self.classes)))
-        columns = {"labels": self.labels, "patients": self.patients, **self.groups}
-        for name, column in columns.items():
-            if len(column) != len(self) and not (name == "patients" and len(column) == 0):
-                raise EvaluationError(
-                    f"{name} has {len(column)} values, expected {len(self)}: one per case."
-                )
+        check_columns(len(self), self.patients, {"labels": self.labels, **self.groups})
 
     def __len__(self) -> int:
         return len(self.probabilities)
@@ -61,15 +56,34 @@ class Predictions:
     @property
     def patient_index(self) -> NDArray[np.int64]:
         """The patient of each case as an integer from 0, ``(N,)``."""
-        if len(self.patients) == 0:
-            return np.arange(len(self))
-        names = np.asarray([str(value) for value in self.patients])
-        return np.unique(names, return_inverse=True)[1].reshape(-1)
+        return numbered(self.patients, len(self))
 
     def only(self, rows: NDArray[np.bool_]) -> Predictions:
         """Return the cases where ``rows`` is true, without their groups."""
         patients = [p for p, kept in zip(self.patients, rows, strict=False) if kept]
         return Predictions(self.labels[rows], self.probabilities[rows], self.classes, patients)
+
+
+def check_columns(cases: int, patients: Sequence[Any], others: Mapping[str, Sized]) -> None:
+    """Accept columns of one value per case; ``patients`` may be empty.
+
+    Raises:
+        EvaluationError: a column of another length.
+    """
+    columns: dict[str, Sized] = {"patients": patients if len(patients) else range(cases), **others}
+    for name, column in columns.items():
+        if len(column) != cases:
+            raise EvaluationError(
+                f"{name} has {len(column)} values, expected {cases}: one per case."
+            )
+
+
+def numbered(patients: Sequence[Any], cases: int) -> NDArray[np.int64]:
+    """Return the patient of each case as an integer from 0; each case its own if none is given."""
+    if len(patients) == 0:
+        return np.arange(cases)
+    names = np.asarray([str(value) for value in patients])
+    return np.unique(names, return_inverse=True)[1].reshape(-1)
 
 
 def _checked_rows(values: ArrayLike, classes: Sequence[str]) -> NDArray[np.float64]:

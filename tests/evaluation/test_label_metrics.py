@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn import metrics as oracle
@@ -86,6 +88,17 @@ def test_an_unknown_answer_changes_no_number() -> None:
     )
     settings = EvaluationSettings(bootstrap=20)
     assert evaluate_labels(given, settings) == evaluate_labels(changed, settings)
+
+
+def test_groups_stand_in_the_order_that_was_asked_for() -> None:
+    bands = ["65 and over" if i % 2 else "below 9" for i in range(120)]
+    given = replace(_drawn(), groups={"age": bands})
+    order = {"age": ("below 9", "65 and over")}
+    found = evaluate_labels(given, EvaluationSettings(bootstrap=0, order=order))
+    assert list(found["groups"]["age"]) == ["below 9", "65 and over"]
+    own = given.only(np.array(bands) == "below 9")
+    alone = evaluate_labels(own, EvaluationSettings(bootstrap=0))["overall"]
+    assert found["groups"]["age"]["below 9"]["overall"] == alone
 
 
 def test_calibration_error_is_the_mean_gap_of_the_bins() -> None:
