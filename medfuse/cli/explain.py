@@ -37,7 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="gradcam (default), gradcam_pp, occlusion, attention, a plugin's, or "
         "{use: name, option: value}; repeat for several",
     )
-    parser.add_argument("--class", dest="class_name", metavar="NAME", help="not the predicted one")
+    parser.add_argument(
+        "--class", dest="class_name", metavar="NAME", help="not the most probable one"
+    )
     parser.add_argument("--masks", metavar="DIR", help="where findings are, named as the images")
     parser.add_argument(
         "--check", action="store_true", help="deletion, insertion, and maps of random weights"

@@ -141,6 +141,12 @@ class Cohort:
         given = [case.findings[index] for case in cases]
         return given.count(1), given.count(0)
 
+    @property
+    def kinds(self) -> str:
+        """``of K classes``, or ``with L labels``: to be said of cases."""
+        kind, what = ("with", "labels") if self.multilabel else ("of", "classes")
+        return f"{kind} {len(self.classes)} {what}"
+
     def named(self, case: Case) -> str:
         """Return the case's class, or its labels joined by ``;``, in words.
 
@@ -149,6 +155,10 @@ class Cohort:
         if not case.labeled:
             return UNKNOWN
         return ";".join(self.classes[index] for index in case.held) or NONE
+
+    def truth(self, case: Case) -> str:
+        """Return what `named` says of a case; nothing where nothing is known."""
+        return self.named(case) if case.labeled else ""
 
     def with_cases(self, cases: Iterable[Case], events: Iterable[Event] = ()) -> Cohort:
         """Return the cohort with other cases and further events."""

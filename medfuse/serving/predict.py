@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -99,6 +99,13 @@ class Predictor:
     def exclusive(self) -> bool:
         """Whether the probabilities of a case are those of a softmax, which sum to 1."""
         return self._exclusive
+
+    def decide(self, probabilities: Mapping[str, float]) -> str:
+        """Return the most probable class; of several labels those that hold, joined by ``;``."""
+        if self.exclusive:
+            return max(probabilities, key=probabilities.__getitem__)
+        held = [name for name, value in probabilities.items() if value >= self.thresholds[name]]
+        return ";".join(held)
 
     def canonical(self, case: NamedCase) -> dict[str, Any] | Refusal:
         """Return what the network gets of a case, by input, or why it is refused."""
@@ -240,16 +247,11 @@ class Predictor:
             reason = Refusal("NON_FINITE_OUTPUT", "the network gave no finite value")
             return self._refused(case, reason)
         named = dict(zip(self.classes, values, strict=True))
-        if self.exclusive:
-            predicted = max(named, key=named.__getitem__)
-        else:
-            held = [name for name, value in named.items() if value >= self.thresholds[name]]
-            predicted = ";".join(held)
         answer = Prediction(
             case=case.name,
             status="ok",
             inputs=self._inputs(case),
-            predicted=predicted,
+            predicted=self.decide(named),
             probabilities=named,
         )
         if judgement is None:
@@ -259,7 +261,7 @@ class Predictor:
             status=judgement.status,
             reason_code=judgement.reason_code,
             reason=judgement.reason,
-            predicted=predicted if judgement.status == "ok" else "",
+            predicted=answer.predicted if judgement.status == "ok" else "",
             conformal_set=tuple(judgement.conformal_set),
             distances=dict(judgement.distances),
         )

@@ -62,7 +62,7 @@ class ExplainOptions:
     Attributes:
         methods: names of explainers, or ``{"use": name, option: value}``; Grad-CAM if empty, of a
             traced graph occlusion.
-        class_name: the class that maps speak for; of each case the predicted one if ``None``.
+        class_name: the class that maps speak for; of each case the most probable one if ``None``.
         masks: folder of masks with the relative paths of the images, whatever their endings.
         check: measure deletion and insertion, and compare with random weights.
         neighbors: training cases to show for each case and source; needs a run.
@@ -174,6 +174,29 @@ def explain_cases(
             )
 
 
+def cases_of_run(subject: Subject, masks: Path | None, arrays: str) -> list[AskedCase]:
+    """Return the test cases of a run, with the truth and the masks that are known of them.
+
+    Args:
+        subject: of a run.
+        masks: folder of masks, or ``None``.
+        arrays: folder for arrays in memory.
+    """
+    cohort: Cohort = test_cases_of(subject)
+    several = subject.predictor.table is not None
+    found = []
+    for number, case in enumerate(cohort.cases):
+        references = list(case.inputs.values())
+        given: Any = dict(case.inputs) if several else references[0]
+        named = named_case(number, given, _cells_known(subject), arrays)
+        path = Path(references[0])
+        inside = path.is_relative_to(cohort.root)
+        relative = str(path.relative_to(cohort.root)) if inside else path.name
+        named = replace(named, name=case.case_id)
+        found.append(AskedCase(named, cohort.truth(case), _mask(masks, relative)))
+    return found
+
+
 @dataclass(frozen=True, eq=False)
 class _Job:
     """Explains case after case; one that has a record is not explained again."""
@@ -270,7 +293,9 @@ def _asked(
     masks = None if options.masks is None else Path(options.masks)
     if masks is not None and not masks.is_dir():
         raise CohortError(f"{masks}: no such folder, expected masks.")
-    found = _given(subject, inputs, masks, arrays) if inputs else _tested(subject, masks, arrays)
+    found = (
+        _given(subject, inputs, masks, arrays) if inputs else cases_of_run(subject, masks, arrays)
+    )
     if not found:
         raise CohortError(f"{subject.run}: the run has no test case. Name images to be explained.")
     if masks is not None and not any(one.mask for one in found):
@@ -278,23 +303,6 @@ def _asked(
             f"{masks}: no mask has the relative path of an image, such as "
             f"{Path(found[0].case.name).with_suffix('.png')}."
         )
-    return found
-
-
-def _tested(subject: Subject, masks: Path | None, arrays: str) -> list[AskedCase]:
-    cohort: Cohort = test_cases_of(subject)
-    several = subject.predictor.table is not None
-    found = []
-    for number, case in enumerate(cohort.cases):
-        label = "" if case.label is None else cohort.classes[case.label]
-        references = list(case.inputs.values())
-        given: Any = dict(case.inputs) if several else references[0]
-        named = named_case(number, given, _cells_known(subject), arrays)
-        path = Path(references[0])
-        inside = path.is_relative_to(cohort.root)
-        relative = str(path.relative_to(cohort.root)) if inside else path.name
-        named = replace(named, name=case.case_id)
-        found.append(AskedCase(named, label, _mask(masks, relative)))
     return found
 
 

@@ -35,7 +35,7 @@ class AskedCase:
 
     Attributes:
         case: its name and its files.
-        label: name of its class; empty if unknown.
+        label: its class, or its labels joined by ``;``; empty if unknown.
         mask: file of the finding; ``None`` where none is known.
     """
 
@@ -70,10 +70,10 @@ class CaseExplanation:
     Attributes:
         case: as the caller named it.
         key: digest of its canonical inputs, by which its files are named; it tells no patient.
-        label: name of its class; empty if unknown.
+        label: its class, or its labels joined by ``;``; empty if unknown.
         reason_code: why it was refused; empty if it was not.
         reason: the same in a sentence.
-        predicted: the most probable class.
+        predicted: the most probable class; of several labels those that hold, perhaps none.
         probabilities: by class.
         explained: the class that the maps speak for.
         shares: by source, in the fusion; empty where it has none.
@@ -132,7 +132,7 @@ def explain_case(
         subject: the model.
         read: the case.
         explainers: by name.
-        wanted: index of the class; the predicted one if ``None``.
+        wanted: index of the class; the most probable one if ``None``.
         check: measure deletion and insertion of every map.
 
     Raises:
@@ -140,8 +140,8 @@ def explain_case(
         CohortError: its mask does not fit its image.
     """
     chances = _probabilities(subject, read.images)[0]
-    top = int(chances.argmax())
-    index = top if wanted is None else wanted
+    index = int(chances.argmax()) if wanted is None else wanted
+    named = dict(zip(subject.classes, chances.tolist(), strict=True))
     places = {
         name: placement_of(steps, read.asked.case.items[name])
         for name, steps in subject.steps.items()
@@ -159,8 +159,8 @@ def explain_case(
         case=read.asked.case.name,
         key=read.key,
         label=read.asked.label,
-        predicted=subject.classes[top],
-        probabilities=dict(zip(subject.classes, chances.tolist(), strict=True)),
+        predicted=subject.predictor.decide(named),
+        probabilities=named,
         explained=subject.classes[index],
         shares=dict(zip(subject.sources, shares or (), strict=False)),
         effects=dict(zip(subject.sources, effects, strict=False)),

@@ -95,7 +95,7 @@ def case_figure(found: CaseExplanation, name: str, method: str) -> Figure:
     else:
         rows = _planes(place, scaled, mask)
     chance = found.probabilities.get(found.explained, float("nan"))
-    truth = f", true class {found.label}" if found.label else ""
+    truth = f", in truth {found.label}" if found.label else ""
     title = f"{method}: what speaks for {found.explained} (probability {chance:.3f}{truth})"
     return overlay_figure(rows, title, "of the strongest place")
 

@@ -128,7 +128,7 @@ def _refused(records: Sequence[Mapping[str, Any]]) -> list[Table]:
 
 
 def _case(number: int, record: Mapping[str, Any], folder: Path) -> Section:
-    truth = f", true class {record['label']}" if record["label"] else ""
+    truth = f", in truth {record['label']}" if record["label"] else ""
     figures = [
         Figure(uri=_embedded(folder / file), caption=_caption(record, what), wide=True)
         for what, file in record["figures"].items()
@@ -144,8 +144,8 @@ def _case(number: int, record: Mapping[str, Any], folder: Path) -> Section:
     return Section(
         anchor=f"case-{number}",
         title=f"Case {number}: {record['case']}",
-        text=f"Predicted {record['predicted']} "
-        f"({record['probabilities'][record['predicted']]:.3f}){truth}. {effects}",
+        text=f"Predicted {record['predicted'] or 'none'}{truth}; probability of "
+        f"{record['class']} {record['probabilities'][record['class']]:.3f}. {effects}",
         figures=figures,
     )
 

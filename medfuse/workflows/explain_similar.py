@@ -32,13 +32,13 @@ class TrainingCases:
 
     Attributes:
         cases: those that were learned from.
-        classes: of the cohort.
+        labels: their classes or labels in words; empty if unknown.
         indexes: by source; one that learned itself has none, its features are not banked.
         pictures: by source, the input that can be looked at; a table has none.
     """
 
     cases: tuple[Case, ...]
-    classes: tuple[str, ...]
+    labels: tuple[str, ...]
     indexes: Mapping[str, FeatureIndex]
     pictures: Mapping[str, PreparedInput]
 
@@ -71,9 +71,10 @@ def training_cases(subject: Subject, *, progress: bool = True) -> TrainingCases:
         )
         if values is not None
     }
+    cases = tuple(prepared.cohort.cases[i] for i in rows)
     return TrainingCases(
-        tuple(prepared.cohort.cases[i] for i in rows),
-        tuple(prepared.cohort.classes),
+        cases,
+        tuple(prepared.cohort.truth(case) for case in cases),
         indexes,
         _pictures(subject, prepared),
     )
@@ -95,7 +96,7 @@ def nearest_cases(
         found[name] = [
             {
                 "case_id": known.cases[row].case_id,
-                "label": _label(known, row),
+                "label": known.labels[row],
                 "distance": distance,
                 "row": row,
             }
@@ -135,11 +136,6 @@ def _index(subject: Subject, position: int, values: NDArray[Any]) -> FeatureInde
 
 def _vector(features: NDArray[Any]) -> NDArray[Any]:
     return features if features.ndim == 1 else features.mean(0)
-
-
-def _label(known: TrainingCases, row: int) -> str:
-    label = known.cases[row].label
-    return "" if label is None else known.classes[label]
 
 
 def _pictures(subject: Subject, prepared: PreparedCohort) -> dict[str, PreparedInput]:

@@ -41,8 +41,8 @@ def summary_of(
 ) -> dict[str, Any]:
     """Return what the cases say together: shares, effects and scores by source and method.
 
-    ``points_at`` counts all cases with a mask; ``points_at_true_positives`` those among them whose
-    class is known and was predicted.
+    ``points_at`` counts all cases with a mask; ``points_at_true_positives`` those among them that
+    have the explained class, and of which it was predicted.
     """
     ok = [record for record in records if record["status"] == "ok"]
     sources = list(dict.fromkeys(name for record in ok for name in record["effects"]))
@@ -89,7 +89,12 @@ def _scored(
 
 
 def _is_right(record: dict[str, Any]) -> bool:
-    return bool(record["label"]) and record["label"] == record["predicted"] == record["class"]
+    return all(_names(record[key], record["class"]) for key in ("label", "predicted"))
+
+
+def _names(text: str, name: str) -> bool:
+    """Return whether a class is what is said of a case, or one of several labels of it."""
+    return name == text or name in text.split(";")
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

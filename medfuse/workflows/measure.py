@@ -240,7 +240,7 @@ def prediction_rows(
             PredictionRow(
                 case_id=case.case_id,
                 role=case.role or "",
-                label=cohort.named(case) if case.labeled else "",
+                label=cohort.truth(case),
                 predicted=predicted_names(cohort.classes, probabilities[i], thresholds),
                 probabilities=[float(p) for p in probabilities[i]],
                 shares=_shares(shares, i, sources),

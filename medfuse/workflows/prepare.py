@@ -189,9 +189,7 @@ def picture_digests(inputs: Iterable[PreparedInput], cohort: Cohort) -> dict[str
 def describe(cohort: Cohort) -> str:
     """Return one line: how many cases each part has."""
     parts = ", ".join(f"{size} {role}" for role, size in cohort.sizes().items())
-    kind = "with" if cohort.multilabel else "of"
-    what = "labels" if cohort.multilabel else "classes"
-    return f"{len(cohort.cases)} cases {kind} {len(cohort.classes)} {what}: {parts}"
+    return f"{len(cohort.cases)} cases {cohort.kinds}: {parts}"
 
 
 def describe_inputs(cohort: Cohort, names: Sequence[str]) -> list[str]:

@@ -50,7 +50,7 @@ def preview_page(
         name=f"Preview of {name}",
         verdict="What the networks get to see; nothing was trained.",
         headline={
-            "cases": f"{len(found.cohort.cases)} in {len(found.cohort.classes)} classes",
+            "cases": f"{len(found.cohort.cases)} {found.cohort.kinds}",
             "shown here": str(len(shown)),
             "inputs": ", ".join(read.name for read in found.inputs),
         },
