@@ -5,7 +5,7 @@ The page needs no network and no script, and prints on paper.
 
 from medfuse.report.content import Figure, Link, Section, SectionPage, Table, WorstError
 from medfuse.report.fold_tables import QUESTIONS, candidate_table, fold_comparison_table
-from medfuse.report.label_tables import label_table, threshold_table
+from medfuse.report.label_tables import label_calibration_table, label_table, threshold_table
 from medfuse.report.metric_tables import (
     class_table,
     comparison_table,
@@ -35,6 +35,7 @@ __all__ = [
     "embed_image",
     "fold_comparison_table",
     "group_table",
+    "label_calibration_table",
     "label_table",
     "latex_table",
     "markdown_table",

@@ -8,7 +8,8 @@ from typing import Any
 from medfuse.report.content import Table
 from medfuse.report.metric_tables import estimate_text, metric_name
 
-_COLUMNS = ("auroc", "auprc", "f1", "recall", "specificity", "precision", "brier", "ece")
+_COLUMNS = ("auroc", "auprc", "precision", "recall", "f1")
+_CALIBRATION = ("ece", "brier")
 
 
 def label_table(metrics: Mapping[str, Any]) -> Table:
@@ -20,10 +21,20 @@ def label_table(metrics: Mapping[str, Any]) -> Table:
     ]
     header = ["label", "has / lacks / unknown", *map(metric_name, _COLUMNS)]
     caption = (
-        "Each label on the cases where it is known. F1, recall, specificity and precision are at "
-        "the label's threshold."
+        "Each label on the cases where it is known. Precision, recall and F1 are at the label's "
+        "threshold."
     )
     return Table(header=header, rows=rows, caption=caption)
+
+
+def label_calibration_table(metrics: Mapping[str, Any]) -> Table:
+    """Return the errors of each label's probability."""
+    rows = [
+        [name, *(estimate_text(entry[key]) for key in _CALIBRATION)]
+        for name, entry in metrics["per_class"].items()
+    ]
+    header = ["label", *map(metric_name, _CALIBRATION)]
+    return Table(header=header, rows=rows, caption="Each label on the cases where it is known.")
 
 
 def threshold_table(metrics: Mapping[str, Any]) -> Table:

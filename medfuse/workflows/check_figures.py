@@ -48,7 +48,8 @@ def _classes(found: Audit, folder: Path) -> list[Figure]:
     ]
     several = cohort.multilabel
     caption = "Cases with each label, by part." if several else "Cases of each class, by part."
-    gallery.add("class_counts", plots.class_counts(counts, names), caption)
+    sizes = cohort.sizes() if several else None
+    gallery.add("class_counts", plots.class_counts(counts, names, sizes), caption)
     totals = {name: sum(row.get(name, 0) for row in counts.values()) for name in names}
     if not several:  # labels of one case overlap: they are no shares of a whole
         gallery.add("class_pie", plots.class_pie(totals), "Share of each class.")

@@ -51,7 +51,8 @@ class TestPart:
 def draw_cohort(gallery: Gallery, prepared: PreparedCohort) -> None:
     """Add the class counts and a few images per class."""
     cohort = prepared.cohort
-    counts = plots.class_counts(cohort.counts(), cohort.classes)
+    sizes = cohort.sizes() if cohort.multilabel else None
+    counts = plots.class_counts(cohort.counts(), cohort.classes, sizes)
     what = "that have each label, by part" if cohort.multilabel else "by class and part"
     gallery.add("class_counts", counts, f"Cases {what} of the split.")
     for read in prepared.pictures:

@@ -255,9 +255,11 @@ def _seen(task: LearningTask) -> dict[str, frozenset[str]]:
 
 
 def _data(task: LearningTask) -> str:
-    sizes = task.prepared.cohort.sizes()
+    cohort = task.prepared.cohort
+    labeled = [case for case in cohort.cases if case.labeled]
+    sizes = cohort.with_cases(labeled).sizes()
     parts = ", ".join(f"{size} for {role}" for role, size in sizes.items())
-    return f"{len(task.prepared.cohort.cases)} labeled cases: {parts}."
+    return f"{len(labeled)} labeled cases: {parts}."
 
 
 def _check(task: LearningTask, model: LearnedModel, path: Path) -> float | None:

@@ -12,10 +12,14 @@ from medfuse.config import CohortConfig, InputConfig, parse_experiment
 from medfuse.data import read_cohort, read_split
 from medfuse.errors import CohortError, ConfigError
 from medfuse.evaluation import read_predictions
+from medfuse.plots import class_counts
 from medfuse.registry import load_registry
 from medfuse.serving.predict import load_bundle
 from medfuse.workflows.check import check
 from medfuse.workflows.evaluate import evaluate
+from medfuse.workflows.explain import ExplainOptions, cases_of_run, explain_cases
+from medfuse.workflows.explain_subject import open_subject
+from medfuse.workflows.explain_table import summary_of
 from medfuse.workflows.preflight import check_with_cohort
 from medfuse.workflows.pretrain_labels import read_labelled
 from medfuse.workflows.rank import rank_sources
@@ -110,10 +114,51 @@ def test_evaluating_the_bundle_on_the_test_part_gives_the_same_metrics(
 @pytest.mark.slow
 def test_the_report_shows_labels(run: TrainingOutcome) -> None:
     page = (run.folder / "report.html").read_text()
-    for text in ("exact match", "has / lacks / unknown", "known answers are wrong", "threshold"):
+    for text in (
+        *("exact match", "has / lacks / unknown", "known answers are wrong", "threshold"),
+        *("true label", "cross entropy of each label", "88 labeled cases"),
+    ):
         assert text in page
     assert "they sum to 1" not in page
     assert not (run.folder / "plots" / "confusion_matrix.png").exists()
+
+
+@pytest.mark.slow
+def test_an_explanation_says_what_the_bundle_says(run: TrainingOutcome, tmp_path: Path) -> None:
+    rows, _ = read_predictions(run.folder / "predictions.csv")
+    tested = {row.case_id: row for row in rows if row.role == "test" and row.label}
+    subject = open_subject(run.folder, "cpu")
+    asked = cases_of_run(subject, None, str(tmp_path))
+    assert {one.case.name: one.label for one in asked if one.label != ""} == {
+        name: row.label for name, row in tested.items()
+    }
+    empty = next(i for i, one in enumerate(asked) if tested[one.case.name].predicted == "")
+    files = [asked[i].case.items["image"] for i in {0, empty}]
+    options = ExplainOptions(device="cpu", progress=False)
+    for found, _ in explain_cases(run.folder, files, options=options):
+        row = next(r for r in rows if r.case_id == Path(found.case).name)
+        assert found.predicted == row.predicted
+        assert list(found.probabilities.values()) == pytest.approx(row.probabilities, abs=1e-5)
+
+
+def test_a_map_of_one_of_several_labels_counts_where_the_label_holds_and_was_said() -> None:
+    def record(label: str, predicted: str, hit: float) -> dict:
+        one = {"method": "gradcam", "input": "image", "source": "a", "points_at": hit}
+        told = {"status": "ok", "label": label, "predicted": predicted, "class": "opacity"}
+        return {**told, "effects": {}, "shares": {}, "maps": [one]}
+
+    records = [
+        record("effusion;opacity", "opacity", 1.0),
+        record("effusion", "effusion;opacity", 0.0),
+        record("opacity", "effusion", 0.0),
+    ]
+    (found,) = summary_of(records, [])["scores"]
+    assert (found["true_positives"], found["points_at_true_positives"]) == (1, 1.0)
+
+
+def test_the_bars_of_labels_are_named_by_cases_and_not_by_labels() -> None:
+    drawing = class_counts({"train": {"a": 3, "b": 4}}, ("a", "b"), {"train": 5})
+    assert [text.get_text() for text in drawing.legends[0].get_texts()] == ["train (5)"]
 
 
 def test_a_head_of_classes_is_refused_for_labels_and_the_other_way_round(table: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from medfuse.report import Section, Table
+from medfuse.report import Section, Table, label_calibration_table
 from medfuse.report.metric_tables import estimate_text, metric_name
 from medfuse.workflows.run_page.facts import MeasuredCases
 
@@ -27,7 +27,10 @@ def calibration_section(measured: MeasuredCases) -> Section:
         title=title,
         text=_OF_LABELS if several else _OF_CLASSES,
         facts={metric_name(key): estimate_text(overall[key]) for key in known},
-        tables=(_bin_table(metrics["reliability"], several),),
+        tables=(
+            *([label_calibration_table(metrics)] if several else []),
+            _bin_table(metrics["reliability"], several),
+        ),
         figures=measured.drawn("reliability"),
     )
 

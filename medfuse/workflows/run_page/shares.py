@@ -38,4 +38,8 @@ def _share_table(part: TestPart) -> Table:
         for name, rows in groups.items()
         if rows.any()
     ]
-    return Table(header=["true class", *part.sources], rows=rows, caption="Mean shares.")
+    return Table(
+        header=["true label" if several else "true class", *part.sources],
+        rows=rows,
+        caption="Mean shares.",
+    )

@@ -12,21 +12,22 @@ _STOPPED = {"early": "the validation loss no longer fell", "epochs": "all epochs
 def training_section(facts: RunFacts) -> Section:
     """Return the settings of training, the curves, and the epoch that each member kept."""
     experiment = facts.task.experiment
+    several = facts.task.prepared.cohort.multilabel
     return Section(
         anchor="training",
         title="Training",
-        facts={**_settings(experiment.training), "seed": str(experiment.seed)},
+        facts={**_settings(experiment.training, several), "seed": str(experiment.seed)},
         tables=(_member_table(facts),),
         figures=facts.measured.drawn("training_history"),
     )
 
 
-def _settings(training: TrainingConfig) -> dict[str, str]:
+def _settings(training: TrainingConfig, several: bool) -> dict[str, str]:
     stopping = training.early_stopping
     return {
         "optimizer": f"{training.optimizer}, learning rate {training.lr:g}, {training.schedule}, "
         f"weight decay {training.weight_decay:g}, batches of {training.batch_size}",
-        "loss": training.loss.replace("_", " "),
+        "loss": training.loss.replace("_", " ") + (" of each label" if several else ""),
         "class imbalance": f"sampler {training.sampler}, class weights "
         f"{_listed(training.class_weights)}",
         "regularization": f"label smoothing {training.label_smoothing:g}, mixup "
