@@ -30,8 +30,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from medfuse.backbones.border import Border, LowerPart, find_border
 from medfuse.backbones.build import BuiltSource, SourceTarget, build_source
 from medfuse.backbones.source import selected_modules
-from medfuse.config import ComponentConfig, SourceConfig, TrainingConfig
-from medfuse.config.sections import SplitConfig
+from medfuse.config import ComponentConfig, SourceConfig, SplitConfig, TrainingConfig
 from medfuse.model import FusedNetwork
 from medfuse.registry import load_registry
 from medfuse.training import Run, TrainingData, build_classifier, fit

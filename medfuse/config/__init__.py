@@ -1,5 +1,15 @@
 """Configure: one YAML file of plain data -> one `Experiment`, every default written out."""
 
+from medfuse.config.cohort import AugmentationConfig, CohortConfig, SplitConfig
+from medfuse.config.evaluation import AbstainConfig, EvaluationConfig
+from medfuse.config.experiment import (
+    BankConfig,
+    BundleConfig,
+    ComponentConfig,
+    EarlyStoppingConfig,
+    Experiment,
+    TrainingConfig,
+)
 from medfuse.config.inputs import InputConfig
 from medfuse.config.loading import (
     as_experiment,
@@ -9,22 +19,11 @@ from medfuse.config.loading import (
     with_overrides,
 )
 from medfuse.config.section import Section
-from medfuse.config.sections import (
+from medfuse.config.sources import (
     AUTO_REMAP,
-    AbstainConfig,
     AdapterConfig,
-    AugmentationConfig,
-    BankConfig,
-    BundleConfig,
-    CohortConfig,
-    ComponentConfig,
-    EarlyStoppingConfig,
-    EvaluationConfig,
-    Experiment,
     NormalizationConfig,
     SourceConfig,
-    SplitConfig,
-    TrainingConfig,
     UnfreezeConfig,
 )
 from medfuse.config.windows import WINDOWS

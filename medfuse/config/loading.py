@@ -12,8 +12,9 @@ import yaml
 from pydantic import ValidationError
 from yaml.constructor import ConstructorError
 
+from medfuse.config.experiment import Experiment
 from medfuse.config.problems import first_problem
-from medfuse.config.sections import Experiment, SourceConfig
+from medfuse.config.sources import SourceConfig
 from medfuse.errors import ConfigError
 
 _BUNDLE = "bundle:"
