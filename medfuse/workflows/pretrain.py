@@ -85,8 +85,8 @@ def pretrain(  # noqa: PLR0913 - one for each option of the command
     """
     folder = Path(out)
     asked = {"paths": list(paths), "exclude": list(exclude), **settings.model_dump(mode="json")}
-    with _claimed(folder, digest_of(asked), fresh) as finished:
-        if finished:
+    with _claimed(folder, digest_of(asked), fresh) as claim:
+        if claim.finished:
             card = _finished_card(folder)
             _log.info("%s: this pretraining is finished", folder)
             return PretrainingOutcome(folder, card)
@@ -99,6 +99,7 @@ def pretrain(  # noqa: PLR0913 - one for each option of the command
         found = collect_images(paths, exclude, settings, spec.spatial_dims, progress)
         for line in _described(found):
             _log.info("%s", line)
+        claim.begin()
         identity = _identity(settings, trainee, found)
         place = Place(device, folder / _CHECKPOINTS, identity, progress)
         before = measured_features(trainee, found)
@@ -156,9 +157,32 @@ def _identity(settings: PretrainingSettings, trainee: Trainee, found: PoolOfSets
     )
 
 
+@dataclass(frozen=True)
+class _Claim:
+    """A folder held for one pretraining.
+
+    Attributes:
+        folder: where the source will be.
+        asked: digest of what is asked for.
+        finished: it ended there before.
+        resumes: what lies there is of the same pretraining, and may be gone on with.
+    """
+
+    folder: Path
+    asked: str
+    finished: bool
+    resumes: bool
+
+    def begin(self) -> None:
+        """Take the folder: only now is an earlier pretraining of something else removed."""
+        if not self.resumes:
+            _clear(self.folder)
+            write_json(self.folder / _STATE, _state(self.asked, finished=False))
+
+
 @contextmanager
-def _claimed(folder: Path, asked: str, fresh: bool) -> Iterator[bool]:
-    """Hold a folder for one pretraining; yield whether it ended there before.
+def _claimed(folder: Path, asked: str, fresh: bool) -> Iterator[_Claim]:
+    """Hold a folder for one pretraining.
 
     What fails before there is anything to resume leaves the folder as it was.
 
@@ -169,19 +193,16 @@ def _claimed(folder: Path, asked: str, fresh: bool) -> Iterator[bool]:
     existed = folder.exists()
     with locked(folder / ".lock", "folder of a pretraining"):
         sweep_partial(folder)
-        if fresh:
-            _clear(folder)
-        state = _read_state(folder)
+        state = None if fresh else _read_state(folder)
         other = state is not None and state["configuration"] != asked
         if state and other and (state["finished"] or (folder / _CHECKPOINTS).exists()):
             raise OutputError(
                 f"{folder}: holds a pretraining of other images or settings. "
                 "Choose another --out, or replace it with --fresh."
             )
-        if state is None or other:
-            write_json(folder / _STATE, _state(asked, finished=False))
+        resumes = state is not None and not other
         try:
-            yield bool(state and not other and state["finished"])
+            yield _Claim(folder, asked, bool(resumes and state and state["finished"]), resumes)
         except BaseException:
             _leave(folder, existed)
             raise
@@ -189,11 +210,11 @@ def _claimed(folder: Path, asked: str, fresh: bool) -> Iterator[bool]:
 
 def _leave(folder: Path, existed: bool) -> None:
     """Remove what a start wrote, unless training began; the folder too if it was made for it."""
-    state = _read_state(folder)
-    if (folder / _CHECKPOINTS).exists() or (state and state["finished"]):
-        return
-    _clear(folder)
-    if not existed:
+    with suppress(OutputError):  # damaged, and kept for --fresh to replace
+        state = _read_state(folder)
+        if state and not state["finished"] and not (folder / _CHECKPOINTS).exists():
+            _clear(folder)
+    if not existed and not (folder / _STATE).exists():
         (folder / ".lock").unlink(missing_ok=True)
         with suppress(OSError):  # somebody put something there meanwhile
             folder.rmdir()

@@ -101,6 +101,15 @@ def test_a_finished_pretraining_is_not_repeated_and_another_one_is_refused(
         run(images, copy, seed=1)
 
 
+def test_a_fresh_start_that_fails_keeps_what_was_there(pretrained, tmp_path):
+    copy = shutil.copytree(pretrained.folder, tmp_path / "copy")
+    (copy / ".lock").unlink(missing_ok=True)
+    before = sorted(file.name for file in copy.iterdir())
+    with pytest.raises(CohortError):
+        pretrain([str(tmp_path / "nothere")], parse_settings(SMALL), copy, fresh=True)
+    assert sorted(file.name for file in copy.iterdir() if file.name != ".lock") == before
+
+
 @pytest.mark.parametrize("gone", ["card.json", "weights.safetensors", "source.json"])
 def test_a_finished_pretraining_that_lacks_a_file_is_not_called_finished(
     pretrained, images, tmp_path, gone
