@@ -81,7 +81,7 @@ _GRADING_OPTIONS = (
     replace(_NOISE, default=1.0),
     replace(_DROPOUT, default=0.5),
 )
-_GRADING_PARTS = ("medfuse.heads.linear", "medfuse.heads.mlp")
+_LAYERS = ("medfuse.heads.layers", "medfuse.heads.linear", "medfuse.heads.mlp")
 
 
 def _vendored(*modules: str) -> VendoredSource:
@@ -272,7 +272,7 @@ _HEADS = (
         summary="several labels per case, each by a sigmoid of its own",
         factory="medfuse.heads.multilabel:MultilabelHead",
         options=_GRADING_OPTIONS,
-        export=_vendored("medfuse.heads.multilabel", *_GRADING_PARTS),
+        export=_vendored("medfuse.heads.multilabel", *_LAYERS),
         task="multilabel",
         loss="binary_cross_entropy",
         link="sigmoid",
@@ -282,7 +282,7 @@ _HEADS = (
         summary="ordered grades by one score and ordered thresholds",
         factory="medfuse.heads.coral:CoralHead",
         options=_GRADING_OPTIONS,
-        export=_vendored("medfuse.heads.coral", *_GRADING_PARTS),
+        export=_vendored("medfuse.heads.coral", *_LAYERS),
         task="ordinal",
         loss="coral",
         link="coral",
@@ -293,7 +293,7 @@ _HEADS = (
         summary="ordered grades step by step, each with weights of its own",
         factory="medfuse.heads.corn:CornHead",
         options=_GRADING_OPTIONS,
-        export=_vendored("medfuse.heads.corn", *_GRADING_PARTS),
+        export=_vendored("medfuse.heads.corn", *_LAYERS),
         task="ordinal",
         loss="corn",
         link="corn",

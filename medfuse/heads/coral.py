@@ -6,8 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from medfuse.heads.linear import LinearHead
-from medfuse.heads.mlp import MlpHead
+from medfuse.heads.layers import head_layers
 
 _STEP = 4.0
 
@@ -44,11 +43,7 @@ class CoralHead(nn.Module):
         dropout: float = 0.5,
     ) -> None:
         super().__init__()
-        self.score = (
-            MlpHead(in_dim, 1, hidden, noise, dropout)
-            if hidden
-            else LinearHead(in_dim, 1, noise, dropout)
-        )
+        self.score = head_layers(in_dim, 1, hidden, noise, dropout)
         step = torch.tensor(_STEP)
         rises = step.expm1().log().repeat(num_classes - 1)  # the inverse of softplus
         rises[0] = -step * (num_classes - 2) / 2

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from medfuse.heads.linear import LinearHead
-from medfuse.heads.mlp import MlpHead
+from medfuse.heads.layers import head_layers
 
 
 class CornHead(nn.Module):
@@ -33,12 +32,7 @@ class CornHead(nn.Module):
         dropout: float = 0.5,
     ) -> None:
         super().__init__()
-        steps = num_classes - 1
-        self.steps = (
-            MlpHead(in_dim, steps, hidden, noise, dropout)
-            if hidden
-            else LinearHead(in_dim, steps, noise, dropout)
-        )
+        self.steps = head_layers(in_dim, num_classes - 1, hidden, noise, dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits ``(N, K - 1)``."""

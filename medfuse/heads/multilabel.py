@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from medfuse.heads.linear import LinearHead
-from medfuse.heads.mlp import MlpHead
+from medfuse.heads.layers import head_layers
 
 
 class MultilabelHead(nn.Module):
@@ -32,11 +31,7 @@ class MultilabelHead(nn.Module):
         dropout: float = 0.5,
     ) -> None:
         super().__init__()
-        self.answers = (
-            MlpHead(in_dim, num_classes, hidden, noise, dropout)
-            if hidden
-            else LinearHead(in_dim, num_classes, noise, dropout)
-        )
+        self.answers = head_layers(in_dim, num_classes, hidden, noise, dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return log-odds ``(N, L)``."""

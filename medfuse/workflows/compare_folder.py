@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from medfuse.config import Experiment, dump_experiment
 from medfuse.errors import OutputError
 from medfuse.storage import locked, sweep_partial, write_json, write_text
-from medfuse.workflows.run_folder import refuse_foreign_content
+from medfuse.workflows.output_folder import (
+    LOCK,
+    refuse_foreign_content,
+    remove_if_empty,
+    remove_items,
+)
 
 FITS = "fits"
-_STATE, _LOCK, _CONFIG, _VERSION = "compare.json", ".lock", "config.yaml", 1
+_STATE, _CONFIG, _VERSION = "compare.json", "config.yaml", 1
 _OWN = (
     _STATE,
     _CONFIG,
@@ -46,10 +50,10 @@ def claim_compare_folder(
     folder = Path(path)
     refuse_foreign_content(folder, _STATE, "comparison")
     existed = folder.exists()
-    with locked(folder / _LOCK, "comparison"):
+    with locked(folder / LOCK, "comparison"):
         sweep_partial(folder)
         if fresh:
-            _clear(folder)
+            remove_items(folder, _OWN)
         _claim(folder, experiment)
         try:
             yield folder
@@ -95,17 +99,6 @@ def _leave(folder: Path, existed: bool) -> None:
     """Remove what a start wrote, unless something was trained; the folder too if made for it."""
     if (folder / FITS).exists():
         return
-    _clear(folder)
+    remove_items(folder, _OWN)
     if not existed:
-        (folder / _LOCK).unlink(missing_ok=True)
-        with suppress(OSError):  # somebody put something there meanwhile
-            folder.rmdir()
-
-
-def _clear(folder: Path) -> None:
-    """Remove what a comparison writes, and nothing else."""
-    for item in (folder / name for name in _OWN):
-        if item.is_dir() and not item.is_symlink():
-            shutil.rmtree(item)
-        else:
-            item.unlink(missing_ok=True)
+        remove_if_empty(folder)

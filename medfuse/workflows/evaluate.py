@@ -30,7 +30,7 @@ from medfuse.workflows import measure
 from medfuse.workflows.drift import Drift, drift_section, given_to, measure_drift
 from medfuse.workflows.figures import TestPart, draw_test
 from medfuse.workflows.gallery import Gallery
-from medfuse.workflows.run_folder import refuse_foreign_content
+from medfuse.workflows.output_folder import refuse_foreign_content
 from medfuse.workflows.run_page import MeasuredCases
 from medfuse.workflows.run_page.calibration import calibration_section
 from medfuse.workflows.run_page.events import told

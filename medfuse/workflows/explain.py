@@ -45,7 +45,7 @@ from medfuse.workflows.explain_subject import (
     test_cases_of,
 )
 from medfuse.workflows.explain_table import explanation_table, summary_of
-from medfuse.workflows.run_folder import refuse_foreign_content
+from medfuse.workflows.output_folder import refuse_foreign_content
 
 _STATE = "explanation.json"
 _PRIVATE = 0o600

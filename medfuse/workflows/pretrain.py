@@ -23,6 +23,12 @@ from medfuse.pretraining.session import Place, Pretraining
 from medfuse.pretraining.settings import PretrainingSettings
 from medfuse.registry import load_registry, parse_source
 from medfuse.storage import digest_of, locked, sweep_partial, write_json
+from medfuse.workflows.output_folder import (
+    LOCK,
+    refuse_foreign_content,
+    remove_if_empty,
+    remove_items,
+)
 from medfuse.workflows.pretrain_card import PretrainedSource, Reached, write_source
 from medfuse.workflows.pretrain_images import PoolOfSets, collect_images
 from medfuse.workflows.pretrain_measures import (
@@ -31,10 +37,10 @@ from medfuse.workflows.pretrain_measures import (
     validation_accuracy,
     whole_images,
 )
-from medfuse.workflows.run_folder import refuse_foreign_content
 
 _STATE = "pretraining.json"
 _CHECKPOINTS = "checkpoints"
+_OWN = (_CHECKPOINTS, _STATE, *PretrainedSource.FILES)
 
 _log = logging.getLogger(__name__)
 
@@ -176,7 +182,7 @@ class _Claim:
     def begin(self) -> None:
         """Take the folder: only now is an earlier pretraining of something else removed."""
         if not self.resumes:
-            _clear(self.folder)
+            remove_items(self.folder, _OWN)
             write_json(self.folder / _STATE, _state(self.asked, finished=False))
 
 
@@ -191,7 +197,7 @@ def _claimed(folder: Path, asked: str, fresh: bool) -> Iterator[_Claim]:
     """
     refuse_foreign_content(folder, _STATE, "pretraining")
     existed = folder.exists()
-    with locked(folder / ".lock", "folder of a pretraining"):
+    with locked(folder / LOCK, "folder of a pretraining"):
         sweep_partial(folder)
         state = None if fresh else _read_state(folder)
         other = state is not None and state["configuration"] != asked
@@ -213,18 +219,9 @@ def _leave(folder: Path, existed: bool) -> None:
     with suppress(OutputError):  # damaged, and kept for --fresh to replace
         state = _read_state(folder)
         if state and not state["finished"] and not (folder / _CHECKPOINTS).exists():
-            _clear(folder)
+            remove_items(folder, _OWN)
     if not existed and not (folder / _STATE).exists():
-        (folder / ".lock").unlink(missing_ok=True)
-        with suppress(OSError):  # somebody put something there meanwhile
-            folder.rmdir()
-
-
-def _clear(folder: Path) -> None:
-    """Remove what a pretraining writes, and nothing else."""
-    shutil.rmtree(folder / _CHECKPOINTS, ignore_errors=True)
-    for name in (_STATE, *PretrainedSource.FILES):
-        (folder / name).unlink(missing_ok=True)
+        remove_if_empty(folder)
 
 
 def _state(asked: str, *, finished: bool) -> dict[str, Any]:

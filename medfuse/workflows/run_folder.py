@@ -7,20 +7,24 @@ either is the same run. ``config.yaml`` is the former until the latter is known.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from medfuse.config import Experiment, dump_experiment
 from medfuse.errors import OutputError
 from medfuse.storage import locked, sweep_partial, write_json, write_text
+from medfuse.workflows.output_folder import (
+    LOCK,
+    refuse_foreign_content,
+    remove_if_empty,
+    remove_items,
+)
 
 _STATE = "run.json"
 _STATE_VERSION = 1
 _CONFIG = "config.yaml"
-_LOCK = ".lock"
 _PROGRESS = ("members", "checkpoints", "metrics.json")
 _OWN = (
     _STATE,
@@ -28,6 +32,7 @@ _OWN = (
     *_PROGRESS,
     "bundle",
     "cohort.csv",
+    "distances.safetensors",
     "out_of_fold",
     "plots",
     "predictions.csv",
@@ -90,10 +95,10 @@ def claim_run_folder(
     folder = Path(path)
     refuse_foreign_content(folder, _STATE, "run")
     existed = folder.exists()
-    with locked(folder / _LOCK, "run folder"):
+    with locked(folder / LOCK, "run folder"):
         sweep_partial(folder)
         if fresh:
-            _clear(folder)
+            remove_items(folder, _OWN)
         claimed = _claimed(folder, experiment)
         try:
             yield claimed
@@ -109,36 +114,6 @@ def is_finished(path: Path | str, experiment: Experiment) -> bool:
     except OutputError:
         return False
     return state is not None and bool(state["finished"]) and _is_of(state, experiment)
-
-
-def refuse_foreign_content(folder: Path, state: str, kind: str) -> None:
-    """Refuse a folder that holds anything, unless its ``state`` file says it is medfuse's.
-
-    Raises:
-        OutputError: naming a file that is there.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{folder}: a file, expected a folder. Choose another --out.")
-    if not folder.is_dir() or _is_own(folder / state):
-        return
-    strangers = sorted(i.name for i in folder.iterdir() if not _is_trace(i.name))
-    if strangers:
-        raise OutputError(
-            f"{folder}: not empty and not a medfuse {kind} (found {strangers[0]!r}). "
-            "Choose another --out."
-        )
-
-
-def _is_trace(name: str) -> bool:
-    """Tell what a broken-off start of medfuse leaves, and nobody else."""
-    return name == _LOCK or (name.startswith(".") and name.endswith(".partial"))
-
-
-def _is_own(state: Path) -> bool:
-    try:
-        return "medfuse" in json.loads(state.read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError):
-        return False
 
 
 def _claimed(folder: Path, experiment: Experiment) -> RunFolder:
@@ -163,20 +138,9 @@ def _leave(folder: Path, existed: bool) -> None:
     """Remove what a start wrote, unless training began; the folder too if it was made for it."""
     if any((folder / name).exists() for name in _PROGRESS):
         return
-    _clear(folder)
+    remove_items(folder, _OWN)
     if not existed:
-        (folder / _LOCK).unlink(missing_ok=True)
-        with suppress(OSError):  # somebody put something there meanwhile
-            folder.rmdir()
-
-
-def _clear(folder: Path) -> None:
-    """Remove what a run writes, and nothing else."""
-    for item in (folder / name for name in _OWN):
-        if item.is_dir() and not item.is_symlink():
-            shutil.rmtree(item)
-        else:
-            item.unlink(missing_ok=True)
+        remove_if_empty(folder)
 
 
 def _read_state(folder: Path) -> dict[str, object] | None:

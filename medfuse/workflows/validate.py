@@ -21,7 +21,7 @@ from medfuse.registry import load_registry
 from medfuse.storage import write_json, write_text
 from medfuse.workflows import measure
 from medfuse.workflows.bundled_sources import with_each_network
-from medfuse.workflows.run_folder import refuse_foreign_content
+from medfuse.workflows.output_folder import refuse_foreign_content
 from medfuse.workflows.settle import list_cohort
 from medfuse.workflows.site_page import SiteResults, site_csv, write_site_page
 from medfuse.workflows.train import TrainingOutcome, train
