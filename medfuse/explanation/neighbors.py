@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,13 +25,20 @@ class FeatureIndex:
     mean: NDArray[Any]
     std: NDArray[Any]
 
-    def nearest(self, features: NDArray[Any], count: int) -> list[tuple[int, float]]:
+    def nearest(
+        self, features: NDArray[Any], count: int, without: Sequence[int] = ()
+    ) -> list[tuple[int, float]]:
         """Return ``(row, distance)`` of the nearest training cases, the nearest first.
+
+        Args:
+            features: ``(F,)`` of a case.
+            count: how many, if there are as many.
+            without: rows that are passed over.
 
         The distance is Euclidean in standardized features, divided by the square root of their
         number: two unrelated cases lie about 1.4 apart.
         """
-        rows = np.flatnonzero(np.isfinite(self.values).all(1))
+        rows = np.setdiff1d(np.flatnonzero(np.isfinite(self.values).all(1)), without)
         count = min(count, len(rows))
         if count < 1:
             return []

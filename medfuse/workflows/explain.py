@@ -31,6 +31,7 @@ from medfuse.workflows.explain_case import (
 from medfuse.workflows.explain_check import MOST_CASES, randomization
 from medfuse.workflows.explain_files import case_figure, read_record, record_of, write_case
 from medfuse.workflows.explain_page import explanation_page
+from medfuse.workflows.explain_seen import images_of, same_images
 from medfuse.workflows.explain_similar import (
     TrainingCases,
     nearest_cases,
@@ -214,31 +215,42 @@ class _Job:
         records: list[dict[str, Any]] = []
         kept: list[ReadCase] = []
         shown = None if self.options.progress else True
-        for one in tqdm(asked, desc="explain", unit="case", disable=shown):
+        images = images_of(asked)
+        seen = images.seen_by(self.subject)
+        if seen.told("explained"):
+            _log.warning("%s", seen.told("explained"))
+        cases = zip(asked, images.digests, seen.by, strict=True)
+        for one, own, learners in tqdm(cases, "explain", len(asked), unit="case", disable=shown):
             read = read_case(self.subject, one)
             if isinstance(read, CaseExplanation):
                 _log.warning("refused %s: %s", read.case, read.reason)
                 records.append(record_of(read))
                 continue
             kept += [read] if len(kept) < MOST_CASES else []
-            records.append(self._one(read, known))
+            records.append({**self._one(read, own, known), "seen_by": list(learners)})
         return records, kept
 
-    def _one(self, read: ReadCase, known: TrainingCases | None) -> dict[str, Any]:
+    def _one(
+        self, read: ReadCase, own: frozenset[str], known: TrainingCases | None
+    ) -> dict[str, Any]:
         record = read_record(self.folder, read.key)
         if record is not None:
             return {**record, "case": read.asked.case.name, "label": read.asked.label}
-        nearest, sheet = self._similar(read, known)
+        same = same_images(own, known.digests) if known else []
+        nearest, sheet = self._similar(read, known, same)
         wanted = self.subject.class_index(self.options.class_name)
         found = explain_case(self.subject, read, self.explainers, wanted, check=self.options.check)
         record = {**write_case(found, self.folder), "neighbors": nearest, "sheet": sheet}
+        record["same_image_left_out"] = len(same)
         write_json(self.folder / f"{read.key}.json", record, _PRIVATE)
         return record
 
-    def _similar(self, read: ReadCase, known: TrainingCases | None) -> tuple[dict[str, Any], str]:
+    def _similar(
+        self, read: ReadCase, known: TrainingCases | None, same: Sequence[int]
+    ) -> tuple[dict[str, Any], str]:
         if known is None:
             return {}, ""
-        nearest = nearest_cases(self.subject, read, known, self.options.neighbors)
+        nearest = nearest_cases(self.subject, read, known, self.options.neighbors, same)
         title = "The training cases that each source finds most alike (class, distance)"
         drawing = neighbor_sheet(self.subject, read, known, nearest, title)
         plain = {

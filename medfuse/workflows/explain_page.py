@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from medfuse.report import Figure, Section, SectionPage, Table
+from medfuse.workflows.explain_table import seen_of
 
 MOST_SHOWN = 60
 _PACKAGES = ("medfuse", "monai", "torch", "numpy")
@@ -65,6 +66,8 @@ def _warnings(summary: Mapping[str, Any], shown: int) -> list[str]:
     warnings = []
     if summary["explained"] > shown:
         warnings.append(f"The first {shown} of {summary['explained']} cases are shown.")
+    seen = seen_of(summary["cases"]).told("explained")
+    warnings += [seen] if seen else []
     stay = [r for r in summary["randomization"] if r["randomized"] == "all weights"]
     warnings += [
         f"{row['method']} of {row['source']} hardly changes when all weights are random (rank "
@@ -135,6 +138,8 @@ def _case(number: int, record: Mapping[str, Any], folder: Path) -> Section:
     ]
     if record.get("sheet"):
         caption = "The training cases that each source finds most alike, with class and distance."
+        left_out = record.get("same_image_left_out", 0)
+        caption += f" Left out: {left_out} with this very image." if left_out else ""
         figures.append(Figure(uri=_embedded(folder / record["sheet"]), caption=caption, wide=True))
     effects = "; ".join(
         f"{name} " + (f"share {record['shares'][name]:.2f}, " if name in record["shares"] else "")

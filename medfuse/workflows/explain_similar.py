@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,12 +33,14 @@ class TrainingCases:
     Attributes:
         cases: those that were learned from.
         labels: their classes or labels in words; empty if unknown.
+        digests: the pixel digests of their images.
         indexes: by source; one that learned itself has none, its features are not banked.
         pictures: by source, the input that can be looked at; a table has none.
     """
 
     cases: tuple[Case, ...]
     labels: tuple[str, ...]
+    digests: tuple[frozenset[str], ...]
     indexes: Mapping[str, FeatureIndex]
     pictures: Mapping[str, PreparedInput]
 
@@ -75,15 +77,23 @@ def training_cases(subject: Subject, *, progress: bool = True) -> TrainingCases:
     return TrainingCases(
         cases,
         tuple(prepared.cohort.truth(case) for case in cases),
+        tuple(prepared.digests(case) for case in cases),
         indexes,
         _pictures(subject, prepared),
     )
 
 
 def nearest_cases(
-    subject: Subject, read: ReadCase, known: TrainingCases, count: int
+    subject: Subject,
+    read: ReadCase,
+    known: TrainingCases,
+    count: int,
+    without: Sequence[int] = (),
 ) -> dict[str, list[dict[str, Any]]]:
-    """Return by source the nearest training cases of a case: case id, label, distance, row."""
+    """Return by source the nearest training cases of a case: case id, label, distance, row.
+
+    Those in the rows ``without`` are passed over.
+    """
     with torch.no_grad():
         features = subject.network.extract(*read.images)
         present = subject.network.present(*read.images)
@@ -100,7 +110,7 @@ def nearest_cases(
                 "distance": distance,
                 "row": row,
             }
-            for row, distance in known.indexes[name].nearest(vector, count)
+            for row, distance in known.indexes[name].nearest(vector, count, without)
         ]
     return found
 

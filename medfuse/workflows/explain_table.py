@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
+from medfuse.workflows.seen import SeenCases
 
 SCORES = ("deletion", "insertion", "points_at", "energy_inside")
 _COLUMNS = (
@@ -58,7 +60,14 @@ def summary_of(
         },
         "scores": [_scored(ok, *key) for key in _keys(ok)],
         "randomization": list(randomized),
+        "seen": seen_of(records).summary(),
     }
+
+
+def seen_of(records: Sequence[Mapping[str, Any]]) -> SeenCases:
+    """Return which of the explained cases the model learned from."""
+    explained = [record for record in records if record["status"] == "ok"]
+    return SeenCases(tuple(tuple(record.get("seen_by", ())) for record in explained))
 
 
 def _keys(records: Sequence[dict[str, Any]]) -> list[tuple[str, str, str]]:

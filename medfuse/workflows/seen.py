@@ -47,13 +47,21 @@ class SeenCases:
 
     def warning(self) -> str:
         """Return what a reader must know before trusting a number; empty where there is nothing."""
+        return self.told("measured") + (f" See the metrics by {GROUP!r}." if self.groups else "")
+
+    def told(self, done: str) -> str:
+        """Return how many cases were seen and by whom; empty where none was.
+
+        Args:
+            done: what was done with the cases, such as ``measured``.
+        """
         count = sum(map(bool, self.by))
         if not count:
             return ""
         who = " and ".join(f"{name} ({n})" for name, n in self.summary()["by"].items())
         return (
-            f"{count} of {len(self.by)} measured cases were learned from by {who}: they tell "
-            f"little about new images.{f' See the metrics by {GROUP!r}.' if self.groups else ''}"
+            f"{count} of {len(self.by)} {done} cases were learned from by {who}: they tell "
+            "little about new images."
         )
 
 

@@ -103,3 +103,4 @@ def test_the_nearest_training_case_is_the_one_whose_standardized_features_are_al
     assert [row for row, _ in rows] == [1, 0]
     assert rows[0][1] == pytest.approx(0.1, abs=1e-6)
     assert len(index.nearest(np.zeros(2), 9)) == 3
+    assert [row for row, _ in index.nearest(np.array([90.0, 0.9]), 2, without=[1])] == [0, 2]

@@ -68,8 +68,8 @@ def test_predictions_are_those_of_the_bundle(explained, finished_run, two):
         assert record["probabilities"] == pytest.approx(dict(prediction.probabilities), abs=1e-6)
 
 
-def test_neighbors_are_training_cases_and_an_own_training_image_is_its_own_nearest(
-    finished_run, images, tmp_path
+def test_an_own_training_image_is_warned_of_and_is_no_neighbor_of_itself(
+    finished_run, images, tmp_path, caplog
 ):
     rows = [
         line.split(",") for line in (finished_run.folder / "cohort.csv").read_text().splitlines()
@@ -77,9 +77,24 @@ def test_neighbors_are_training_cases_and_an_own_training_image_is_its_own_neare
     trained = next(r for r in rows if "train" in r)
     options = ExplainOptions(neighbors=2, progress=False)
     outcome = explain(finished_run.folder, [str(images / trained[-1])], tmp_path, options=options)
-    for found in outcome.summary["cases"][0]["neighbors"].values():
-        assert found[0]["case_id"] == trained[0]
-        assert found[0]["distance"] < 1e-3 < found[1]["distance"]
+    record = outcome.summary["cases"][0]
+    for found in record["neighbors"].values():
+        assert len(found) == 2
+        assert trained[0] not in [one["case_id"] for one in found]
+    assert record["same_image_left_out"] == 1
+    html = (outcome.folder / "explanations.html").read_text()
+    assert "Left out: 1 with this very image." in html
+    warning = "1 of 1 explained cases were learned from by this bundle"
+    assert warning in html
+    assert warning in caplog.text
+
+
+def test_images_that_nobody_learned_from_are_not_warned_of(finished_run, images, tmp_path):
+    rows = (finished_run.folder / "cohort.csv").read_text().splitlines()
+    tested = next(row.split(",") for row in rows if "test" in row.split(","))
+    outcome = explain(finished_run.bundle, [images / tested[-1]], tmp_path, options=QUIET)
+    assert outcome.summary["seen"] == {"cases": 0, "by": {}}
+    assert "learned from by" not in (outcome.folder / "explanations.html").read_text()
 
 
 def test_randomized_weights_change_the_map(explained):
