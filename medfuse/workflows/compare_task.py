@@ -36,7 +36,7 @@ from medfuse.workflows.overlap import find_overlap, refuse_overlap
 from medfuse.workflows.preflight import check_with_cohort
 from medfuse.workflows.prepare import prepare_cohort
 from medfuse.workflows.seen import SeenCases, find_seen, seen_by_sources
-from medfuse.workflows.settle import list_cohort, settle_cohort
+from medfuse.workflows.settle import list_cohort, settle_cohort, settle_head
 
 _log = logging.getLogger(__name__)
 
@@ -149,10 +149,12 @@ def prepare_task(
         ConfigError: several labels a case.
         CohortError: the cohort cannot be used, or a class has too few patients.
     """
-    _check(experiment, registry)
+    _check_sources(experiment)
     bank = FeatureBank(experiment.bank.path, experiment.bank.budget_gb)
     readers = installed_readers(registry)
     cohort = list_cohort(experiment, readers)
+    experiment = settle_head(experiment, cohort)
+    _check_head(experiment, registry)
     check_with_cohort(experiment, registry, cohort)
     settled = settle_cohort(experiment, bank, cohort=cohort, readers=readers)
     inputs = {name: found.config for name, found in settled.inputs.items()}
@@ -190,12 +192,15 @@ def prepare_task(
     )
 
 
-def _check(experiment: Experiment, registry: Registry) -> None:
+def _check_sources(experiment: Experiment) -> None:
     if len(experiment.sources) < 2:
         raise SourceError(
             f"found {len(experiment.sources)} source to compare, expected at least 2. Name more "
             "under sources."
         )
+
+
+def _check_head(experiment: Experiment, registry: Registry) -> None:
     head = registry.head(experiment.head.use)
     if head.task == "multilabel":
         raise ConfigError(

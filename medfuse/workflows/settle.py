@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from medfuse.config import Experiment, InputConfig, SplitConfig
+from medfuse.config import ComponentConfig, Experiment, InputConfig, SplitConfig
 from medfuse.data import Case, Cohort, read_cohort
 from medfuse.data.readers import InstalledReader, Readers, installed_readers
 from medfuse.data.sites import with_held_out_site
@@ -56,6 +56,17 @@ def list_cohort(experiment: Experiment, readers: Readers | None = None) -> Cohor
     readers = installed_readers(load_registry()) if readers is None else readers
     groups = experiment.evaluation.groups
     return read_cohort(experiment.cohort, experiment.inputs, readers.endings, groups)
+
+
+def settle_head(experiment: Experiment, cohort: Cohort) -> Experiment:
+    """Return the experiment with a head for what the cases have; a head that is named stays.
+
+    The default head gives a case one class; where cases have several labels, it is `multilabel`.
+    """
+    if "head" in experiment.model_fields_set or not cohort.multilabel:
+        return experiment
+    _log.info("cases have several labels: the head is multilabel")
+    return experiment.model_copy(update={"head": ComponentConfig(use="multilabel")})
 
 
 def settle_cohort(

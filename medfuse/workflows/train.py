@@ -44,7 +44,7 @@ from medfuse.workflows.resolved import input_facts, resolved_experiment
 from medfuse.workflows.run_folder import RunFolder, claim_run_folder, is_finished
 from medfuse.workflows.run_page import MeasuredCases, RunFacts, run_page
 from medfuse.workflows.seen import find_seen, seen_by_sources
-from medfuse.workflows.settle import SettledCohort, list_cohort, settle_cohort
+from medfuse.workflows.settle import SettledCohort, list_cohort, settle_cohort, settle_head
 from medfuse.workflows.trust_facts import draw_trust, trust_facts
 
 _log = logging.getLogger(__name__)
@@ -135,6 +135,7 @@ def _run(
     bank = FeatureBank(experiment.bank.path, experiment.bank.budget_gb)
     readers = installed_readers(registry)
     cohort = list_cohort(experiment, readers)
+    experiment = settle_head(experiment, cohort)
     check_with_cohort(experiment, registry, cohort)
     settled = settle_cohort(experiment, bank, cohort=cohort, readers=readers)
     networks = _networks(experiment, registry, settled, options.download)

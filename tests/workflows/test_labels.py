@@ -23,6 +23,7 @@ from medfuse.workflows.explain_table import summary_of
 from medfuse.workflows.preflight import check_with_cohort
 from medfuse.workflows.pretrain_labels import read_labelled
 from medfuse.workflows.rank import rank_sources
+from medfuse.workflows.settle import settle_head
 from medfuse.workflows.train import TrainingOutcome, train
 from medfuse.workflows.validate import validate
 
@@ -171,6 +172,18 @@ def test_a_head_of_classes_is_refused_for_labels_and_the_other_way_round(table: 
     experiment = parse_experiment(single)
     with pytest.raises(ConfigError, match="each case has one class"):
         check_with_cohort(experiment, registry, read_cohort(experiment.cohort))
+
+
+def test_the_default_head_is_for_what_the_cases_have(table: Path) -> None:
+    data = {key: value for key, value in _experiment(table).items() if key != "head"}
+    several = parse_experiment(data)
+    cohort = read_cohort(several.cohort)
+    assert settle_head(several, cohort).head.use == "multilabel"
+    check_with_cohort(settle_head(several, cohort), load_registry(), cohort)
+    named = parse_experiment({**data, "head": "mlp"})
+    assert settle_head(named, cohort).head.use == "mlp"
+    one = parse_experiment({**data, "cohort": {"path": str(table), "label": "effusion"}})
+    assert settle_head(one, read_cohort(one.cohort)).head.use == "mlp"
 
 
 def test_sources_are_ranked_for_one_label_only(table: Path, tmp_path: Path) -> None:
