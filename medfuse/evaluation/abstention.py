@@ -125,8 +125,7 @@ class Abstention:
         far = {name: ratio for name, ratio in ratios.items() if ratio > 1}
         if self.out_of_distribution and far:
             name = max(far, key=far.__getitem__)
-            text = f"{name} lies {far[name]:.2f} times as far from the training cases as its limit"
-            return OUT_OF_DISTRIBUTION, text
+            return OUT_OF_DISTRIBUTION, f"{name} lies {_beyond(far[name])}"
         if row.max() < self.confidence:
             text = f"the probability {row.max():.3f} is below {self.confidence:g}"
             return LOW_CONFIDENCE, text
@@ -179,3 +178,11 @@ def in_set(probabilities: np.ndarray, limits: np.ndarray, score: str) -> np.ndar
     inside = set_scores(probabilities, score) <= np.asarray(limits)
     inside[np.arange(len(inside)), np.argmax(probabilities, axis=1)] = True
     return inside
+
+
+def _beyond(ratio: float) -> str:
+    """Return how far beyond its limit a case lies; never as 1.00 times."""
+    times = f"{ratio:.2f}"
+    if times == "1.00":
+        return "just farther from the training cases than its limit"
+    return f"{times} times as far from the training cases as its limit"

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from medfuse.errors import EvaluationError
+
+
+def patients_needed(level: float) -> int:
+    """Return with how many patients `conformal_quantile` is finite; ``level`` in (0, 1)."""
+    return math.ceil(round(level / (1 - level), 9))
 
 
 def conformal_quantile(scores: np.ndarray, level: float, patients: Sequence[Any] = ()) -> float:

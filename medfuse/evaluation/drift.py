@@ -109,8 +109,8 @@ def _verdict(rows: Sequence[Mapping[str, Any]]) -> str:
     drifting = sorted((r for r in rows if r["drifts"]), key=lambda r: -r["excess"])
     if not drifting:
         return (
-            "to no source the images are farther from those of training than held-out ones, beyond "
-            f"chance (p >= {LEVEL}, corrected)."
+            "no drift found: to no source do the images lie farther from those of training than "
+            f"held-out ones do, beyond chance (p >= {LEVEL}, corrected)."
         )
     most, *others = drifting
     text = (

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from medfuse.evaluation.conformal import patients_needed
 from medfuse.evaluation.feature_distance import FeatureDistances, SourceDistance
 from medfuse.evaluation.feature_statistics import (
     FeatureCases,
@@ -42,7 +43,7 @@ def fit_distances(task: LearningTask, model: LearnedModel) -> FeatureDistances:
         else held_out_distances(learned, seed=task.experiment.seed)
     )
     limited = with_limits(sources, distances, acceptance, tested.patients)
-    _warn_of_no_limit(limited, len(tested))
+    _warn_of_no_limit(limited, _fewest_patients(distances, tested.patients), acceptance)
     placed = [
         SourceDistance(**{**vars(source), "position": position})
         for source, position in zip(limited, task.features.inputs, strict=True)
@@ -64,11 +65,17 @@ def _cases(task: LearningTask, model: LearnedModel, rows: np.ndarray) -> Feature
     return FeatureCases([x[rows] for x in model.features], None, [c.patient_id for c in cases])
 
 
-def _warn_of_no_limit(sources: Sequence[SourceDistance], cases: int) -> None:
+def _fewest_patients(distances: np.ndarray, patients: Sequence[object]) -> int:
+    """Return how many patients the source has that the fewest of them have."""
+    known = np.isfinite(distances)
+    return min(len({str(patients[int(row)]) for row in np.flatnonzero(there)}) for there in known.T)
+
+
+def _warn_of_no_limit(sources: Sequence[SourceDistance], patients: int, acceptance: float) -> None:
     without = [source.label for source in sources if not np.isfinite(source.limit)]
     if without:
         _log.warning(
-            "%d held-out cases are too few for a limit of the feature distance of %s: "
-            "nothing is called out of distribution there",
-            cases, ", ".join(without),
+            "%d held-out patients are too few for a limit of the feature distance of %s: nothing "
+            "is called out of distribution there; evaluation.abstain.acceptance %g needs %d",
+            patients, ", ".join(without), acceptance, patients_needed(acceptance),
         )  # fmt: skip

@@ -44,6 +44,11 @@ def test_the_source_that_sees_something_else_is_named() -> None:
     assert found.reason == "s1 lies 1.50 times as far from the training cases as its limit"
 
 
+def test_a_case_just_beyond_the_limit_is_not_said_to_lie_at_it() -> None:
+    found = policy()(SURE, np.array([1.0, 4.01]))
+    assert found.reason == "s1 lies just farther from the training cases than its limit"
+
+
 def test_a_distance_can_be_told_without_abstaining() -> None:
     found = policy(out_of_distribution=False)(SURE, np.array([40.0, 1.0]))
     assert (found.status, found.distances["s0"]) == ("ok", 10.0)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from medfuse.errors import EvaluationError
-from medfuse.evaluation.conformal import conformal_quantile
+from medfuse.evaluation.conformal import conformal_quantile, patients_needed
 
 
 @pytest.mark.parametrize("level", [0.5, 0.8, 0.9, 0.95])
@@ -15,6 +15,13 @@ def test_it_is_the_ranked_score_of_the_definition(count: int, level: float) -> N
     scores = np.random.default_rng(count).normal(size=count)
     rank = int(np.ceil(np.round((count + 1) * level, 9)))
     assert conformal_quantile(scores, level) == np.sort(scores)[rank - 1]
+
+
+@pytest.mark.parametrize("level", [0.5, 0.8, 0.9, 0.95, 0.99, 0.975])
+def test_a_quantile_is_finite_from_the_number_of_patients_that_is_told(level: float) -> None:
+    needed = patients_needed(level)
+    assert np.isfinite(conformal_quantile(np.arange(needed), level))
+    assert not np.isfinite(conformal_quantile(np.arange(needed - 1), level))
 
 
 def test_too_few_scores_give_no_bound() -> None:

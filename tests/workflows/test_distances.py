@@ -84,4 +84,8 @@ def test_a_calibration_part_gives_the_limits(
     assert known.facts["limits_from"] == "calibration part"
     assert known.facts["held_out"] < 19
     assert not np.isfinite(known.limits).any()
-    assert "too few for a limit of the feature distance" in caplog.text
+    (warning,) = [r.message for r in caplog.records if "too few for a limit" in r.message]
+    cases = read_split(run.folder / "cohort.csv")[0].cases
+    patients = {case.patient_id for case in cases if case.role == "calibration"}
+    assert warning.startswith(f"{len(patients)} held-out patients are too few for a limit")
+    assert warning.endswith("evaluation.abstain.acceptance 0.95 needs 19")
