@@ -32,6 +32,12 @@ def section(html: str, anchor: str) -> str:
     return found.group(1)
 
 
+def test_augmented_views_are_as_many_as_the_configuration_says(html: str) -> None:
+    found = re.search(r"augmented views of a training case</dt><dd>([^,<]*)", html)
+    assert found is not None
+    assert found.group(1) == "1 beside the clean one"
+
+
 def test_the_report_has_every_section(html: str) -> None:
     assert sections(html) == [
         "metrics", "comparison", "calibration", "abstention", "shares", "errors", "cohort", "split",

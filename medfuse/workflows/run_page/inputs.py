@@ -18,9 +18,10 @@ def inputs_section(facts: RunFacts) -> Section:
     for name, found in input_facts(facts.task.prepared).items():
         rows[f"input {name}"] = _listed(found["settings"])
         rows[f"seen of {name}"] = _listed(found["fingerprint"])
-    views = int(facts.task.features.views.max())
+    views = int(facts.task.features.views.max()) - 1  # the clean one is no augmented view
     recipe = facts.task.experiment.augmentation.recipe
-    rows["augmented views of a training case"] = f"{views}, recipe {recipe}" if views else "none"
+    text = f"{views} beside the clean one, recipe {recipe}" if views else "none"
+    rows["augmented views of a training case"] = text
     return Section(
         anchor="inputs",
         title="Preprocessing",
