@@ -26,7 +26,7 @@ _SHOWN = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     parser.epilog = "Exit code: 0 all cases were measured, 1 an error, 3 some were refused."
-    parser.add_argument("bundle", metavar="BUNDLE", help="folder of a bundle")
+    parser.add_argument("bundle", metavar="BUNDLE", help="folder of a bundle or of a run")
     parser.add_argument("cohort", metavar="COHORT", help="class folders, CSV, JSON list or .npz")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the results")
     parser.add_argument(
@@ -68,7 +68,10 @@ def run(arguments: argparse.Namespace) -> int:
 
     from medfuse.config import CohortConfig, EvaluationConfig
     from medfuse.errors import ConfigError
-    from medfuse.workflows.evaluate import evaluate, evaluate_drift
+    from medfuse.serving.inputs import bundle_in
+
+    bundle = bundle_in(arguments.bundle)
+    from medfuse.workflows.evaluate import evaluate, evaluate_drift  # imports torch
 
     try:
         settings = EvaluationConfig(
@@ -84,7 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
         group=arguments.group,
         group_pattern=arguments.group_pattern,
     )
-    where = (arguments.bundle, cohort, arguments.out)
+    where = (bundle, cohort, arguments.out)
     outcome = (
         evaluate_drift(*where, part=arguments.part)
         if arguments.drift_only

@@ -55,11 +55,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Explain and print; 3 if some cases were refused and the others explained."""
     from medfuse.errors import ConfigError
-    from medfuse.serving.inputs import require_bundle, require_inputs
+    from medfuse.serving.inputs import bundle_in, require_inputs
 
     if arguments.neighbors < 0:
         raise ConfigError(f"--neighbors {arguments.neighbors}: expected 0 or more.")
-    require_bundle(arguments.subject)
+    bundle_in(arguments.subject)
     require_inputs(arguments.inputs)
     methods = [_method(text) for text in arguments.method]
     from medfuse.workflows.explain import ExplainOptions, explain  # imports torch

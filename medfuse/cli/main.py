@@ -18,7 +18,7 @@ COMMANDS = {
     "data": "what is in a cohort, and its split",
     "sources": "which pretrained networks can be used, their license and domain",
     "plugins": "list, show, check and write plugins",
-    "pretrain": "train a backbone on images without labels, for use as a source",
+    "pretrain": "train a backbone on images, with or without labels, for use as a source",
     "train": "train a fused classifier and write its bundle",
     "validate": "train without each site in turn, and measure there",
     "compare": "does fusing help on your cases, and by how much",

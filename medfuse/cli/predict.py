@@ -29,7 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "model abstained from some (see status and reason_code). "
         "The bundle's code is executed: use only bundles you trust."
     )
-    parser.add_argument("bundle", help="folder <name>_classification")
+    parser.add_argument(
+        "bundle", metavar="BUNDLE", help="folder <name>_classification, or of the run it lies in"
+    )
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help=_INPUT)
     parser.add_argument("--out", metavar="FILE", type=Path, help="write there, not to stdout")
     parser.add_argument("--json", action="store_true", help="JSON, not CSV")
@@ -44,10 +46,10 @@ def run(arguments: argparse.Namespace) -> int:
     from dataclasses import replace
 
     from medfuse.serving import prediction_table
-    from medfuse.serving.inputs import expand_inputs, require_bundle, require_inputs, table_cases
+    from medfuse.serving.inputs import bundle_in, expand_inputs, require_inputs, table_cases
     from medfuse.storage import require_file_name, write_text
 
-    require_bundle(arguments.bundle)
+    bundle_in(arguments.bundle)
     if arguments.out:
         require_file_name(arguments.out)
     require_inputs(arguments.inputs)

@@ -8,19 +8,32 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from medfuse.bundle.case_table import CASE_ID, TABLE, read_cases
+from medfuse.bundle.digests import DIGESTS
 from medfuse.bundle.image_list import list_images
 from medfuse.bundle.volume_list import list_volumes
 from medfuse.errors import BundleError, CohortError
 
+_OF_A_BUNDLE = ("configs", DIGESTS)
 
-def require_bundle(path: Path | str) -> None:
-    """Pass if there is a folder at ``path``.
+
+def bundle_in(path: Path | str) -> Path:
+    """Return the folder of a bundle: ``path`` itself, or the bundle of the run at ``path``.
 
     Raises:
-        BundleError: there is none.
+        BundleError: there is neither.
     """
-    if not Path(path).is_dir():
+    folder = Path(path)
+    if not folder.is_dir():
         raise BundleError(f"{path}: no such folder. Give a bundle, <name>_classification.")
+    if any((folder / name).exists() for name in _OF_A_BUNDLE):
+        return folder
+    found = sorted((folder / "bundle").glob("*_classification"))
+    if len(found) != 1:
+        raise BundleError(
+            f"{path}: found neither a bundle nor a run with one. Give a bundle, "
+            "<name>_classification, or the folder that medfuse train wrote."
+        )
+    return found[0]
 
 
 def require_inputs(inputs: Sequence[str]) -> None:

@@ -19,7 +19,7 @@ from medfuse.bundle.runtime import load_network, open_bundle
 from medfuse.device import find_device
 from medfuse.errors import BundleError, MedfuseError
 from medfuse.serving.cases import CaseInput, NamedCase, Table, named_case
-from medfuse.serving.inputs import require_bundle
+from medfuse.serving.inputs import bundle_in
 from medfuse.serving.prediction import Prediction
 from medfuse.serving.refusal import Refusal, refusal_of
 
@@ -286,15 +286,14 @@ def load_bundle(path: Path | str, device: str = "auto") -> Predictor:
     somebody you trust. Digests are checked first; they show damage, not forgery.
 
     Args:
-        path: the bundle's folder.
+        path: folder of a bundle, or of the run that it lies in.
         device: ``auto``, ``cpu``, ``cuda:0`` ...
 
     Raises:
-        BundleError: the folder is no whole bundle of medfuse, or cannot be built.
+        BundleError: the folder holds no whole bundle of medfuse, or it cannot be built.
         ConfigError: the device does not exist here.
     """
-    root = Path(path)
-    require_bundle(root)
+    root = bundle_in(path)
     check_digests(root)
     chosen = find_device(device)
     try:

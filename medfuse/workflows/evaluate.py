@@ -23,6 +23,7 @@ from medfuse.evaluation import LabelThreshold, PredictionRow, write_predictions
 from medfuse.evaluation.plugin_metrics import Metric
 from medfuse.registry import load_registry
 from medfuse.report import SectionPage, write_sections
+from medfuse.serving.inputs import bundle_in
 from medfuse.serving.predict import Predictor, load_bundle
 from medfuse.serving.prediction import Prediction
 from medfuse.storage import write_json
@@ -71,7 +72,7 @@ def evaluate(
     the cohort differs from the cases that the bundle learned from.
 
     Args:
-        bundle: folder of a bundle.
+        bundle: folder of a bundle, or of the run that it lies in.
         cohort: where the cases are; a class that the bundle does not know is refused.
         out: folder for the results.
         part: ``all`` cases, or those of one role: ``test``, ``train``, ...
@@ -121,7 +122,7 @@ def _config(cohort: CohortConfig | Path | str) -> CohortConfig:
 
 
 def _carry_out(bundle: Path | str, request: _Request) -> EvaluationOutcome:
-    folder, settings = request.folder, request.settings
+    folder, settings, bundle = request.folder, request.settings, bundle_in(bundle)
     refuse_foreign_content(folder, _STATE, "evaluation")
     plugin_metrics = measure.load_metrics(load_registry(), settings)
     predictor = load_bundle(bundle)
@@ -143,7 +144,7 @@ def _carry_out(bundle: Path | str, request: _Request) -> EvaluationOutcome:
     measured = (
         _measured(answered, predictor, seen, settings, plugin_metrics) if request.labels else None
     )
-    drift = measure_drift(predictor, Path(bundle), [case for case, _ in answered])
+    drift = measure_drift(predictor, bundle, [case for case, _ in answered])
     events = tally([*found.events, *_refusals(cases, answers)])
     _write_page(folder, _Shown(measured, seen, drift, events), predictor)
     metrics = {
@@ -280,9 +281,9 @@ def _answered(cases: Sequence[Case], answers: Sequence[Prediction]) -> list[_Ans
     return pairs
 
 
-def _seen_by(bundle: Path | str, answered: Sequence[_Answer]) -> SeenCases:
+def _seen_by(bundle: Path, answered: Sequence[_Answer]) -> SeenCases:
     """Return which cases the bundle or one of its sources learned from."""
-    known = read_seen(Path(bundle))
+    known = read_seen(bundle)
     files = [reference for case, _ in answered for reference in case.inputs.values()]
     used = installed_readers(load_registry()).used_by(files) if known else ()
     readers = [one.reader for one in used]

@@ -18,6 +18,7 @@ from medfuse.data.readers import installed_readers
 from medfuse.errors import BundleError, ConfigError
 from medfuse.explanation.occlusion import is_graph
 from medfuse.registry import Registry, load_factory, load_registry
+from medfuse.serving.inputs import bundle_in
 from medfuse.serving.predict import Predictor, load_bundle
 from medfuse.suggest import did_you_mean
 
@@ -85,7 +86,7 @@ def open_subject(path: Path | str, device: str = "auto") -> Subject:
     """
     folder = Path(path)
     run = folder if all((folder / name).exists() for name in _RUN) else None
-    bundle = _bundle_of(run) if run else folder
+    bundle = bundle_in(folder)
     predictor = load_bundle(bundle, device)
     labels = [one["label"] for one in predictor.metadata["medfuse"]["sources"]]
     network: Any = predictor.network
@@ -156,13 +157,6 @@ def inputs_on_device(subject: Subject, items: Mapping[str, Any]) -> tuple[Tensor
         torch.as_tensor(items[name]).as_subclass(Tensor)[None].float().to(device)
         for name in subject.predictor.input_names
     )
-
-
-def _bundle_of(run: Path) -> Path:
-    found = sorted((run / "bundle").glob("*_classification"))
-    if len(found) != 1:
-        raise BundleError(f"{run}: found {len(found)} bundles in it, expected one. Train again.")
-    return found[0]
 
 
 def _told_apart(labels: Sequence[str]) -> tuple[str, ...]:

@@ -69,3 +69,13 @@ def test_mistake_is_one_line_and_exit_1(
 def test_wrong_usage_exits_with_2(trained: Trained, tmp_path: Path) -> None:
     shown = shown_by("evaluate", trained.bundle, trained.images, "--part", "tset", "--out", "x")
     assert (shown.code, shown.out) == (2, "")
+
+
+def test_what_is_neither_bundle_nor_run_is_refused_before_the_cohort_is_read(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "run").mkdir()
+    shown = shown_by("evaluate", tmp_path / "run", tmp_path / "nowhere", "--out", tmp_path / "e")
+    assert shown.code == 1
+    assert "run: found neither a bundle nor a run with one. Give a bundle" in shown.err
+    assert not (tmp_path / "e").exists()

@@ -45,8 +45,8 @@ class FakePredictor:
 @pytest.fixture(autouse=True)
 def _fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("B").mkdir()
-    Path("broken").mkdir()
+    Path("B", "configs").mkdir(parents=True)
+    Path("broken", "configs").mkdir(parents=True)
 
     def load(path: str, device: str) -> FakePredictor:
         if path == "broken":

@@ -15,6 +15,7 @@ from medfuse.bundle import write as write_module
 from medfuse.bundle.digests import write_digests
 from medfuse.bundle.write import write_bundle
 from medfuse.errors import BundleError, ConfigError
+from medfuse.serving.inputs import bundle_in
 from medfuse.serving.predict import Predictor, load_bundle
 
 
@@ -144,8 +145,19 @@ def test_an_absent_device_is_named(bundle: Path) -> None:
 def test_folders_that_are_no_bundle_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="no such folder"):
         load_bundle(tmp_path / "absent")
-    with pytest.raises(BundleError, match="expected the digests of a medfuse bundle"):
+    with pytest.raises(BundleError, match="neither a bundle nor a run with one"):
         load_bundle(tmp_path)
+
+
+def test_the_folder_of_a_run_stands_for_the_bundle_in_it(bundle: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    with pytest.raises(BundleError, match="run: found neither a bundle nor a run with one"):
+        bundle_in(run)
+    inside = shutil.copytree(bundle, run / "bundle" / "first_classification")
+    assert bundle_in(run) == inside
+    assert bundle_in(inside) == inside
+    assert load_bundle(run).classes == load_bundle(bundle).classes
 
 
 def test_changed_bundles_are_refused_before_their_code_runs(copy: Path) -> None:
