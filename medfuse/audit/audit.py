@@ -41,6 +41,18 @@ class Audit:
     shortcuts: ShortcutReport
     findings: list[Finding]
 
+    @property
+    def answers(self) -> dict[str, dict[str, int]]:
+        """Of several labels, in how many cases each ``holds``, is ``absent``, is ``unknown``."""
+        if not self.cohort.multilabel:
+            return {}
+        known = {name: self.cohort.answers(k) for k, name in enumerate(self.cohort.classes)}
+        count = len(self.cohort.cases)
+        return {
+            name: {"holds": held, "absent": absent, "unknown": count - held - absent}
+            for name, (held, absent) in known.items()
+        }
+
     def level(self, level: str) -> list[Finding]:
         """Return the findings of one level."""
         return [finding for finding in self.findings if finding.level == level]
@@ -56,6 +68,7 @@ class Audit:
             "cases": len(self.cohort.cases),
             "files": len(self.scan.seen) + len(self.scan.refused),
             "classes": list(self.cohort.classes),
+            "labels": self.answers,
             "trainable": not self.level("fatal"),
             "findings": [asdict(finding) for finding in self.findings],
             "tables": {kind: [asdict(row) for row in rows] for kind, rows in self.tables.items()},

@@ -118,12 +118,12 @@ def _check(arguments: argparse.Namespace) -> int:
 
 def _summary(found: Audit) -> list[str]:
     from medfuse.cli.table import format_table
-    from medfuse.workflows.check_page import breakdown_table, verdict
+    from medfuse.workflows.check_page import cohort_tables, verdict
 
-    parts = []
-    for kind, rows in found.tables.items():
-        table = breakdown_table(kind, rows)
-        parts.append(format_table([cell.upper() for cell in table.header], table.rows))
+    parts = [
+        format_table([cell.upper() for cell in table.header], table.rows)
+        for table in cohort_tables(found)
+    ]
     if found.shortcuts.shortcuts:
         lines = [
             [s.title, f"{s.auroc:.3f} [{s.low:.3f}, {s.high:.3f}]", s.strength]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
@@ -12,6 +13,7 @@ from medfuse.data import tally
 from medfuse.report import Figure, Section, SectionPage, Table
 
 _MOST_GROUPS = 25
+_TOGETHER = "combination of labels"
 _MOST_FILES = 50
 _PACKAGES = ("medfuse", "numpy", "scikit-learn", "pillow")
 _LEVELS = {"fatal": "stops training", "warning": "may mislead", "note": "note"}
@@ -30,7 +32,7 @@ def check_page(
             Section(
                 anchor="cohort",
                 title="What is there",
-                tables=[breakdown_table(kind, rows) for kind, rows in found.tables.items()],
+                tables=cohort_tables(found),
                 figures=figures["classes"],
             ),
             Section(anchor="files", title="Sizes and intensities", figures=figures["files"]),
@@ -62,6 +64,23 @@ def verdict(found: Audit) -> str:
     first = f"{counted(fatal, 'thing')} {verb} training" if fatal else "nothing stops training"
     more = f"{counted(warnings, 'thing')} may mislead" if warnings else "nothing misleads"
     return f"{first}; {more}."
+
+
+def cohort_tables(found: Audit) -> list[Table]:
+    """Return the cohort as tables: of several labels each label first, then what divides it."""
+    tables = [breakdown_table(kind, rows) for kind, rows in found.tables.items()]
+    if not found.cohort.multilabel:
+        return tables
+    together = breakdown_table(_TOGETHER, found.tables["class"])
+    caption = f"{together.caption} An unknown answer is not told from an absent label here."
+    others = [table for table in tables if table.header[0] != "class"]
+    return [_answers_table(found), replace(together, caption=caption), *others]
+
+
+def _answers_table(found: Audit) -> Table:
+    rows = [[name, *map(str, counts.values())] for name, counts in found.answers.items()]
+    caption = "By label: the cases in which it holds, is absent, and is unknown."
+    return Table(header=["label", "holds", "absent", "unknown"], rows=rows, caption=caption)
 
 
 def breakdown_table(kind: str, rows: Sequence[Breakdown]) -> Table:
@@ -115,7 +134,7 @@ def _counts(counts: Mapping[str, int]) -> str:
 def _headline(found: Audit) -> dict[str, str]:
     best = next(iter(found.shortcuts.shortcuts), None)
     return {
-        "cases": f"{len(found.cohort.cases)} in {len(found.cohort.classes)} classes",
+        "cases": f"{len(found.cohort.cases)} {found.cohort.kinds}",
         "files refused": str(len(found.scan.refused)),
         "identical / near duplicates": (
             f"{len(found.groups('exact'))} / {len(found.groups('near'))} groups"

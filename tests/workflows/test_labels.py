@@ -16,6 +16,7 @@ from medfuse.plots import class_counts
 from medfuse.registry import load_registry
 from medfuse.serving.predict import load_bundle
 from medfuse.workflows.check import check
+from medfuse.workflows.check_page import cohort_tables
 from medfuse.workflows.evaluate import evaluate
 from medfuse.workflows.explain import ExplainOptions, cases_of_run, explain_cases
 from medfuse.workflows.explain_subject import open_subject
@@ -117,7 +118,12 @@ def test_the_report_shows_labels(run: TrainingOutcome) -> None:
     page = (run.folder / "report.html").read_text()
     for text in (
         *("exact match", "has / lacks / unknown", "known answers are wrong", "threshold"),
-        *("true label", "cross entropy of each label", "88 labeled cases"),
+        *(
+            "points of each label against its absence",
+            "true label",
+            "cross entropy of each label",
+            "88 labeled cases",
+        ),
     ):
         assert text in page
     assert "they sum to 1" not in page
@@ -200,6 +206,16 @@ def test_the_check_of_a_cohort_counts_labels(table: Path, tmp_path: Path) -> Non
     assert "LABEL_UNKNOWN" in codes
     assert "CLASS_TOO_SMALL" not in codes
     assert "several labels" in found["shortcuts"]["reason"]
+    for index, name in enumerate(LABELS):
+        answers = [case.findings[index] for case in outcome.cohort.cases]
+        counts = [answers.count(one) for one in (1, 0, None)]
+        assert list(found["labels"][name].values()) == counts
+        assert counts[2] > 0
+    first, second, *_ = cohort_tables(outcome)
+    assert first.header == ["label", "holds", "absent", "unknown"]
+    assert [row[0] for row in first.rows] == list(LABELS)
+    assert second.header[0] == "combination of labels"
+    assert "An unknown answer is not told from an absent label here" in second.caption
     names = {row["name"] for row in found["tables"]["class"]}
     assert {"effusion;opacity", "none", "all"} <= names
     assert outcome.shortcuts.shortcuts == ()
