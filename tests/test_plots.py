@@ -173,6 +173,13 @@ def test_shares_from_nothing_to_all_have_a_whole_axis() -> None:
     low, high = figure.axes[0].get_ylim()
     assert (low, high) == pytest.approx((-0.01, 1.01))
     assert "cut" not in figure.axes[0].get_title(loc="left")
+    assert figure.axes[0].get_xlabel() == "true class"
+
+
+def test_shares_of_all_cases_together_are_of_no_class() -> None:
+    shares = np.tile([[0.4, 0.6], [0.6, 0.4]], (40, 1))
+    figure = plots.source_shares(shares, np.zeros(80, int), ["s", "t"], ("all cases",), "")
+    assert figure.axes[0].get_xlabel() == ""
 
 
 @pytest.mark.parametrize("count", NAMES)

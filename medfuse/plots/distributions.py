@@ -16,7 +16,11 @@ _MARGIN = 0.01
 
 
 def source_shares(
-    shares: ArrayLike, labels: ArrayLike, sources: Sequence[str], classes: Sequence[str]
+    shares: ArrayLike,
+    labels: ArrayLike,
+    sources: Sequence[str],
+    classes: Sequence[str],
+    kind: str = "true class",
 ) -> Figure:
     """Return box plots of each source's share, side by side within each true class.
 
@@ -29,6 +33,7 @@ def source_shares(
         labels: true class of each case, ``(N,)``.
         sources: S names.
         classes: K names.
+        kind: what the names are of; empty where there is nothing to tell apart.
     """
     table, truth = np.asarray(shares, dtype=float), np.asarray(labels)
     figure, axes = new_figure(min(11.0, 2.6 + 0.42 * len(sources) * len(classes)), 3.9)
@@ -54,7 +59,7 @@ def source_shares(
     axes.grid(visible=False, axis="x")
     cut = "" if (low, high) == (0, 1) else f"\n(axis cut: {low:.2f} to {high:.2f})"
     title = f"What each source counts for{cut}"
-    label(axes, title, "true class", "share of the source (fraction)")
+    label(axes, title, kind, "share of the source (fraction)")
     legend_below(figure, axes, columns=1 if max(map(len, sources)) > 22 else 3)
     return figure
 

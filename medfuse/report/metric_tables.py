@@ -50,7 +50,7 @@ def operating_point_table(metrics: Mapping[str, Any]) -> Table:
     """Return sensitivity at fixed specificity of each class, and the other way round."""
     points = [key for key in next(iter(metrics["per_class"].values())) if "_at_" in key]
     caption = (
-        "Specificity as predicted, then operating points of each class against the rest. Their "
+        f"Specificity as predicted, then operating points of each {_kind(metrics)}. Their "
         "thresholds are chosen on these very cases, so the values are optimistic."
     )
     return _per_class(metrics, ["specificity", *points], caption)
@@ -155,7 +155,13 @@ def _per_class(metrics: Mapping[str, Any], columns: Sequence[str], caption: str)
         [name, str(entry["support"]), *(estimate_text(entry[key]) for key in columns)]
         for name, entry in metrics["per_class"].items()
     ]
-    return Table(header=["class", "cases", *map(metric_name, columns)], rows=rows, caption=caption)
+    header = [_kind(metrics).split()[0], "cases", *map(metric_name, columns)]
+    return Table(header=header, rows=rows, caption=caption)
+
+
+def _kind(metrics: Mapping[str, Any]) -> str:
+    several = metrics.get("task") == "multilabel"
+    return "label against its absence" if several else "class against the rest"
 
 
 def _remark(entry: Mapping[str, Any]) -> str:

@@ -124,7 +124,7 @@ def _draw_labels(gallery: Gallery, part: TestPart, predictions: LabelPredictions
     gallery.add("reliability", reliability, "How often a label holds that was given a probability.")
     if part.shares is not None:
         everyone = np.zeros(len(predictions), dtype=np.int64)
-        shares = plots.source_shares(part.shares, everyone, part.sources, ("all cases",))
+        shares = plots.source_shares(part.shares, everyone, part.sources, ("all cases",), "")
         gallery.add("source_shares", shares, "How much each source counts.")
 
 
