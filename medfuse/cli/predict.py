@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 _INPUT = "file or folder of images or volumes (a folder of DICOM files is one), or cases.csv"
 SUMMARY = "classify images with a bundle"
 SOME_REFUSED = 3
-SOME_ABSTAINED = 4
 
 logger = logging.getLogger("medfuse")
 
@@ -24,9 +23,9 @@ logger = logging.getLogger("medfuse")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     parser.epilog = (
-        "Exit code: 0 every image has an answer, 1 the bundle or an input cannot be used, "
-        f"{SOME_REFUSED} some images were refused, {SOME_ABSTAINED} none was refused, but the "
-        "model abstained from some (see status and reason_code). "
+        "Exit code: 0 every image was judged, be it that the model abstained (see status and "
+        f"reason_code), 1 the bundle or an input cannot be used, {SOME_REFUSED} some images were "
+        "refused. "
         "The bundle's code is executed: use only bundles you trust."
     )
     parser.add_argument(
@@ -42,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print or write the predictions; 3 if some images were refused, 4 if some abstained."""
+    """Print or write the predictions; 3 if some images were refused."""
     from dataclasses import replace
 
     from medfuse.serving import prediction_table
@@ -83,9 +82,7 @@ def _told(found: Sequence[Prediction]) -> int:
         for p in found:
             if p.status == status:
                 logger.warning("%s %s: %s", status, p.case, p.reason)
-    if any(p.status == "refused" for p in found):
-        return SOME_REFUSED
-    return SOME_ABSTAINED if any(p.status == "abstained" for p in found) else 0
+    return SOME_REFUSED if any(p.status == "refused" for p in found) else 0
 
 
 def _positive(text: str) -> int:

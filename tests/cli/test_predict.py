@@ -77,12 +77,12 @@ def test_refused_images_have_an_exit_code_of_their_own(images: Path, capsys) -> 
     assert "bad.png,refused,TRUNCATED,,,\n" in captured.out
 
 
-def test_abstention_has_an_exit_code_of_its_own_and_names_no_class(
+def test_abstention_is_an_answer_that_names_no_class(
     images: Path, capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(FakePredictor, "judges", True)
     (images / "foot.png").write_bytes(b"")
-    assert run(["predict", "B", str(images)]) == 4
+    assert run(["predict", "B", str(images)]) == 0
     captured = capsys.readouterr()
     assert captured.out.splitlines() == [
         "case,status,reason_code,predicted,prob_no,prob_yes,set,distance",
@@ -91,7 +91,7 @@ def test_abstention_has_an_exit_code_of_its_own_and_names_no_class(
     ]
     assert "abstained foot.png: far away" in captured.err
     (images / "bad.png").write_bytes(b"")
-    assert run(["predict", "B", str(images), "--json"]) == 3, "a refused case weighs more"
+    assert run(["predict", "B", str(images), "--json"]) == 3
     foot = json.loads(capsys.readouterr().out)[1]
     assert foot["set"] == ["yes", "no"]
     assert foot["distances"] == {"a": 0.5, "b": 2.5}
