@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from medfuse.errors import OutputError
 from medfuse.report.content import Section, SectionPage
+from medfuse.report.line_breaks import pieces
 from medfuse.report.pictures import is_embedded
 from medfuse.storage import write_text
 
@@ -48,10 +49,12 @@ def write_sections(page: SectionPage, path: Path | str) -> Path:
 
 @cache
 def _environment() -> Environment:
-    return Environment(
+    environment = Environment(
         loader=PackageLoader("medfuse.report", "."),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["pieces"] = pieces
+    return environment

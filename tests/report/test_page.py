@@ -27,9 +27,10 @@ from medfuse.report import (
     render_sections,
     write_sections,
 )
+from medfuse.report.line_breaks import pieces
 
 EVIL = "<script>alert('x')</script>\"><img src=http://evil.example/x onerror=alert(1)>"
-VOID = {"meta", "img", "br"}
+VOID = {"meta", "img", "br", "wbr"}
 
 
 class _Page(HTMLParser):
@@ -93,6 +94,15 @@ def _content(text: str = "plain") -> SectionPage:
 def _links(text: str) -> Table:
     links = [Link(anchor="part", title=text), Link(anchor="versions", title=text)]
     return Table(header=["where"], rows=[[links]])
+
+
+def test_names_break_at_their_joints_and_only_long_pieces_anywhere() -> None:
+    html = render_sections(_bare(tables=[Table(header=["mini:densenet"], rows=[["a/b_<c>"]])]))
+    assert '<th scope="col">mini:<wbr>densenet</th>' in html
+    assert '<th scope="row">a/<wbr>b_&lt;c&gt;</th>' in html
+    assert pieces("1 / 2") == [("1 / 2", False)]
+    assert pieces("sha:" + "x" * 25) == [("sha:", False), ("x" * 25, True)]
+    assert pieces("NEAR_DUPLICATES of x") == [("NEAR_", False), ("DUPLICATES of x", False)]
 
 
 def _bare(**changes: Any) -> SectionPage:

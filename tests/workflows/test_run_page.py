@@ -19,7 +19,7 @@ OF_OTHER_STAGES = {"explanation", "abstention"}
 
 @pytest.fixture(scope="module")
 def html(finished_run: TrainingOutcome) -> str:
-    return finished_run.report.read_text(encoding="utf-8")
+    return finished_run.report.read_text(encoding="utf-8").replace("<wbr>", "")
 
 
 def sections(html: str) -> list[str]:
