@@ -255,6 +255,12 @@ def test_absent_file_is_named(tmp_path: Path) -> None:
         load_experiment(tmp_path / "absent.yaml")
 
 
+def test_a_folder_is_told_from_a_configuration(tmp_path: Path) -> None:
+    message = r"a folder, expected a YAML configuration.*Only 'medfuse train' takes a folder"
+    with pytest.raises(ConfigError, match=message):
+        load_experiment(tmp_path)
+
+
 def test_digest_ignores_where_the_bank_lies_and_nothing_else() -> None:
     digest = parse_experiment(MINIMAL).digest()
     assert parse_experiment(with_changes(bank={"path": "elsewhere"})).digest() == digest

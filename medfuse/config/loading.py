@@ -31,6 +31,11 @@ def load_experiment(path: Path | str, overrides: Sequence[str] = ()) -> Experime
         ConfigError: the file is absent, is not a YAML mapping, or holds a bad key or value.
     """
     file = Path(path)
+    if file.is_dir():
+        raise ConfigError(
+            f"{file}: a folder, expected a YAML configuration that names it under cohort.path, and "
+            "sources. Only 'medfuse train' takes a folder of images itself, with --source."
+        )
     try:
         data = yaml.load(file.read_text(encoding="utf-8"), _UniqueKeys)  # noqa: S506 - a SafeLoader
     except (OSError, UnicodeDecodeError) as error:
