@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from medfuse.serving import Prediction
 
-_INPUT = "file or folder of images or volumes (a folder of DICOM files is one), or cases.csv"
+_INPUT = (
+    "file or folder of images or volumes (a folder of DICOM files is one); of a bundle of several "
+    "inputs, cases.csv"
+)
 SUMMARY = "classify images with a bundle"
 SOME_REFUSED = 3
 

@@ -13,6 +13,7 @@ from medfuse.bundle.image_list import list_images
 from medfuse.bundle.volume_list import list_volumes
 from medfuse.errors import BundleError, CohortError
 
+_TABLES = (".csv", ".tsv")
 _OF_A_BUNDLE = ("configs", DIGESTS)
 
 
@@ -66,7 +67,7 @@ def expand_inputs(
         modality: of the bundle's input; DICOM series of others are left out of folders.
 
     Raises:
-        CohortError: something does not exist, or a folder holds no image.
+        CohortError: something does not exist or is a table, or a folder holds no image.
     """
     require_inputs(inputs)
     found: list[tuple[str, str]] = []
@@ -81,6 +82,11 @@ def expand_inputs(
                     f"files with {', '.join(suffixes)} or DICOM files."
                 )
             found += [(_name(Path(image), path), image) for image in images]
+        elif path.suffix.lower() in _TABLES:
+            raise CohortError(
+                f"{given}: a table of cases, which a bundle of several inputs takes. This bundle "
+                "has one: give its files or a folder of them. 'medfuse evaluate' takes a table."
+            )
         else:
             found.append((path.name, given))
     counts = Counter(name for name, _ in found)

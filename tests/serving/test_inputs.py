@@ -42,6 +42,14 @@ def test_images_inside_archives_are_references(tmp_path: Path) -> None:
     assert expand_inputs([reference], [])[0] == ("x.npz::test_images::3", reference)
 
 
+def test_a_table_is_refused_with_what_takes_one(tmp_path: Path) -> None:
+    table = tmp_path / "cases.csv"
+    table.write_text("image,label\n")
+    message = r"cases\.csv: a table of cases, which a bundle of several inputs takes\. This bundle"
+    with pytest.raises(CohortError, match=message):
+        expand_inputs([str(table)], (".png",))
+
+
 def test_what_does_not_exist_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(CohortError, match=r"absent\.png: no such file or folder"):
         expand_inputs([str(tmp_path / "absent.png")], [".png"])
