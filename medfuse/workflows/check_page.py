@@ -132,9 +132,11 @@ def _counts(counts: Mapping[str, int]) -> str:
 
 
 def _headline(found: Audit) -> dict[str, str]:
+    count = len(found.cohort.classes)
     best = next(iter(found.shortcuts.shortcuts), None)
     return {
-        "cases": f"{len(found.cohort.cases)} {found.cohort.kinds}",
+        "cases": f"{len(found.cohort.cases)} "
+        + (found.cohort.kinds if found.cohort.multilabel else f"in {count} classes"),
         "files refused": str(len(found.scan.refused)),
         "identical / near duplicates": (
             f"{len(found.groups('exact'))} / {len(found.groups('near'))} groups"
