@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -17,6 +18,8 @@ from medfuse.registry import load_registry
 from medfuse.storage import write_json, write_text
 from medfuse.workflows.check_figures import draw
 from medfuse.workflows.check_page import check_page
+
+_log = logging.getLogger(__name__)
 
 _COLUMNS = (
     "case_id", "input", "class", "site", "role", "status", "kind", "modality", "shape", "spacing",
@@ -50,6 +53,8 @@ def check(
     readers = installed_readers(load_registry())
     listed = read_cohort(cohort, inputs, readers.endings)
     used = readers.used_by(reference for case in listed.cases for reference in case.inputs.values())
+    files = sum(len(case.inputs) for case in listed.cases)
+    _log.info("reading %d files of %d cases, then looking for duplicates", files, len(listed.cases))
     found = audit(
         listed,
         readers=[one.reader for one in used],

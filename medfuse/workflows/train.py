@@ -130,7 +130,7 @@ def _is_whole(folder: RunFolder) -> bool:
 def _run(
     experiment: Experiment, folder: RunFolder, registry: Registry, options: _Options
 ) -> TrainingOutcome:
-    started = time.monotonic()
+    begun = time.monotonic()
     plugin_metrics = measure.load_metrics(registry, experiment.evaluation)
     bank = FeatureBank(experiment.bank.path, experiment.bank.budget_gb)
     readers = installed_readers(registry)
@@ -148,10 +148,13 @@ def _run(
     folder.write_resolved(resolved)
     features = extract(resolved, prepared, sources, bank, progress=progress)
     task = LearningTask(resolved, registry, prepared, features, progress)
+    _log.info("training %s together", " + ".join(source.label for source in sources))
+    started = time.monotonic()
     fused = learn(task, resolved.fusion, range(len(sources)), folder.path)
-    _log.info("training took %.0f s in all", time.monotonic() - started)
+    _log.info("training the fused model took %.0f s", time.monotonic() - started)
     singles = _singles(task, folder)
     _write_results(task, fused, singles, folder, plugin_metrics)
+    _log.info("the whole run took %.0f s", time.monotonic() - begun)
     return _outcome(folder)
 
 
@@ -179,10 +182,11 @@ def _singles(task: LearningTask, folder: RunFolder) -> dict[str, LearnedModel]:
     spec = task.registry.fusion(task.experiment.fusion.use)
     takes_maps = isinstance(spec, FeatureFusionSpec) and spec.accepts == "maps"
     alone = task.experiment.fusion if takes_maps else ComponentConfig(use="concat")
-    return {
-        source.label: learn(task, alone, [i], folder.path / "single" / str(i), "single")
-        for i, source in enumerate(sources)
-    }
+    found = {}
+    for i, source in enumerate(sources):
+        _log.info("training %s alone, to compare", source.label)
+        found[source.label] = learn(task, alone, [i], folder.path / "single" / str(i), "single")
+    return found
 
 
 def _write_results(
@@ -192,6 +196,7 @@ def _write_results(
     folder: RunFolder,
     plugin_metrics: Mapping[str, Metric],
 ) -> None:
+    _log.info("measuring what was learned")
     cohort = task.prepared.cohort
     labels = [source.label for source in task.features.sources]
     distances = fit_distances(task, fused)
@@ -214,6 +219,7 @@ def _write_results(
         draw_trust(gallery, trust, judged, measure.test_rows(cohort))
     overall = part.metrics["overall"] if part else {}
     measured = Measured(overall, judged.policy)
+    _log.info("writing the bundle, and running it to compare its probabilities")
     bundle, difference = write_run_bundle(task, fused, measured, folder.path / "bundle")
     facts = RunFacts(task, fused, MeasuredCases(part, gallery.named, trust), comparison, bundle)
     metrics = {

@@ -36,10 +36,14 @@ def checked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Audit, Path]:
     return check(write_cohort(folder), folder / "out", progress=False), folder / "out"
 
 
-def test_without_a_folder_nothing_is_written(tmp_path: Path) -> None:
+def test_without_a_folder_nothing_is_written_but_what_takes_long_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     cohort = write_cohort(tmp_path)
     before = sorted(tmp_path.iterdir())
-    assert check(cohort, progress=False).scan.codes() == {"TRUNCATED": 1}
+    with caplog.at_level("INFO", "medfuse"):
+        assert check(cohort, progress=False).scan.codes() == {"TRUNCATED": 1}
+    assert "reading 12 files of 12 cases" in caplog.text
     assert sorted(tmp_path.iterdir()) == before
 
 

@@ -76,6 +76,13 @@ def test_second_run_computes_no_forward_and_gives_the_same_metrics(
     with caplog.at_level(logging.INFO, logger="medfuse"):
         again = train(experiment, tmp_path / "again", progress=False)
     assert "60 images: 60 known, 0 new; no backbone forward was needed" in caplog.text
+    names = [source["use"] for source in experiment["sources"]]
+    for line in (
+        "training " + " + ".join(names) + " together",
+        *(f"training {name} alone, to compare" for name in names),
+        *("training the fused model took", "writing the bundle", "the whole run took"),
+    ):
+        assert line in caplog.text
     assert again.metrics == finished_run.metrics
     first = (finished_run.folder / "predictions.csv").read_bytes()
     assert (again.folder / "predictions.csv").read_bytes() == first
