@@ -90,7 +90,8 @@ def _print(summary: Any) -> None:
     print(f"{'explained':<10} {summary['explained']} cases")
     left_out = sum(record.get("same_image_left_out", 0) for record in summary["cases"])
     if left_out:
-        print(f"{'left out':<10} {left_out} training cases with the very image that is explained")
+        cases = "1 training case" if left_out == 1 else f"{left_out} training cases"
+        print(f"{'left out':<10} {cases} with the very image that is explained")
     for name, one in summary["sources"].items():
         share = "" if one["share"] is None else f"share {one['share']:.2f}, "
         print(f"{'source':<10} {name}: {share}effect {one['effect']:+.2f} log-odds")
