@@ -146,6 +146,8 @@ def _is_meant(path: str, module: nn.Module, config: AdapterConfig) -> bool:
         return True
     if config.targets == "auto":
         parts = path.lower().split(".")
+        if any("cross" in part for part in parts):  # MONAI has it, unused: there is one sequence
+            return False
         return isinstance(module, nn.MultiheadAttention) or any(
             word in part for word in _ATTENTION for part in parts
         )

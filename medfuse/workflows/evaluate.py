@@ -122,9 +122,10 @@ def _config(cohort: CohortConfig | Path | str) -> CohortConfig:
 
 
 def _carry_out(bundle: Path | str, request: _Request) -> EvaluationOutcome:
-    folder, settings, bundle = request.folder, request.settings, bundle_in(bundle)
+    folder, settings = request.folder, request.settings
     refuse_foreign_content(folder, _STATE, "evaluation")
     plugin_metrics = measure.load_metrics(load_registry(), settings)
+    bundle = bundle_in(bundle)
     predictor = load_bundle(bundle)
     found = _read(request, predictor)
     if request.labels:

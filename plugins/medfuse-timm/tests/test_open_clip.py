@@ -75,6 +75,8 @@ def clip_keys_of_resnet(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def test_a_residual_tower_is_renamed_as_timm_itself_does():
     original = small_resnet()
+    if "head.proj.weight" in original.state_dict():
+        pytest.skip("this timm keeps the projection where there are no classes")
     with torch.no_grad():
         for parameter in original.parameters():
             parameter.normal_()
