@@ -22,7 +22,7 @@ from medfuse.backbones.slices import SlicedSource
 from medfuse.backbones.source import Source
 from medfuse.backbones.stages import Cut, cut_backbone, trainable_paths
 from medfuse.backbones.unknown_option import nearest_option
-from medfuse.backbones.weights import state_digest
+from medfuse.backbones.weights import weights_digest
 from medfuse.config import SourceConfig
 from medfuse.contract import BackboneSpec
 from medfuse.errors import SourceError
@@ -246,7 +246,7 @@ def _cut(backbone: nn.Module, draft: Draft) -> Cut | None:
 def _load(backbone: nn.Module, cut: Cut | None, draft: Draft) -> Loaded:
     module = cut.backbone.body if cut else backbone
     if draft.reference.weights == RANDOM_WEIGHTS:
-        return Loaded(state_digest(module.state_dict()))
+        return Loaded(weights_digest(module))
     return load_into(module, backbone, draft)
 
 

@@ -82,6 +82,7 @@ def card_of(draft: Draft, loaded: Loaded) -> dict[str, Any]:
         "sha256": loaded.sha256,
         "sha256_checked": loaded.checked or None,
         "state_digest": loaded.digest,
+        "digest": _shown_digest(draft, loaded),
         "left_out": list(loaded.left_out),
         "container": loaded.container,
         "remap": dict(loaded.remap),
@@ -90,6 +91,16 @@ def card_of(draft: Draft, loaded: Loaded) -> dict[str, Any]:
         "contract_assumed": assumed,
         **_of_bundle(draft, untrained),
     }
+
+
+def _shown_digest(draft: Draft, loaded: Loaded) -> str:
+    """Return the digest that names the weights: of their file, unless others lie in it too."""
+    return (None if _shares_its_file(draft) else loaded.sha256) or loaded.digest
+
+
+def _shares_its_file(draft: Draft) -> bool:
+    found = draft.reference.described
+    return found is not None and bool(found.earlier)
 
 
 def _of_bundle(draft: Draft, untrained: bool) -> dict[str, Any]:

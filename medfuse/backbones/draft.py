@@ -58,7 +58,7 @@ class Loaded:
     """Weights as they were loaded.
 
     Attributes:
-        digest: of the tensors, under the names they have in the network.
+        digest: of the tensors as the network holds them; see `weights_digest`.
         file: where they come from.
         sha256: of the file.
         left_out: keys of the file that are not used.

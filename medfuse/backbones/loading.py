@@ -16,7 +16,7 @@ from medfuse.backbones.weights import (
     load_strictly,
     remap_keys,
     require_dense,
-    state_digest,
+    weights_digest,
     with_leading_axes,
 )
 from medfuse.backbones.weights_file import load_weights, require_file
@@ -58,7 +58,7 @@ def load_into(module: nn.Module, backbone: nn.Module, draft: Draft) -> Loaded:
         module, kept, where, lambda: suggestions(content.tensors, wanted), renames.get("", "")
     )
     return Loaded(
-        digest=state_digest(kept),
+        digest=weights_digest(module),
         file=file,
         sha256=sha256,
         left_out=left_out + behind,

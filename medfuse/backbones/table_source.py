@@ -60,6 +60,7 @@ def _card(config: SourceConfig) -> dict[str, object]:
         "file": None,
         "sha256": None,
         "state_digest": "",
+        "digest": "",
         "left_out": [],
         "contract_assumed": False,
     }

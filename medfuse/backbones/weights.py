@@ -126,6 +126,16 @@ def load_strictly(
     module.load_state_dict(dict(state), strict=False)
 
 
+def weights_digest(module: nn.Module) -> str:
+    """Return `state_digest` of all that decides what a network gives, as the network holds it.
+
+    Files that give a network the same weights have one digest, whether they hold half precision
+    and ``num_batches_tracked`` or not.
+    """
+    needed = needed_shapes(module)
+    return state_digest({k: t for k, t in module.state_dict().items() if k in needed})
+
+
 def state_digest(state: Mapping[str, Tensor]) -> str:
     """Return a SHA-256 digest over name, dtype, shape and bytes of each tensor, sorted by name."""
     digest = hashlib.sha256()

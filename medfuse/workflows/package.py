@@ -206,7 +206,7 @@ def _record(source: BuiltSource, config: SourceConfig, registry: Registry) -> So
     return SourceRecord(
         label=source.label,
         license=card["license"],
-        digest=card["sha256"] or card["state_digest"],
+        digest=card["digest"],
         package=owner.distribution if owner else "",
         version=owner.version if owner else "",
         libraries=dict(card.get("providers") or {}),

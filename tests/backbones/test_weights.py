@@ -6,7 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from medfuse.backbones.weights import load_strictly, remap_keys, require_dense, state_digest
+from medfuse.backbones.weights import (
+    load_strictly,
+    remap_keys,
+    require_dense,
+    state_digest,
+    weights_digest,
+)
 from medfuse.errors import WeightsError
 
 STATE = {"a.weight": torch.arange(6.0).view(2, 3), "a.bias": torch.zeros(2)}
@@ -90,6 +96,16 @@ def test_the_digest_sees_name_type_shape_and_bytes_and_not_the_order():
         {**STATE, "a.bias": STATE["a.bias"] + 1},
     ]
     assert len({digest, *map(state_digest, changed)}) == 5
+
+
+def test_a_network_has_one_digest_whatever_its_file_was_like():
+    module, other = nn.BatchNorm2d(2), nn.BatchNorm2d(2)
+    half = {k: v.half() for k, v in module.state_dict().items() if "num_batches" not in k}
+    load_strictly(other, half, "here")
+    other.num_batches_tracked += 7
+    assert weights_digest(other) == weights_digest(module)
+    other.running_mean += 1e-3
+    assert weights_digest(other) != weights_digest(module)
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])

@@ -120,6 +120,23 @@ def test_a_network_has_the_weights_of_the_bundle(bundle, state, number) -> None:
     assert built.card["sha256_checked"] == "description"
 
 
+def test_a_network_is_named_by_its_own_weights_and_not_by_those_beside_it(bundle) -> None:
+    run = bundle()
+    one, cut, same = (_built(f"bundle:{run}#{number}") for number in (1, 2, 3))
+    assert one.card["digest"] == same.card["digest"] == one.identity["weights"]
+    assert one.card["digest"] != cut.card["digest"]
+    assert one.card["sha256"] == cut.card["sha256"], "that of the file, which holds them all"
+
+
+def test_a_frozen_network_is_the_one_that_it_was_before(bundle, state, tmp_path) -> None:
+    kept = {k[4:]: v for k, v in state.items() if "num_batches" not in k}
+    torch.save(kept, tmp_path / "own.pt")
+    fed = {"input_range": (0.0, 1.0), "mean": (0.25,), "std": (0.125,)}
+    own = f"timm:test_resnet@{tmp_path / 'own.pt'}"
+    before = _built(own, normalization=fed, input_size=(40, 56))
+    assert _built(f"bundle:{bundle()}#1").identity == before.identity, "so the bank knows it"
+
+
 def test_a_network_that_was_cut_ends_there_again(bundle) -> None:
     built = _built(f"bundle:{bundle()}#2")
     assert built.identity["cut"]["module_path"] == "net.layer2"

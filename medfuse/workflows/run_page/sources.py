@@ -27,7 +27,7 @@ def _origin_table(sources: Sequence[BuiltSource]) -> Table:
             source.card["domain"] or "not stated",
             ", ".join(source.card["training_data"]) or "not stated",
             source.card["license"],
-            (source.card["sha256"] or source.card["state_digest"] or "none")[:16],
+            (source.card["digest"] or "none")[:16],
         ]
         for source in sources
     ]
