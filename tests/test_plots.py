@@ -49,6 +49,8 @@ MAKERS: dict[str, Callable[[list[str]], Figure]] = {
     "confusion": lambda n: plots.confusion_matrix(RNG.integers(0, 999, (len(n), len(n))), n),
     "roc": lambda n: plots.roc(_curves(n), _areas(n)),
     "precision_recall": lambda n: plots.precision_recall(_curves(n), _areas(n)),
+    "roc of labels": lambda n: plots.roc(_curves(n), _areas(n), "label"),
+    "precision_recall of labels": lambda n: plots.precision_recall(_curves(n), _areas(n), "label"),
     "reliability": lambda _: plots.reliability_diagram(
         _bins(), {"value": 0.05, "low": 0.04, "high": 0.06}
     ),
@@ -188,6 +190,14 @@ def test_every_figure_has_a_title(maker: str, count: int) -> None:
     figure = MAKERS[maker](NAMES[count])
     titles = [axes.get_title(loc="left") for axes in figure.axes]
     assert figure.get_suptitle() if maker in ("histogram", "panels") else any(titles)
+
+
+def test_curves_of_labels_are_against_their_absence() -> None:
+    for draw in (plots.roc, plots.precision_recall):
+        of_labels = draw(_curves(NAMES[2]), _areas(NAMES[2]), "label")
+        assert of_labels.axes[0].get_title(loc="left").endswith("each label against its absence")
+        of_classes = draw(_curves(NAMES[2]), _areas(NAMES[2]))
+        assert of_classes.axes[0].get_title(loc="left").endswith("one class against the rest")
 
 
 def test_curves_without_any_class_say_so() -> None:

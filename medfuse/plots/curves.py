@@ -3,48 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from medfuse.plots.style import FAINT, color, dash, label, legend_below, new_figure, short
 
+_AGAINST = {"class": "one class against the rest", "label": "each label against its absence"}
 _MOST_BANDS = 4
 
 
-def roc(curves: Mapping[str, Mapping[str, Any]], areas: Mapping[str, Mapping[str, Any]]) -> Figure:
+def roc(
+    curves: Mapping[str, Mapping[str, Any]],
+    areas: Mapping[str, Mapping[str, Any]],
+    of: Literal["class", "label"] = "class",
+) -> Figure:
     """Return one ROC curve per class; bands are drawn for up to four classes.
 
     Args:
         curves: per class ``x`` (1 - specificity) and ``y`` (sensitivity), and the band ``low``
             and ``high`` at ``grid`` where there is one.
         areas: per class ``value``, ``low`` and ``high`` of the AUROC.
+        of: what each curve is of.
     """
     figure, axes = new_figure(_width(curves), _height(curves))
     axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle=":")
     _draw(axes, curves, areas, "AUROC")
-    label(axes, "ROC curve, one class against the rest", "1 - specificity", "sensitivity")
-    _finish(figure, axes, curves)
+    label(axes, f"ROC curve, {_AGAINST[of]}", "1 - specificity", "sensitivity")
+    _finish(figure, axes, curves, of)
     return figure
 
 
 def precision_recall(
-    curves: Mapping[str, Mapping[str, Any]], areas: Mapping[str, Mapping[str, Any]]
+    curves: Mapping[str, Mapping[str, Any]],
+    areas: Mapping[str, Mapping[str, Any]],
+    of: Literal["class", "label"] = "class",
 ) -> Figure:
     """Return one precision-recall curve per class, with the precision of guessing dotted.
 
     Args:
         curves: as for `roc`, ``x`` the recall, ``y`` the precision, ``base`` the prevalence.
         areas: per class ``value``, ``low`` and ``high`` of the average precision.
+        of: what each curve is of.
     """
     figure, axes = new_figure(_width(curves), _height(curves))
     for index, curve in enumerate(curves.values()):
         if "base" in curve and len(curves) <= _MOST_BANDS:
             axes.axhline(curve["base"], color=color(index), linewidth=0.9, linestyle=":")
     _draw(axes, curves, areas, "AUPRC")
-    label(axes, "Precision-recall curve, one class against the rest", "recall", "precision")
-    _finish(figure, axes, curves)
+    label(axes, f"Precision-recall curve, {_AGAINST[of]}", "recall", "precision")
+    _finish(figure, axes, curves, of)
     return figure
 
 
@@ -69,12 +78,12 @@ def _draw(
             )  # fmt: skip
 
 
-def _finish(figure: Figure, axes: Axes, curves: Mapping[str, Any]) -> None:
+def _finish(figure: Figure, axes: Axes, curves: Mapping[str, Any], of: str) -> None:
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.02), aspect="equal")
     if curves:
         legend_below(figure, axes, columns=1 if len(curves) <= 8 else 2)
     else:
-        axes.text(0.5, 0.6, "no class has both\npositive and negative cases", ha="center")
+        axes.text(0.5, 0.6, f"no {of} has both\npositive and negative cases", ha="center")
 
 
 def _width(curves: Mapping[str, Any]) -> float:

@@ -112,11 +112,11 @@ def _draw_labels(gallery: Gallery, part: TestPart, predictions: LabelPredictions
     pairs = {names[k]: predictions.of_label(k) for k in known}
     curves = {name: roc_curves(pair, part.settings) for name, pair in pairs.items()}
     roc = {name: found[name] for name, found in curves.items() if name in found}
-    drawing = plots.roc(roc, _areas(metrics, "auroc"))
+    drawing = plots.roc(roc, _areas(metrics, "auroc"), "label")
     gallery.add("roc", drawing, "Receiver operating characteristic of each label.")
     curves = {name: precision_recall_curves(pair, part.settings) for name, pair in pairs.items()}
     recall = {name: found[name] for name, found in curves.items() if name in found}
-    drawing = plots.precision_recall(recall, _areas(metrics, "auprc"))
+    drawing = plots.precision_recall(recall, _areas(metrics, "auprc"), "label")
     gallery.add("precision_recall", drawing, "Precision over recall of each label.")
     error = metrics["overall"]["ece_macro"]
     of = ("all labels together", "label holds")
