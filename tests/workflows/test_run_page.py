@@ -109,12 +109,14 @@ def test_left_out_cases_are_counted_by_code(
 
 
 def test_guidelines_are_whole_and_numbered_once() -> None:
-    assert len(tripod_ai.ITEMS) == 52
-    assert {int(re.match(r"\d+", item.number).group()) for item in tripod_ai.ITEMS} == set(  # type: ignore[union-attr]
-        range(1, 28)
-    )
+    parts = {3: 3, 5: 2, 6: 3, 8: 3, 9: 3, 12: 7, 18: 6, 20: 3, 23: 2, 27: 3}
+    numbers = [
+        f"{item}{letter}"
+        for item in range(1, 28)
+        for letter in "abcdefg"[: parts.get(item, 0)] or [""]
+    ]
+    assert [item.number for item in tripod_ai.ITEMS] == numbers
     assert [item.number for item in claim_2024.ITEMS] == [str(n) for n in range(1, 45)]
-    assert len({item.number for item in tripod_ai.ITEMS}) == len(tripod_ai.ITEMS)
 
 
 def test_items_point_at_sections_that_a_report_can_have(html: str) -> None:
