@@ -44,7 +44,7 @@ def evaluate_labels(
         "per_class": {
             name: {
                 **_of_label(predictions, table, index, settings),
-                "threshold": {"value": predictions.thresholds[index], "chosen_on": said[index]},
+                "threshold": {"value": _threshold(predictions, index), "chosen_on": said[index]},
             }
             for index, name in enumerate(predictions.classes)
         },
@@ -72,6 +72,11 @@ def _overall(
             if name.endswith("_macro") and entry["value"] is not None:
                 entry["note"] = note
     return found
+
+
+def _threshold(predictions: LabelPredictions, index: int) -> float | None:
+    """Return the threshold of a label; ``None`` where cases have thresholds of their own."""
+    return None if predictions.thresholds_differ else float(predictions.thresholds[index])
 
 
 def _macro_reason(predictions: LabelPredictions) -> str:

@@ -27,7 +27,8 @@ class LabelPredictions:
         patients: one value per case, as in `Predictions`.
         groups: further columns to report by.
         thresholds: ``(L,)`` probability from which on a label is said to hold; 0.5 where none is
-            given.
+            given. An array ``(N, L)`` where the cases were asked of several models, each with
+            thresholds of its own.
 
     Raises:
         EvaluationError: no case, a shape that does not fit, or a value that is no answer or
@@ -39,14 +40,15 @@ class LabelPredictions:
     classes: Sequence[str]
     patients: Sequence[Any] = ()
     groups: Mapping[str, Sequence[Any]] = field(default_factory=dict)
-    thresholds: Sequence[float] = ()
+    thresholds: Sequence[float] | NDArray[np.float64] = ()
 
     def __post_init__(self) -> None:
         put = object.__setattr__
         put(self, "classes", tuple(self.classes))
         put(self, "labels", np.asarray(self.labels, dtype=np.int64))
         put(self, "probabilities", np.asarray(self.probabilities, dtype=np.float64))
-        put(self, "thresholds", tuple(self.thresholds) or (0.5,) * len(self.classes))
+        if not self.thresholds_differ:
+            put(self, "thresholds", tuple(self.thresholds) or (0.5,) * len(self.classes))
         _check(self)
 
     def __len__(self) -> int:
@@ -61,6 +63,11 @@ class LabelPredictions:
     def predicted(self) -> NDArray[np.int64]:
         """The answers that the model gives, ``(N, L)`` of 1 and 0."""
         return np.asarray(self.probabilities >= np.asarray(self.thresholds), dtype=np.int64)
+
+    @property
+    def thresholds_differ(self) -> bool:
+        """Each case has thresholds of its own."""
+        return np.ndim(self.thresholds) == 2
 
     @property
     def patient_index(self) -> NDArray[np.int64]:
@@ -80,7 +87,9 @@ class LabelPredictions:
             self.probabilities[rows],
             self.classes,
             patients,
-            thresholds=self.thresholds,
+            thresholds=np.asarray(self.thresholds)[rows]
+            if self.thresholds_differ
+            else self.thresholds,
         )
 
     def of_label(self, index: int) -> Predictions:
@@ -115,8 +124,8 @@ def _check(given: LabelPredictions) -> None:
             "Leave out unlabeled cases first."
         )
     check_columns(len(given), given.patients, given.groups)
-    if len(given.thresholds) != len(given.classes):
+    limits = np.shape(given.thresholds)
+    if limits not in ((len(given.classes),), shape):
         raise EvaluationError(
-            f"thresholds has {len(given.thresholds)} values, expected {len(given.classes)}: one "
-            "per label."
+            f"thresholds has shape {limits}, expected {len(given.classes)}: one per label."
         )

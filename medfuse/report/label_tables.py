@@ -43,7 +43,8 @@ def threshold_table(metrics: Mapping[str, Any]) -> Table:
     for name, entry in metrics["per_class"].items():
         counts, threshold = entry["counts"], entry["threshold"]
         chosen = threshold["chosen_on"] or "not chosen: fixed"
-        rows.append([name, f"{threshold['value']:.3f}", chosen, *map(str, counts.values())])
+        value = "its own" if threshold["value"] is None else f"{threshold['value']:.3f}"
+        rows.append([name, value, chosen, *map(str, counts.values())])
     said = ("true positive", "false positive", "false negative", "true negative")
     return Table(
         header=["label", "threshold", "chosen on", *said],

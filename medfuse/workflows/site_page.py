@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from medfuse.evaluation import EvaluationSettings, Predictions
+from medfuse.evaluation import EvaluationSettings, LabelPredictions, Predictions
 from medfuse.evaluation.prediction_table import csv_line, guarded
 from medfuse.report import Section, SectionPage, Table, write_sections
 from medfuse.report.metric_tables import estimate_text, metric_name
@@ -21,7 +21,13 @@ from medfuse.workflows.run_page.performance import performance_section
 from medfuse.workflows.run_page.subgroups import subgroups_section
 from medfuse.workflows.seen import SeenCases
 
-_SHOWN = ("auroc_macro", "accuracy", "balanced_accuracy", "ece")
+_SHOWN = (*("auroc_macro", "accuracy", "balanced_accuracy", "exact_match", "ece", "ece_macro"),)
+
+
+_POOLED = (
+    "All cases together, each by the model that has not seen its site. Several models and their "
+    "calibrations are mixed here: what to expect at a new site stands in the table of the sites."
+)
 
 
 @dataclass(frozen=True)
@@ -38,11 +44,27 @@ class SiteResults:
     """
 
     name: str
-    predictions: Predictions
+    predictions: Predictions | LabelPredictions
     pooled: Mapping[str, Any]
     settings: EvaluationSettings
     facts: Mapping[str, Mapping[str, Any]]
     failed: Mapping[str, str]
+
+    @property
+    def shown(self) -> list[str]:
+        """The metrics that tables of sites show."""
+        return [name for name in _SHOWN if name in self.pooled["overall"]]
+
+    @property
+    def known(self) -> dict[str, float]:
+        """AUROC of each site that has one, the lowest first."""
+        found = {}
+        for site in self.facts:
+            overall = self.of(site)["overall"]
+            value = overall["auroc_macro"]["value"] if overall else None
+            if value is not None:
+                found[site] = float(value)
+        return dict(sorted(found.items(), key=lambda pair: pair[1]))
 
     def of(self, site: str) -> Mapping[str, Any]:
         """Return the counts and metrics of a site."""
@@ -53,12 +75,14 @@ class SiteResults:
 def site_csv(results: SiteResults) -> str:
     """Return one row for each site and one for all together: values with their intervals."""
     header = ["site", "cases", "patients", "learned_from"]
-    header += [f"{name}{end}" for name in _SHOWN for end in ("", "_low", "_high")]
+    shown = results.shown
+    header += [f"{name}{end}" for name in shown for end in ("", "_low", "_high")]
     lines = [csv_line(header)]
     for site, facts in results.facts.items():
         group = results.of(site)
-        lines.append(_line(guarded(site), group, group["overall"], str(facts["learned_from"])))
-    lines.append(_line("(all)", results.pooled, results.pooled["overall"], ""))
+        front = [guarded(site), str(facts["learned_from"])]
+        lines.append(_line(front, group, group["overall"], shown))
+    lines.append(_line(["(all)", ""], results.pooled, results.pooled["overall"], shown))
     return "".join(lines)
 
 
@@ -72,6 +96,7 @@ def write_site_page(results: SiteResults, folder: Path) -> None:
     page = SectionPage(
         name=f"Sites held out: {results.name}",
         verdict=site_verdict(results),
+        headline=_headline(results),
         warnings=_warnings(results),
         sections=(
             Section(
@@ -80,8 +105,7 @@ def write_site_page(results: SiteResults, folder: Path) -> None:
                 text="Each row is measured by a model that was trained without this site.",
                 tables=(_site_table(results), _fusing_table(results)),
             ),
-            performance_section(measured),
-            calibration_section(measured),
+            *(_of_all(part(measured)) for part in (performance_section, calibration_section)),
             subgroups_section(measured),
         ),
         versions={"medfuse": version("medfuse")},
@@ -90,25 +114,43 @@ def write_site_page(results: SiteResults, folder: Path) -> None:
     write_sections(page, folder / "report.html")
 
 
-def site_verdict(results: SiteResults) -> str:
-    """Return one sentence: what to expect at a site that the model has not seen."""
-    known = {
-        site: entry["value"]
-        for site in results.facts
-        if results.of(site)["overall"]
-        and (entry := results.of(site)["overall"]["auroc_macro"])["value"] is not None
-    }
-    text = f"at sites that it has not seen: AUROC {_shown(results.pooled['overall'])}"
-    if len(known) < 2:
-        return f"{text}, all sites together."
-    low, high = min(known, key=known.__getitem__), max(known, key=known.__getitem__)
-    return (
-        f"{text}, all sites together; from {known[low]:.3f} ({low}) to {known[high]:.3f} ({high})."
+def _of_all(section: Section) -> Section:
+    """Return a section of the pooled cases that says so."""
+    return replace(
+        section,
+        title=f"{section.title}, all sites together",
+        text=f"{_POOLED} {section.text}".strip(),
     )
 
 
-def _shown(overall: Mapping[str, Any]) -> str:
-    return estimate_text(overall["auroc_macro"])
+def site_verdict(results: SiteResults) -> str:
+    """Return what to expect at a site that the model has not seen: each site first, then all.
+
+    All cases together mix models and how common the classes are, which a new site does not.
+    """
+    known = results.known
+    together = f"all cases together {estimate_text(results.pooled['overall']['auroc_macro'])}."
+    if not known:
+        return f"No site has cases of every class, so none has an AUROC; {together}"
+    sites = list(known.items())
+    (low, worst), (high, best) = sites[0], sites[-1]
+    if len(known) == 1:
+        return f"At the one site that could be measured unseen ({low}): AUROC {worst:.3f}."
+    mean = sum(known.values()) / len(known)
+    return (
+        f"At {len(known)} sites, each unseen by its model: AUROC from {worst:.3f} ({low}) to "
+        f"{best:.3f} ({high}), {mean:.3f} on average; {together}"
+    )
+
+
+def _headline(results: SiteResults) -> dict[str, str]:
+    """Return the AUROC of the worst and of the best site with their intervals."""
+    sites = list(results.known)
+    named = {"worst site": sites[0], "best site": sites[-1]} if len(sites) > 1 else {}
+    return {
+        f"AUROC, {what}: {site}": estimate_text(results.of(site)["overall"]["auroc_macro"])
+        for what, site in named.items()
+    }
 
 
 def _warnings(results: SiteResults) -> list[str]:
@@ -122,22 +164,22 @@ def _warnings(results: SiteResults) -> list[str]:
 
 
 def _site_table(results: SiteResults) -> Table:
-    rows = []
+    rows, shown = [], results.shown
     for site, facts in results.facts.items():
         group = results.of(site)
         counts = [site, str(group["cases"]), str(group["patients"]), str(facts["learned_from"])]
         measured = group["overall"]
         values = (
-            [estimate_text(measured[name]) for name in _SHOWN]
+            [estimate_text(measured[name]) for name in shown]
             if measured
-            else [group["reason"], *[""] * (len(_SHOWN) - 1)]
+            else [group["reason"], *[""] * (len(shown) - 1)]
         )
         rows.append([*counts, *values])
     pooled = results.pooled
     totals = ["(all)", str(pooled["cases"]), str(pooled["patients"]), ""]
-    rows.append([*totals, *(estimate_text(pooled["overall"][name]) for name in _SHOWN)])
+    rows.append([*totals, *(estimate_text(pooled["overall"][name]) for name in shown)])
     return Table(
-        header=["held-out site", "cases", "patients", "learned from", *map(metric_name, _SHOWN)],
+        header=["held-out site", "cases", "patients", "learned from", *map(metric_name, shown)],
         rows=rows,
         caption="The last row pools the cases of all sites, each by the model without its site.",
     )
@@ -149,10 +191,14 @@ def _fusing_table(results: SiteResults) -> Table:
 
 
 def _line(
-    site: str, counts: Mapping[str, Any], overall: Mapping[str, Any] | None, learned: str
+    front: Sequence[str],
+    counts: Mapping[str, Any],
+    overall: Mapping[str, Any] | None,
+    shown: Sequence[str],
 ) -> str:
+    site, learned = front
     cells = [site, str(counts["cases"]), str(counts["patients"]), learned]
-    for name in _SHOWN:
+    for name in shown:
         entry = (overall or {}).get(name) or {}
         values = (entry.get(key) for key in ("value", "low", "high"))
         cells += ["" if value is None else f"{value:.6g}" for value in values]

@@ -6,7 +6,7 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,14 @@ from medfuse.config import Experiment, as_experiment, parse_experiment
 from medfuse.data import Case, Cohort, read_split
 from medfuse.data.sites import with_held_out_site
 from medfuse.errors import CohortError, TrainingError
-from medfuse.evaluation import PredictionRow, Predictions, read_predictions, write_predictions
+from medfuse.evaluation import (
+    LabelPredictions,
+    LabelThreshold,
+    PredictionRow,
+    Predictions,
+    read_predictions,
+    write_predictions,
+)
 from medfuse.registry import load_registry
 from medfuse.storage import write_json, write_text
 from medfuse.workflows import measure
@@ -27,6 +34,7 @@ from medfuse.workflows.site_page import SiteResults, site_csv, write_site_page
 from medfuse.workflows.train import TrainingOutcome, train
 
 _STATE = "validation.json"
+_OWN = "held-out cases of the model without the site"
 _log = logging.getLogger(__name__)
 
 
@@ -82,7 +90,6 @@ def validate(
     config, folder = with_each_network(as_experiment(experiment)), Path(out)
     refuse_foreign_content(folder, _STATE, "validation")
     cohort = list_cohort(config)
-    _require_classes(cohort)
     names = sites_of(cohort)
     write_json(folder / _STATE, {"medfuse": {"kind": "validation", "version": 1}})
     done: list[_SiteRun] = []
@@ -102,15 +109,6 @@ def validate(
     if not done:
         raise CohortError(f"no site can be held out. The first one, {names[0]}: {failed[names[0]]}")
     return _write(config, folder, done, failed)
-
-
-def _require_classes(cohort: Cohort) -> None:
-    """Refuse several labels per case: each model has thresholds of its own, which do not pool."""
-    if cohort.multilabel:
-        raise CohortError(
-            f"{cohort.root}: cases have several labels, and the sites' models thresholds of their "
-            "own, which cannot be pooled. Train with cohort.split.hold_out_site, a site at a time."
-        )
 
 
 def sites_of(cohort: Cohort) -> list[str]:
@@ -144,12 +142,12 @@ def _write(
     groups = config.evaluation.groups
     chances = np.array([row.probabilities for row in rows])
     given = measure.predictions_of(cases, classes, chances, subgroups=groups)
-    assert isinstance(given, Predictions), "several labels are refused before anything is trained"
-    found = _by_site(given, cases)
+    found = _by_site(_with_own_thresholds(given, cases, done), cases)
     kind = load_registry().head(config.head.use).task
     settings = measure.settings_of(config.evaluation, config.seed, kind)
     plugin_metrics = measure.load_metrics(load_registry(), config.evaluation)
-    pooled = measure.measure(found, settings, plugin_metrics)
+    chosen = [LabelThreshold(0.5, _OWN)] * len(classes)
+    pooled = measure.measure(found, settings, plugin_metrics, chosen)
     facts = {run.site: _facts(run) for run in done}
     results = SiteResults(config.name, found, pooled, settings, facts, failed)
     write_predictions(folder / "predictions.csv", rows, classes)
@@ -160,10 +158,26 @@ def _write(
     return ValidationOutcome(folder, metrics, failed)
 
 
-def _by_site(found: Predictions, cases: Sequence[Case]) -> Predictions:
+def _by_site(
+    found: Predictions | LabelPredictions, cases: Sequence[Case]
+) -> Predictions | LabelPredictions:
     """Return the predictions with the site as a group, also where only one could be held out."""
-    groups = {"site": [case.site for case in cases], **found.groups}
-    return Predictions(found.labels, found.probabilities, found.classes, found.patients, groups)
+    return replace(found, groups={"site": [case.site for case in cases], **found.groups})
+
+
+def _with_own_thresholds(
+    found: Predictions | LabelPredictions, cases: Sequence[Case], done: Sequence[_SiteRun]
+) -> Predictions | LabelPredictions:
+    """Return the predictions, each of several labels judged by the thresholds of its model."""
+    if isinstance(found, Predictions):
+        return found
+    limits = {run.site: _thresholds(run, found.classes) for run in done}
+    return replace(found, thresholds=np.array([limits[case.site] for case in cases]))
+
+
+def _thresholds(run: _SiteRun, classes: Sequence[str]) -> list[float]:
+    labels = run.outcome.metrics["test"]["per_class"]
+    return [labels[name]["threshold"]["value"] for name in classes]
 
 
 def _pooled(
@@ -182,7 +196,7 @@ def _pooled(
         table, classes = read_predictions(run.outcome.folder / "predictions.csv")
         told = {row.case_id: row for row in table}
         for case in cohort.cases:
-            if case.role == "test" and case.label is not None and case.site == run.site:
+            if case.role == "test" and case.labeled and case.site == run.site:
                 cases.append(case)
                 rows.append(told[case.case_id])
     return cases, rows, classes

@@ -38,6 +38,20 @@ def _known(p: LabelPredictions, index: int) -> tuple[np.ndarray, np.ndarray, np.
     return p.labels[rows, index], chance, chance >= _LIMITS[index]
 
 
+def test_thresholds_of_each_case_are_those_of_one_model_where_they_are_alike() -> None:
+    given, settings = _drawn(), EvaluationSettings(bootstrap=20)
+    each = replace(given, thresholds=np.tile(_LIMITS, (len(given), 1)))
+    one, other = evaluate_labels(given, settings), evaluate_labels(each, settings)
+    assert other["overall"] == one["overall"]
+    assert other["per_class"]["mass"].pop("threshold")["value"] is None
+    one["per_class"]["mass"].pop("threshold")
+    assert other["per_class"]["mass"] == one["per_class"]["mass"]
+    rows = np.arange(len(given)) % 3 == 0
+    np.testing.assert_array_equal(each.only(rows).predicted, each.predicted[rows])
+    with pytest.raises(EvaluationError, match=r"thresholds has shape \(2, 3\), expected 3: one"):
+        replace(given, thresholds=np.full((2, 3), 0.5))
+
+
 def test_every_metric_of_a_label_is_that_of_scikit_learn_on_its_known_cases() -> None:
     given = _drawn()
     found = evaluate_labels(given, EvaluationSettings(bootstrap=0))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from medfuse.config import CohortConfig, InputConfig, parse_experiment
 from medfuse.data import read_cohort, read_split
@@ -228,6 +229,41 @@ def test_supervised_pretraining_refuses_several_labels(tmp_path: Path) -> None:
         read_labelled(str(tmp_path / "chestmnist.npz"), InputConfig())
 
 
-def test_validation_by_site_refuses_several_labels(table: Path, tmp_path: Path) -> None:
-    with pytest.raises(CohortError, match="thresholds of their own, which cannot be pooled"):
-        validate(_experiment(table), tmp_path / "sites", progress=False)
+@pytest.mark.slow
+def test_labels_are_validated_by_site_each_by_its_own_model_and_thresholds(
+    table: Path, tmp_path: Path
+) -> None:
+    header, *lines = table.read_text().splitlines()
+    sited = [f"{line},{'east' if number % 2 else 'west'}" for number, line in enumerate(lines)]
+    file = table.with_name("sites.csv")
+    file.write_text("\n".join([f"{header},site", *sited]) + "\n")
+    experiment = _experiment(file)
+    experiment["sources"] = experiment["sources"][:1]
+    experiment["training"] = {"epochs": 2, "members": 2}
+    experiment["evaluation"] = {"bootstrap": 20, "baselines": False, "threshold": "youden"}
+    outcome = validate(experiment, tmp_path / "sites", progress=False)
+    rows, classes = read_predictions(outcome.folder / "predictions.csv")
+    runs = sorted((outcome.folder / "sites").iterdir())
+    limits = [json.loads((run / "metrics.json").read_text())["test"]["per_class"] for run in runs]
+    assert limits[0][LABELS[0]]["threshold"] != limits[1][LABELS[0]]["threshold"]
+    tested = [
+        {row.case_id for row in read_predictions(run / "predictions.csv")[0] if row.role == "test"}
+        for run in runs
+    ]
+    right = []
+    for row in rows:
+        own = limits[0 if row.case_id in tested[0] else 1]
+        pairs = zip(classes, row.probabilities, row.findings, strict=True)
+        right.append(
+            all(t is None or t == (p >= own[n]["threshold"]["value"]) for n, p, t in pairs)
+        )
+    pooled = outcome.metrics["pooled"]
+    assert pooled["overall"]["exact_match"]["value"] == pytest.approx(np.mean(right))
+    assert pooled["per_class"]["opacity"]["threshold"]["value"] is None
+    known = [(r.findings[1], r.probabilities[1]) for r in rows if r.findings[1] is not None]
+    area = roc_auc_score(*zip(*known, strict=True))
+    assert pooled["per_class"]["opacity"]["auroc"]["value"] == pytest.approx(area)
+    header = (outcome.folder / "sites.csv").read_text().splitlines()[0]
+    assert "exact_match" in header
+    assert "accuracy" not in header
+    assert "its own" in (outcome.folder / "report.html").read_text()
