@@ -29,6 +29,7 @@ class FusedNetwork(nn.Module):
             ``(N, T, F)``, or to one vector per slice ``(N, D, F)``.
         classifier: `FeatureClassifier`, `DecisionClassifier` or `ClassifierEnsemble`.
         inputs: position of the input that each source reads; all read the first if ``None``.
+        calibration: maps logits ``(N, K)`` to calibrated ones, after the temperature.
     """
 
     temperature: Tensor
@@ -38,23 +39,35 @@ class FusedNetwork(nn.Module):
         sources: Sequence[nn.Module],
         classifier: nn.Module,
         inputs: Sequence[int] | None = None,
+        calibration: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.sources = nn.ModuleList(sources)
         self.classifier = classifier
         self.inputs = tuple(inputs) if inputs is not None else (0,) * len(sources)
         self.register_buffer("temperature", torch.ones(()))
+        self.calibration = calibration
 
     def forward(self, *images: Tensor) -> Tensor:
-        """Return calibrated logits ``(N, K)``; multiply by ``temperature`` for the raw ones."""
-        logits: Tensor = self.classifier(self.extract(*images), self.present(*images))
-        return logits / self.temperature
+        """Return calibrated logits ``(N, K)``; the raw ones are those of ``classifier``."""
+        return self.calibrated(self.classifier(self.extract(*images), self.present(*images)))
 
     def with_features(self, *images: Tensor) -> tuple[Tensor, Tensor]:
         """Return what ``forward`` and ``features`` do, of one pass through the sources."""
         extracted, mask = self.extract(*images), self.present(*images)
-        logits: Tensor = self.classifier(extracted, mask)
-        return logits / self.temperature, self._side_by_side(extracted, mask)
+        logits = self.calibrated(self.classifier(extracted, mask))
+        return logits, self._side_by_side(extracted, mask)
+
+    def calibrated(self, logits: Tensor) -> Tensor:
+        """Return what the network says for logits ``(N, K)`` of its classifier.
+
+        In training a map is left out: where it is flat, nothing would be learned.
+        """
+        scaled = logits / self.temperature
+        if self.calibration is None or self.training:
+            return scaled
+        mapped: Tensor = self.calibration(scaled)
+        return mapped
 
     def extract(self, *images: Tensor) -> list[Tensor]:
         """Return the features of each source, before standardization; 0 for a missing input."""

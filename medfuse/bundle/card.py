@@ -32,6 +32,7 @@ def model_card(
         "Sources": _sources(request.provenance.sources),
         "Training data": request.data,
         "Performance": _metrics(request.metrics),
+        **_calibration(request),
         **({"When it gives no answer": _abstention(request)} if request.abstention else {}),
         "Limits": "\n".join(f"- {text}" for text in _limits(request)),
         "Authors": f"{request.authors}\n\n{copyright_of(request)}",
@@ -113,6 +114,21 @@ def _abstention(request: BundleRequest) -> str:
         "`configs/inference.json`, and can be given to the command, for example "
         "`--abstention#confidence 0.8`."
     )
+
+
+def _calibration(request: BundleRequest) -> dict[str, str]:
+    """Return how probabilities were calibrated, of a bundle that a run wrote."""
+    details = request.provenance.details
+    method = details.get("calibration", {}).get("method")
+    if method is None:
+        return {}
+    said = {
+        "none": "Probabilities are as the network gives them.",
+        "temperature": f"All logits are divided by {details['temperature']:.3f}.",
+        "dirichlet": "Log-probabilities go through a linear map (`dirichlet`).",
+        "isotonic": "Log-odds of each class go through a rising map (`isotonic`).",
+    }[method]
+    return {"Calibration": f"{said} It was fitted on: {details['calibrated_on']}."}
 
 
 def _input(request: BundleRequest) -> str:

@@ -22,16 +22,21 @@ class OneInputNetwork(FusedNetwork):
         sources: see `FusedNetwork`; all read the same input.
         classifier: see there.
         shape: of the input, ``(C, *spatial)``.
+        calibration: see there.
     """
 
     def __init__(
-        self, sources: Sequence[nn.Module], classifier: nn.Module, shape: Sequence[int]
+        self,
+        sources: Sequence[nn.Module],
+        classifier: nn.Module,
+        shape: Sequence[int],
+        calibration: nn.Module | None = None,
     ) -> None:
-        super().__init__(sources, classifier)
+        super().__init__(sources, classifier, calibration=calibration)
         self.shape = tuple(shape)
 
     def forward(self, image: Tensor) -> Tensor:  # type: ignore[override] # ONNX needs the name
-        """Return calibrated logits ``(N, K)``; multiply by ``temperature`` for the raw ones."""
+        """Return calibrated logits ``(N, K)``; the raw ones are those of ``classifier``."""
         logits: Tensor = super().forward(image)
         return logits
 

@@ -57,7 +57,7 @@ class EvaluationConfig(Section):
     bootstrap: int = Field(1000, ge=0)
     confidence: float = Field(0.95, gt=0, lt=1)
     minimum_cases: int = Field(10, ge=2)
-    calibrate: Literal["temperature", "none"] = "temperature"
+    calibrate: Literal["temperature", "dirichlet", "isotonic", "auto", "none"] = "temperature"
     abstain: AbstainConfig = AbstainConfig()
     baselines: bool = True
     metrics: dict[str, dict[str, Any]] = {}

@@ -48,7 +48,10 @@ class SourceView(nn.Module):
 
 
 def log_odds_of(network: Any, features: Sequence[Tensor], mask: Tensor | None) -> Tensor:
-    """Return the calibrated log-odds ``(N, K)`` of features of all sources."""
+    """Return the log-odds ``(N, K)`` of features of all sources, before a map of calibration.
+
+    Such a map may be flat, and would hide what moves the network.
+    """
     logits: Tensor = network.classifier(features, mask) / network.temperature
     return log_odds(logits, getattr(network, "exclusive", True))
 

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import softmax
 
 from medfuse.evaluation import Predictions
 from medfuse.evaluation.abstention import Abstention, Judgement
 from medfuse.evaluation.conformal_sets import fit_set_limits
 from medfuse.evaluation.feature_distance import FeatureDistances
+from medfuse.workflows.calibrating import held_out_probabilities, labeled_logits
 from medfuse.workflows.learn import LearnedModel, LearningTask
 
 _log = logging.getLogger(__name__)
@@ -71,10 +71,10 @@ def _held_out(task: LearningTask, model: LearnedModel) -> Predictions | None:
     if not len(found.rows) or model.classifier.head.task == "multilabel":
         return None  # a set of classes is one of classes that exclude each other
     cases = [task.prepared.cohort.cases[row] for row in found.rows]
-    logits = found.logits.astype(np.float64) / float(model.network.temperature)
+    known = labeled_logits(task.prepared.cohort, found.rows, found.logits)
     return Predictions(
-        labels=np.array([case.label for case in cases]),
-        probabilities=softmax(logits, axis=1),
+        labels=known.labels,
+        probabilities=held_out_probabilities(known, model.calibration),
         classes=task.prepared.cohort.classes,
         patients=[case.patient_id for case in cases],
     )

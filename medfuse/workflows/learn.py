@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
-from scipy.special import expit, softmax
 from torch import nn
 
 from medfuse.backbones.build import BuiltSource, learning_paths
@@ -20,7 +19,7 @@ from medfuse.backbones.source import Source
 from medfuse.backbones.stages import stages_above, trainable_paths
 from medfuse.config import ComponentConfig, Experiment
 from medfuse.contract import BackboneSpec, HeadSpec
-from medfuse.data import Cohort, Role
+from medfuse.data import Role
 from medfuse.errors import CohortError
 from medfuse.evaluation import LabelThreshold
 from medfuse.model import FusedNetwork
@@ -34,16 +33,17 @@ from medfuse.training import (
     Unfreeze,
     build_classifier,
     fit,
-    fit_temperature,
     predict_features,
     predict_logits,
     predict_shares,
     predict_slice_weights,
 )
+from medfuse.training.calibration import Calibration
 from medfuse.training.classifier import SourceWidth, check_training
 from medfuse.training.members import fit_members, most_members
 from medfuse.training.source_heads import with_source_heads
-from medfuse.workflows.answers import answers_of
+from medfuse.workflows.answers import labels_of
+from medfuse.workflows.calibrating import fit_calibration, labeled_logits, probabilities_of
 from medfuse.workflows.extract import ExtractedFeatures
 from medfuse.workflows.input_views import InputViews
 from medfuse.workflows.measure import thresholds_of
@@ -79,10 +79,12 @@ class LearnedModel:
         network: the whole network, from the canonical image to calibrated logits.
         members: classifiers that are averaged.
         results: history of each member's training.
-        held_out: the cases that gave the temperature; perhaps none.
+        held_out: the cases that it is calibrated on; perhaps none.
+        calibration: the last part of the network.
         features: per source ``(cases, F)``, standardized, NaN where a case has not its input; only
             of the fused model.
         probabilities: ``(cases, K)``, calibrated, float64.
+        uncalibrated: ``(cases, K)``, before it.
         shares: ``(cases, S)`` how much each source counted, or ``None``.
         slice_weights: per source ``(cases, D)`` how much each slice counted, or ``None``.
         thresholds: of several labels per case, from which probability on each holds.
@@ -93,15 +95,17 @@ class LearnedModel:
     network: FusedNetwork
     results: tuple[TrainingResult, ...]
     held_out: HeldOut
+    calibration: Calibration
     features: tuple[np.ndarray, ...]
     probabilities: np.ndarray
+    uncalibrated: np.ndarray
     shares: np.ndarray | None
     slice_weights: tuple[np.ndarray | None, ...]
     thresholds: tuple[LabelThreshold, ...] = ()
 
     @property
     def calibrated_on(self) -> str:
-        """The cases that gave the temperature, in words."""
+        """The cases that it is calibrated on, in words."""
         return self.held_out.described
 
 
@@ -155,7 +159,7 @@ def learn(
         untrained = FusedNetwork(modules, built.fresh(run.seed), data.inputs)
         fitted = _fit_one(task, untrained, data, run)
     network = FusedNetwork(modules, fitted.classifier, data.inputs).eval()
-    network.temperature.fill_(fitted.temperature)
+    fitted.calibration.install(network)
     final = _with_live_sources(data, run)
     learns = any(x is None for x in final.features)
     model: nn.Module = network if learns else network.classifier
@@ -167,26 +171,13 @@ def learn(
         results=fitted.results,
         held_out=fitted.held_out,
         features=predict_features(model, final) if role == "fused" else (),
-        probabilities=probabilities_of(logits / fitted.temperature, built.head),
+        calibration=fitted.calibration,
+        probabilities=probabilities_of(fitted.calibration(logits), built.head),
+        uncalibrated=probabilities_of(logits, built.head),
         shares=predict_shares(model, final),
         slice_weights=tuple(predict_slice_weights(model, final)),
         thresholds=_thresholds(task, built.head, fitted),
     )
-
-
-def probabilities_of(logits: np.ndarray, head: HeadSpec) -> np.ndarray:
-    """Return the probabilities ``(N, K)`` of a network's logits."""
-    found = expit(logits) if head.link == "sigmoid" else softmax(logits, axis=1)
-    return np.asarray(found)
-
-
-def labels_of(cohort: Cohort) -> np.ndarray:
-    """Return the class of every case ``(N,)``, 0 where unknown; of several labels the answers
-    ``(N, L)``, -1 where unknown.
-    """
-    if cohort.multilabel:
-        return answers_of(cohort.cases)
-    return np.array([case.label or 0 for case in cohort.cases], dtype=np.int64)
 
 
 def _build(
@@ -207,7 +198,7 @@ def _build(
 class _Fitted:
     classifier: nn.Module
     results: tuple[TrainingResult, ...]
-    temperature: float
+    calibration: Calibration
     held_out: HeldOut
 
 
@@ -238,8 +229,7 @@ def _fit_ensemble(
         held_out = HeldOut(calibration, logits, rows, "calibration part")
     else:
         held_out = HeldOut(rows, ensemble.held_out_logits, rows, "held-out folds")
-    temperature = _temperature(task, held_out)
-    return _Fitted(ensemble.classifier, ensemble.results, temperature, held_out)
+    return _Fitted(ensemble.classifier, ensemble.results, _calibration(task, held_out), held_out)
 
 
 def _fit_one(task: LearningTask, network: FusedNetwork, data: TrainingData, run: Run) -> _Fitted:
@@ -259,12 +249,12 @@ def _fit_one(task: LearningTask, network: FusedNetwork, data: TrainingData, run:
     if not len(rows):
         logits = np.empty((0, len(run.classes)))
         held_out = HeldOut(rows, logits, learned, "nothing")
-        return _Fitted(network.classifier, (result,), 1.0, held_out)
+        return _Fitted(network.classifier, (result,), Calibration(), held_out)
     final = _with_live_sources(data, run).select(rows)
     live = any(x is None for x in final.features)
     logits = predict_logits(network if live else network.classifier, final)
     held_out = HeldOut(rows, logits, learned, used)
-    return _Fitted(network.classifier, (result,), _temperature(task, held_out), held_out)
+    return _Fitted(network.classifier, (result,), _calibration(task, held_out), held_out)
 
 
 def _all_cases(task: LearningTask, chosen: Sequence[int]) -> TrainingData:
@@ -368,14 +358,12 @@ def _thresholds(task: LearningTask, head: HeadSpec, fitted: _Fitted) -> tuple[La
     if not task.prepared.cohort.multilabel:
         return ()
     held_out = fitted.held_out
-    chances = probabilities_of(held_out.logits.astype(np.float64) / fitted.temperature, head)
+    chances = probabilities_of(fitted.calibration(held_out.logits), head)
     answers = labels_of(task.prepared.cohort)[held_out.rows]
     return thresholds_of(task.experiment.evaluation, answers, chances, held_out.described)
 
 
-def _temperature(task: LearningTask, held_out: HeldOut) -> float:
-    """Return the temperature that fits the labels of held-out cases, or their answers."""
-    if task.experiment.evaluation.calibrate == "none":
-        return 1.0
-    labels = labels_of(task.prepared.cohort)[held_out.rows]
-    return fit_temperature(held_out.logits, labels)
+def _calibration(task: LearningTask, held_out: HeldOut) -> Calibration:
+    """Return what fits the labels of held-out cases, or their answers."""
+    cases = labeled_logits(task.prepared.cohort, held_out.rows, held_out.logits)
+    return fit_calibration(cases, task.experiment.evaluation.calibrate)

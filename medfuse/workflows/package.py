@@ -15,6 +15,7 @@ from medfuse.backbones.build import BuiltSource
 from medfuse.bundle import IMAGE, BundleRequest, InputSpec, Provenance, SourceRecord
 from medfuse.bundle.seen import OWN_TRAINING
 from medfuse.bundle.write import write_bundle
+from medfuse.calibration.isotonic import IsotonicCalibration
 from medfuse.config import Experiment, SourceConfig
 from medfuse.contract import ComponentSpec, GraphOnly
 from medfuse.data import Case, Cohort, split_digest
@@ -25,7 +26,9 @@ from medfuse.evaluation.abstention import Abstention
 from medfuse.preprocessing import VIEW_MODULES, augmentation_config
 from medfuse.preprocessing.tabular import tabular_width
 from medfuse.registry import Registry
+from medfuse.registry.vendoring import vendored_target
 from medfuse.serving.predict import load_bundle
+from medfuse.workflows.calibrating import calibration_facts
 from medfuse.workflows.extract import ViewMaker
 from medfuse.workflows.learn import LearnedModel, LearningTask
 from medfuse.workflows.prepare import PreparedCohort, PreparedInput
@@ -103,7 +106,13 @@ def _request(task: LearningTask, model: LearnedModel, measured: Measured) -> Bun
         network_node=_network_node(task, model),
         graph_only=graph_only_parts(task.experiment, task.registry, sources),
         vendored=_unique(
-            [*model.classifier.vendored, *modules, *_modules_of(prepared), *VIEW_MODULES]
+            [
+                *model.classifier.vendored,
+                *modules,
+                *_modules_of(prepared),
+                *VIEW_MODULES,
+                *_calibration_modules(model),
+            ]
         ),
         requires=_unique([*model.classifier.requires, *requires, *_requirements_of(prepared)]),
         preprocessing_nodes={
@@ -157,6 +166,11 @@ def _requirements_of(prepared: PreparedCohort) -> list[str]:
     return [r for read in prepared.inputs.values() for r in read.preprocessing.requires]
 
 
+def _calibration_modules(model: LearnedModel) -> list[str]:
+    module = model.calibration.module
+    return [] if module is None else [type(module).__module__]
+
+
 def _augmentation(task: LearningTask, read: PreparedInput) -> list[dict[str, Any]]:
     if read.config.kind == "tabular":
         return []
@@ -196,7 +210,20 @@ def _network_node(task: LearningTask, model: LearnedModel) -> dict[str, Any] | N
         "sources": nodes,
         "classifier": node,
         **several,
+        **_calibration_node(model),
     }
+
+
+def _calibration_node(model: LearnedModel) -> dict[str, Any]:
+    """Return the node of the map that ends the network; nothing of a temperature."""
+    module, classes = model.calibration.module, model.probabilities.shape[1]
+    if module is None:
+        return {}
+    node: dict[str, Any] = {"num_classes": classes}
+    if isinstance(module, IsotonicCalibration):
+        node["knots"] = module.at.shape[1]
+    target = vendored_target(f"{type(module).__module__}:{type(module).__name__}")
+    return {"calibration": {"_target_": target, **node}}
 
 
 def _record(source: BuiltSource, config: SourceConfig, registry: Registry) -> SourceRecord:
@@ -232,6 +259,7 @@ def _details(task: LearningTask, model: LearnedModel) -> dict[str, Any]:
         "task": model.classifier.head.task,
         "members": model.members,
         "temperature": float(model.network.temperature),
+        "calibration": calibration_facts(model.calibration),
         "calibrated_on": model.calibrated_on,
         "leaks": task.prepared.leaks.summary(),
         "class_counts": _class_counts(task.prepared.cohort),
@@ -275,7 +303,7 @@ def _check(task: LearningTask, model: LearnedModel, path: Path) -> float | None:
     found = predictor.predict([_served(task.prepared, cases[i]) for i in rows])
     values = np.array([[p.probabilities[c] for c in predictor.classes] for p in found])
     difference = float(np.abs(values - model.probabilities[rows]).max())
-    tolerance = _tolerance(task.experiment.training.device, float(model.network.temperature))
+    tolerance = _tolerance(task.experiment.training.device, model.calibration.gain)
     if not difference < tolerance:
         raise BundleError(
             f"bundle {task.experiment.name}: predicts other probabilities than training reported "
@@ -284,10 +312,9 @@ def _check(task: LearningTask, model: LearnedModel, path: Path) -> float | None:
     return difference
 
 
-def _tolerance(device: str, temperature: float) -> float:
-    """Return how far probabilities may be off: a temperature below 1 enlarges rounding."""
-    tolerance = _TOLERANCE if device == "cpu" else _TOLERANCE_OF_GPU
-    return tolerance / min(1.0, temperature)
+def _tolerance(device: str, gain: float) -> float:
+    """Return how far probabilities may be off: calibration may enlarge rounding."""
+    return (_TOLERANCE if device == "cpu" else _TOLERANCE_OF_GPU) * gain
 
 
 def _readable(prepared: PreparedCohort, case: Case) -> bool:

@@ -25,6 +25,7 @@ from medfuse.registry import (
     load_factory,
     select_weights,
 )
+from medfuse.training.calibration import FEWEST_PATIENTS
 from medfuse.training.classifier import SourceWidth, build_classifier, check_head, check_training
 from medfuse.training.loss import check_class_weights
 from medfuse.workflows.measure import load_metrics
@@ -78,6 +79,7 @@ def check_with_cohort(experiment: Experiment, registry: Registry, cohort: Cohort
     check_head(head, len(cohort.classes))
     _check_task(head, cohort)
     _check_abstain(experiment, cohort)
+    _check_calibrate(experiment, cohort)
     check_class_weights(experiment.training, len(cohort.classes))
     if head.task == "ordinal":
         _check_order(experiment, cohort.classes)
@@ -102,6 +104,16 @@ def _check_abstain(experiment: Experiment, cohort: Cohort) -> None:
         raise ConfigError(
             "evaluation.abstain: confidence and largest_set are of classes that exclude each "
             "other, but cases have several labels. Leave them out; out_of_distribution holds."
+        )
+
+
+def _check_calibrate(experiment: Experiment, cohort: Cohort) -> None:
+    """Refuse maps of classes that exclude each other for several labels per case."""
+    method = experiment.evaluation.calibrate
+    if cohort.multilabel and method in FEWEST_PATIENTS:
+        raise ConfigError(
+            f"evaluation.calibrate: {method} is of classes that exclude each other, but cases have "
+            "several labels, each with too few cases for a map of its own. Use temperature."
         )
 
 

@@ -6,7 +6,7 @@ import json
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from medfuse.training.classifier import check_missing_inputs
 from medfuse.workflows import measure
 from medfuse.workflows.abstaining import Judged, judge
 from medfuse.workflows.bundled_sources import refuse_own_bundle, with_each_network
+from medfuse.workflows.calibrating import calibration_facts
 from medfuse.workflows.distances import fit_distances
 from medfuse.workflows.extract import ExtractedFeatures, extract, load_networks, with_tables
 from medfuse.workflows.figures import TestPart, draw_cohort, draw_test, draw_training
@@ -152,10 +153,22 @@ def _run(
     started = time.monotonic()
     fused = learn(task, resolved.fusion, range(len(sources)), folder.path)
     _log.info("training the fused model took %.0f s", time.monotonic() - started)
+    task = _with_method(task, fused, folder)
     singles = _singles(task, folder)
     _write_results(task, fused, singles, folder, plugin_metrics)
     _log.info("the whole run took %.0f s", time.monotonic() - begun)
     return _outcome(folder)
+
+
+def _with_method(task: LearningTask, fused: LearnedModel, folder: RunFolder) -> LearningTask:
+    """Return the task with the calibration that was chosen, which the resolved file names too."""
+    chosen = fused.calibration.method
+    if task.experiment.evaluation.calibrate != "auto":
+        return task
+    evaluation = task.experiment.evaluation.model_copy(update={"calibrate": chosen})
+    settled = task.experiment.model_copy(update={"evaluation": evaluation})
+    folder.write_resolved(settled)
+    return replace(task, experiment=settled)
 
 
 def _networks(
@@ -316,6 +329,7 @@ def _training_facts(model: LearnedModel) -> dict[str, Any]:
         "best_epochs": [result.best_epoch for result in model.results],
         "epochs": [len(result.history) for result in model.results],
         "temperature": float(model.network.temperature),
+        "calibration": calibration_facts(model.calibration),
         "calibrated_on": model.calibrated_on,
     }
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from medfuse.errors import BundleError
-from medfuse.workflows import learn, package
+from medfuse.training import calibration
+from medfuse.workflows import package
 from medfuse.workflows.train import train
 
 from .conftest import small_experiment
@@ -57,7 +58,7 @@ def test_bundle_that_predicts_something_else_is_not_left_behind(
 def test_rounding_that_a_low_temperature_enlarges_is_no_other_prediction(
     images: Path, shared_bank: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(learn, "fit_temperature", lambda *_: 0.05)
+    monkeypatch.setattr(calibration, "fit_temperature", lambda *_: 0.05)
     monkeypatch.setattr(package, "load_bundle", shifting(1e-4))
     experiment = small_experiment(
         images,

@@ -27,7 +27,7 @@ def model_section(facts: RunFacts) -> Section:
             "classifiers averaged": str(model.members),
             "parameters of fusion and head": f"{classifier:,}",
             "parameters in all": f"{everything:,}",
-            "temperature": f"{float(model.network.temperature):.3f}, from {model.calibrated_on}",
+            "calibration": f"{model.calibration.described}, from {model.calibrated_on}",
         },
     )
 
