@@ -164,9 +164,10 @@ class RandomViewd(Randomizable, MapTransform):
         """Return the data with a view in place of each image."""
         result = dict(data)
         for key in self.key_iterator(result):
+            # all alike: MONAI cannot put images with and without metadata into one batch
+            result[key] = _plain(result[key])
             if self.R.uniform() < self.prob:
-                image = _plain(result[key])
-                result[key] = view_of(image, self.recipe, self.spacing, self.axes, self.R)
+                result[key] = view_of(result[key], self.recipe, self.spacing, self.axes, self.R)
         return result
 
 

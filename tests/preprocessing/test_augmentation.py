@@ -2,13 +2,15 @@ import hashlib
 import json
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from monai.data import MetaTensor
+from monai.data.utils import list_data_collate
 from monai.transforms import Compose
 
 from medfuse.config import AugmentationConfig, InputConfig
@@ -24,7 +26,7 @@ from medfuse.preprocessing import (
     recipe_for,
 )
 from medfuse.preprocessing.nodes import instantiate
-from medfuse.preprocessing.views import draw, view_of
+from medfuse.preprocessing.views import RandomViewd, draw, view_of
 
 IMAGE = torch.rand(1, 48, 40, generator=torch.Generator().manual_seed(0))
 
@@ -321,3 +323,13 @@ def test_ranges_of_a_recipe_without_views_are_refused():
 def test_a_direction_given_twice_is_refused():
     with pytest.raises(ValueError, match="expected each direction once"):
         AugmentationConfig(flip=["up_down", "up_down"])
+
+
+def test_images_with_and_without_a_view_make_one_batch() -> None:
+    random_view = RandomViewd("image", asdict(RECIPES["xr"]), prob=0.5)
+    random_view.set_random_state(seed=0)
+    images = [MetaTensor(torch.full((1, 8, 8), 0.5), meta={"name": n}) for n in range(8)]
+    views = [random_view({"image": image}) for image in images]
+    unchanged = [torch.equal(view["image"], torch.full((1, 8, 8), 0.5)) for view in views]
+    assert len(set(unchanged)) == 2
+    assert list_data_collate(views)["image"].shape == (8, 1, 8, 8)
