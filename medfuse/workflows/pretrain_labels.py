@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,6 +18,8 @@ from medfuse.pretraining.settings import PretrainingSettings
 from medfuse.workflows.pretrain_sets import ImageSet
 
 _PER_CLASS = 5
+
+_log = logging.getLogger(__name__)
 
 
 def read_labelled(path: str, config: InputConfig, further: Sequence[str] = ()) -> Cohort:
@@ -37,7 +40,7 @@ def read_labelled(path: str, config: InputConfig, further: Sequence[str] = ()) -
 def with_held_out(one: ImageSet, settings: PretrainingSettings) -> ImageSet:
     """Return a set with its validation part held out: the one it names, or a share by patient.
 
-    Cases without a label are left out.
+    Cases without a label are left out. Where no patient can be spared, that is told.
 
     Raises:
         CohortError: too few classes or labelled cases to learn from.
@@ -53,7 +56,21 @@ def with_held_out(one: ImageSet, settings: PretrainingSettings) -> ImageSet:
     chosen = tuple(case for case in one.kept if case.patient_id in held)
     divided = replace(one, kept=kept, held=chosen)
     _require_classes(divided)
+    if not chosen:
+        _tell_that_nothing_is_held_out(one)
     return divided
+
+
+def _tell_that_nothing_is_held_out(one: ImageSet) -> None:
+    patients = len({case.patient_id for case in one.kept})
+    _log.warning(
+        "%s: its %d images are of %d patient%s, so no image can be held out, and nothing tells how "
+        "well the labels were learned. Name its patients, or a validation part.",
+        one.name,
+        len(one.kept),
+        patients,
+        "" if patients == 1 else "s",
+    )
 
 
 def _require_classes(one: ImageSet) -> None:

@@ -11,12 +11,15 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import medfuse
+from medfuse.config import InputConfig
 from medfuse.data.image_file import read_pixels
 from medfuse.data.pixel_digest import pixel_digest
 from medfuse.errors import CohortError, ConfigError, OutputError, WeightsError
 from medfuse.pretraining.settings import parse_settings
 from medfuse.registry.described import WEIGHTS
 from medfuse.workflows.pretrain import PretrainingOutcome, pretrain
+from medfuse.workflows.pretrain_labels import read_labelled, with_held_out
+from medfuse.workflows.pretrain_sets import ImageSet
 from medfuse.workflows.seen import seen_by_sources
 from medfuse.workflows.sources import verify_source
 
@@ -242,6 +245,21 @@ def test_labels_that_say_nothing_are_refused(images, tmp_path):
     with pytest.raises(CohortError, match=r"expected at least 5 images of each\. Are its fold"):
         run(tmp_path / "patients", tmp_path / "out", **SUPERVISED)
     assert not (tmp_path / "out").exists()
+
+
+def test_it_is_told_where_no_patient_can_be_held_out(images, tmp_path, caplog):
+    files = sorted(images.rglob("*.png"))
+    lines = [f"{file},{file.parent.name},{'p1' if n else 'p0'}" for n, file in enumerate(files)]
+    table = tmp_path / "cases.csv"
+    for patient, told in (("p1", "of 1 patient,"), ("p0", "")):
+        lines[0] = f"{files[0]},{files[0].parent.name},{patient}"
+        table.write_text("\n".join(["image,label,patient_id", *lines]) + "\n")
+        cohort = read_labelled(str(table), InputConfig(kind="image"))
+        caplog.clear()
+        divided = with_held_out(ImageSet("one", cohort.cases, {}), parse_settings(SMALL))
+        assert len(divided.held) == (not told)
+        assert ("nothing tells how well the labels were learned" in caplog.text) == bool(told)
+        assert told in caplog.text
 
 
 def test_a_network_of_tokens_learns_by_hiding_them_and_is_a_source_at_once(images, tmp_path):
