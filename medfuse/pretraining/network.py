@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from medfuse.backbones.build import BackboneRegistry, BuiltSource, SourceTarget, build_source
 from medfuse.backbones.source import Source
 from medfuse.config import SourceConfig
-from medfuse.errors import ConfigError
+from medfuse.errors import ConfigError, SourceError
 from medfuse.pretraining.settings import PretrainingSettings
 from medfuse.registry.bundled import is_bundled
 from medfuse.registry.references import RANDOM_WEIGHTS, parse_source
@@ -112,7 +112,10 @@ def build_trainee(
     config = SourceConfig(
         use=_use(settings), options=settings.options, train="all", levels=1, input_size=size
     )
-    built = build_source(config, registry, target)
+    try:
+        built = build_source(config, registry, target)
+    except SourceError as error:  # a user of this command has set the size by another name
+        raise type(error)(str(error).replace("input_size", "--size")) from error
     whole = size if fixed else (settings.stored_size,) * dims
     reference = registry.qualified(parse_source(settings.backbone))
     return Trainee(built, f"{reference.plugin or plugin}:{spec.name}", size, whole)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from medfuse.errors import ConfigError
+from medfuse.errors import ConfigError, SourceError
 from medfuse.pretraining.methods import build_learner
 from medfuse.pretraining.network import WholeImages, build_trainee
 from medfuse.registry import load_registry
@@ -44,6 +44,19 @@ def test_a_network_of_fixed_size_is_used_at_the_size_of_its_views():
     assert trainee.options == {"img_size": [32, 32]}
     whole = WholeImages(trainee.source, trainee.use_size)
     assert whole(torch.rand(2, 1, 48, 48)).shape == (2, trainee.built.feature_dim)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"backbone": "timm:test_vit", "size": 9},
+        {"backbone": "timm:test_vit", "size": 32, "options": {"img_size": [64, 64]}},
+    ],
+)
+def test_a_size_that_does_not_fit_is_called_as_the_user_called_it(changes):
+    with pytest.raises(SourceError, match="--size") as raised:
+        build_trainee(settings(method="simclr", **changes), load_registry(), 2)
+    assert "input_size" not in str(raised.value)
 
 
 def test_a_bundle_is_no_init_and_the_error_says_what_to_do_instead():
