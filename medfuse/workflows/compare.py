@@ -74,8 +74,10 @@ def compare(
     check_experiment(config, registry, download=settings.download)
     check_scratch(config, settings.scratch)
     fusions_to_compare(config, registry, settings.fusions)
-    with claim_compare_folder(out, config, fresh=settings.fresh) as folder:
+    with claim_compare_folder(out, config, fresh=settings.fresh) as claimed:
+        folder = claimed.path
         task = prepare_task(config, registry, settings, folder)
+        claimed.begin()
         comparison = _compared(task)
         if settings.target is not None:
             comparison["target"] = compare_on_target(task, settings.target)

@@ -5,17 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from medfuse.config import Experiment, dump_experiment
 from medfuse.errors import OutputError
-from medfuse.storage import locked, sweep_partial, write_json, write_text
-from medfuse.workflows.output_folder import (
-    LOCK,
-    refuse_foreign_content,
-    remove_if_empty,
-    remove_items,
-)
+from medfuse.storage import write_json, write_text
+from medfuse.workflows.output_folder import FolderKind, hold_folder, remove_items
 
 FITS = "fits"
 _STATE, _CONFIG, _VERSION = "compare.json", "config.yaml", 1
@@ -30,51 +26,63 @@ _OWN = (
     "comparison.html",
     "predictions.csv",
 )
+_KIND = FolderKind("comparison", _STATE, _OWN, (FITS,))
+
+
+@dataclass(frozen=True)
+class CompareFolder:
+    """Where a comparison keeps its results.
+
+    Attributes:
+        path: the folder.
+        asked: its configuration.
+        resumes: what lies there is of the same configuration, and may be gone on with.
+    """
+
+    path: Path
+    asked: Experiment
+    resumes: bool
+
+    def begin(self) -> None:
+        """Take the folder: only now is an earlier comparison of something else removed."""
+        if self.resumes:
+            return
+        remove_items(self.path, _OWN)
+        mark = {"kind": "comparison", "version": _VERSION}
+        write_json(self.path / _STATE, {"medfuse": mark, "configuration": self.asked.digest()})
+        write_text(self.path / _CONFIG, dump_experiment(self.asked))
 
 
 @contextmanager
 def claim_compare_folder(
     path: Path | str, experiment: Experiment, *, fresh: bool = False
-) -> Iterator[Path]:
+) -> Iterator[CompareFolder]:
     """Hold ``path`` for this configuration; what a broken-off comparison has done stays.
+
+    Nothing is written or removed before `CompareFolder.begin`.
 
     Args:
         path: made if absent.
         experiment: its digest decides whose folder it is.
-        fresh: delete an earlier comparison that is there.
+        fresh: let an earlier comparison that is there be replaced.
 
     Raises:
         OutputError: a comparison by another configuration is there, the folder holds something
             else, it cannot be written, or another process is using it.
     """
-    folder = Path(path)
-    refuse_foreign_content(folder, _STATE, "comparison")
-    existed = folder.exists()
-    with locked(folder / LOCK, "comparison"):
-        sweep_partial(folder)
-        if fresh:
-            remove_items(folder, _OWN)
-        _claim(folder, experiment)
-        try:
-            yield folder
-        except BaseException:
-            _leave(folder, existed)
-            raise
+    with hold_folder(Path(path), _KIND, lambda at: _claimed(at, experiment, fresh)) as claimed:
+        yield claimed
 
 
-def _claim(folder: Path, experiment: Experiment) -> None:
-    state = _read(folder)
-    if state is not None and state != experiment.digest():
-        if (folder / FITS).exists():
-            raise OutputError(
-                f"{folder}: holds a comparison by another configuration. "
-                "Choose another --out, or replace it with --fresh."
-            )
-        state = None
-    if state is None:
-        mark = {"kind": "comparison", "version": _VERSION}
-        write_json(folder / _STATE, {"medfuse": mark, "configuration": experiment.digest()})
-        write_text(folder / _CONFIG, dump_experiment(experiment))
+def _claimed(folder: Path, experiment: Experiment, fresh: bool) -> CompareFolder:
+    state = None if fresh else _read(folder)
+    resumes = state == experiment.digest()
+    if state is not None and not resumes and _KIND.has_progress(folder):
+        raise OutputError(
+            f"{folder}: holds a comparison by another configuration. "
+            "Choose another --out, or replace it with --fresh."
+        )
+    return CompareFolder(folder, experiment, resumes)
 
 
 def _read(folder: Path) -> str | None:
@@ -93,12 +101,3 @@ def _read(folder: Path) -> str | None:
             "It was written by another release of medfuse; use --fresh or another --out."
         )
     return digest
-
-
-def _leave(folder: Path, existed: bool) -> None:
-    """Remove what a start wrote, unless something was trained; the folder too if made for it."""
-    if (folder / FITS).exists():
-        return
-    remove_items(folder, _OWN)
-    if not existed:
-        remove_if_empty(folder)

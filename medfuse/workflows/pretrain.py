@@ -6,7 +6,6 @@ import json
 import logging
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,13 +21,8 @@ from medfuse.pretraining.network import Trainee, build_trainee
 from medfuse.pretraining.session import Place, Pretraining
 from medfuse.pretraining.settings import PretrainingSettings
 from medfuse.registry import load_registry, parse_source
-from medfuse.storage import digest_of, locked, sweep_partial, write_json
-from medfuse.workflows.output_folder import (
-    LOCK,
-    refuse_foreign_content,
-    remove_if_empty,
-    remove_items,
-)
+from medfuse.storage import digest_of, write_json
+from medfuse.workflows.output_folder import FolderKind, hold_folder, remove_items
 from medfuse.workflows.pretrain_card import PretrainedSource, Reached, write_source
 from medfuse.workflows.pretrain_images import PoolOfSets, collect_images
 from medfuse.workflows.pretrain_measures import (
@@ -41,6 +35,7 @@ from medfuse.workflows.pretrain_measures import (
 _STATE = "pretraining.json"
 _CHECKPOINTS = "checkpoints"
 _OWN = (_CHECKPOINTS, _STATE, *PretrainedSource.FILES)
+_KIND = FolderKind("pretraining", _STATE, _OWN, (_CHECKPOINTS, *PretrainedSource.FILES))
 
 _log = logging.getLogger(__name__)
 
@@ -91,7 +86,8 @@ def pretrain(  # noqa: PLR0913 - one for each option of the command
     """
     folder = Path(out)
     asked = {"paths": list(paths), "exclude": list(exclude), **settings.model_dump(mode="json")}
-    with _claimed(folder, digest_of(asked), fresh) as claim:
+    identity = digest_of(asked)
+    with hold_folder(folder, _KIND, lambda at: _claimed(at, identity, fresh)) as claim:
         if claim.finished:
             card = _finished_card(folder)
             _log.info("%s: this pretraining is finished", folder)
@@ -106,14 +102,13 @@ def pretrain(  # noqa: PLR0913 - one for each option of the command
         for line in _described(found):
             _log.info("%s", line)
         claim.begin()
-        identity = _identity(settings, trainee, found)
-        place = Place(device, folder / _CHECKPOINTS, identity, progress)
+        place = Place(device, folder / _CHECKPOINTS, _identity(settings, trainee, found), progress)
         before = measured_features(trainee, found)
         learner, history = _learn(trainee, found, settings, place)
         after = measured_features(trainee, found)
         reached = Reached(history, before, after, validated(learner, trainee, found))
         card = write_source(PretrainedSource(folder, trainee, found, settings, reached))
-        write_json(folder / _STATE, _state(digest_of(asked), finished=True))
+        write_json(folder / _STATE, _state(identity, finished=True))
         shutil.rmtree(folder / _CHECKPOINTS, ignore_errors=True)
     return PretrainingOutcome(folder, card)
 
@@ -186,42 +181,16 @@ class _Claim:
             write_json(self.folder / _STATE, _state(self.asked, finished=False))
 
 
-@contextmanager
-def _claimed(folder: Path, asked: str, fresh: bool) -> Iterator[_Claim]:
-    """Hold a folder for one pretraining.
-
-    What fails before there is anything to resume leaves the folder as it was.
-
-    Raises:
-        OutputError: it holds something else, or another process uses it.
-    """
-    refuse_foreign_content(folder, _STATE, "pretraining")
-    existed = folder.exists()
-    with locked(folder / LOCK, "folder of a pretraining"):
-        sweep_partial(folder)
-        state = None if fresh else _read_state(folder)
-        other = state is not None and state["configuration"] != asked
-        if state and other and (state["finished"] or (folder / _CHECKPOINTS).exists()):
-            raise OutputError(
-                f"{folder}: holds a pretraining of other images or settings. "
-                "Choose another --out, or replace it with --fresh."
-            )
-        resumes = state is not None and not other
-        try:
-            yield _Claim(folder, asked, bool(resumes and state and state["finished"]), resumes)
-        except BaseException:
-            _leave(folder, existed)
-            raise
-
-
-def _leave(folder: Path, existed: bool) -> None:
-    """Remove what a start wrote, unless training began; the folder too if it was made for it."""
-    with suppress(OutputError):  # damaged, and kept for --fresh to replace
-        state = _read_state(folder)
-        if state and not state["finished"] and not (folder / _CHECKPOINTS).exists():
-            remove_items(folder, _OWN)
-    if not existed and not (folder / _STATE).exists():
-        remove_if_empty(folder)
+def _claimed(folder: Path, asked: str, fresh: bool) -> _Claim:
+    """Return the claim on a folder; nothing is written or removed before `_Claim.begin`."""
+    state = None if fresh else _read_state(folder)
+    resumes = state is not None and state["configuration"] == asked
+    if state is not None and not resumes and _KIND.has_progress(folder):
+        raise OutputError(
+            f"{folder}: holds a pretraining of other images or settings. "
+            "Choose another --out, or replace it with --fresh."
+        )
+    return _Claim(folder, asked, bool(resumes and state and state["finished"]), resumes)
 
 
 def _state(asked: str, *, finished: bool) -> dict[str, Any]:

@@ -14,13 +14,8 @@ from pathlib import Path
 
 from medfuse.config import Experiment, dump_experiment
 from medfuse.errors import OutputError
-from medfuse.storage import locked, sweep_partial, write_json, write_text
-from medfuse.workflows.output_folder import (
-    LOCK,
-    refuse_foreign_content,
-    remove_if_empty,
-    remove_items,
-)
+from medfuse.storage import write_json, write_text
+from medfuse.workflows.output_folder import FolderKind, hold_folder, remove_items
 
 _STATE = "run.json"
 _STATE_VERSION = 1
@@ -41,6 +36,7 @@ _OWN = (
     "slice_weights.csv",
     "tensorboard",
 )
+_KIND = FolderKind("run", _STATE, _OWN, _PROGRESS)
 
 
 @dataclass(frozen=True)
@@ -49,10 +45,14 @@ class RunFolder:
 
     Attributes:
         path: the folder.
+        asked: the configuration as it was asked for.
+        resumes: what lies there is of the same configuration, and may be gone on with.
         finished: a run of the same configuration ended here before.
     """
 
     path: Path
+    asked: Experiment
+    resumes: bool
     finished: bool
 
     @property
@@ -64,6 +64,14 @@ class RunFolder:
     def plots(self) -> Path:
         """Folder of the figures."""
         return self.path / "plots"
+
+    def begin(self) -> None:
+        """Take the folder: only now is an earlier run of something else removed."""
+        if self.resumes:
+            return
+        remove_items(self.path, _OWN)
+        _write_state(self.path, {"configuration": self.asked.digest()})
+        write_text(self.path / _CONFIG, dump_experiment(self.asked))
 
     def write_resolved(self, experiment: Experiment) -> None:
         """Put the configuration as it is carried out in the place of the one that was asked for."""
@@ -81,30 +89,19 @@ def claim_run_folder(
 ) -> Iterator[RunFolder]:
     """Hold ``path`` for this experiment; a broken-off run of the same one is resumed.
 
-    What fails before there is anything to resume leaves the folder as it was.
+    Nothing is written or removed before `RunFolder.begin`.
 
     Args:
         path: the run folder; made if absent.
         experiment: its digest decides whose folder it is.
-        fresh: delete an earlier run (of medfuse only) that is there.
+        fresh: let an earlier run (of medfuse only) that is there be replaced.
 
     Raises:
         OutputError: another configuration's run is there, the folder holds something else, it
             cannot be written, or another process is using it.
     """
-    folder = Path(path)
-    refuse_foreign_content(folder, _STATE, "run")
-    existed = folder.exists()
-    with locked(folder / LOCK, "run folder"):
-        sweep_partial(folder)
-        if fresh:
-            remove_items(folder, _OWN)
-        claimed = _claimed(folder, experiment)
-        try:
-            yield claimed
-        except BaseException:
-            _leave(folder, existed)
-            raise
+    with hold_folder(Path(path), _KIND, lambda at: _claimed(at, experiment, fresh)) as claimed:
+        yield claimed
 
 
 def is_finished(path: Path | str, experiment: Experiment) -> bool:
@@ -116,31 +113,19 @@ def is_finished(path: Path | str, experiment: Experiment) -> bool:
     return state is not None and bool(state["finished"]) and _is_of(state, experiment)
 
 
-def _claimed(folder: Path, experiment: Experiment) -> RunFolder:
-    state = _read_state(folder)
-    other = state is not None and not _is_of(state, experiment)
-    if other and any((folder / name).exists() for name in _PROGRESS):
+def _claimed(folder: Path, experiment: Experiment, fresh: bool) -> RunFolder:
+    state = None if fresh else _read_state(folder)
+    resumes = state is not None and _is_of(state, experiment)
+    if state is not None and not resumes and _KIND.has_progress(folder):
         raise OutputError(
             f"{folder}: holds a run of another configuration. "
             "Choose another --out, or replace it with --fresh."
         )
-    if state is None or other:
-        _write_state(folder, {"configuration": experiment.digest()})
-        write_text(folder / _CONFIG, dump_experiment(experiment))
-    return RunFolder(path=folder, finished=bool(state and not other and state["finished"]))
+    return RunFolder(folder, experiment, resumes, bool(resumes and state and state["finished"]))
 
 
 def _is_of(state: Mapping[str, object], experiment: Experiment) -> bool:
     return experiment.digest() in (state["configuration"], state["resolved"])
-
-
-def _leave(folder: Path, existed: bool) -> None:
-    """Remove what a start wrote, unless training began; the folder too if it was made for it."""
-    if any((folder / name).exists() for name in _PROGRESS):
-        return
-    remove_items(folder, _OWN)
-    if not existed:
-        remove_if_empty(folder)
 
 
 def _read_state(folder: Path) -> dict[str, object] | None:

@@ -143,6 +143,7 @@ def _run(
     progress = options.progress
     prepared = prepare_cohort(experiment, bank, settled=settled, progress=progress)
     check_missing_inputs(experiment.fusion.use, registry, prepared.known())
+    folder.begin()
     prepared.write(folder.path / "cohort.csv", experiment.cohort.split.seed)
     sources = with_tables(experiment, networks, prepared)
     resolved = resolved_experiment(experiment, registry, prepared, sources)

@@ -12,7 +12,7 @@ import pytest
 
 import medfuse
 from medfuse.config import parse_experiment
-from medfuse.errors import ConfigError, OutputError, SourceError
+from medfuse.errors import CohortError, ConfigError, OutputError, SourceError
 from medfuse.registry import load_registry
 from medfuse.workflows import compare_fits
 from medfuse.workflows.compare import ComparisonOutcome, compare
@@ -192,6 +192,10 @@ def test_another_configuration_does_not_get_the_folder(
     other = _experiment(images, shared_bank, seed=7)
     with pytest.raises(OutputError, match="a comparison by another configuration.*--fresh"):
         compare(other, outcome.folder, CompareSettings(**QUICK))
+    typo = {**other, "cohort": {"path": f"{images}2"}}
+    with pytest.raises(CohortError, match="no such file or folder"):
+        compare(typo, outcome.folder, CompareSettings(**QUICK, fresh=True))
+    assert outcome.report.is_file()
     (tmp_path / "note.txt").write_text("mine")
     with pytest.raises(OutputError, match=r"not a medfuse comparison \(found 'note.txt'\)"):
         compare(other, tmp_path, CompareSettings(**QUICK))

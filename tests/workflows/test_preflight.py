@@ -171,3 +171,13 @@ def test_earlier_run_survives_a_mistake_in_a_fresh_one(
     with pytest.raises(MedfuseError, match="atention"):
         train(experiment, finished_run.folder, fresh=True, progress=False)
     assert finished_run.report.is_file()
+
+
+def test_earlier_run_survives_a_typo_in_the_cohort_of_a_fresh_one(
+    finished_run: TrainingOutcome, images: Path
+) -> None:
+    experiment = small_experiment(images, cohort={"path": f"{images}2"})
+    with pytest.raises(MedfuseError, match="no such file or folder"):
+        train(experiment, finished_run.folder, fresh=True, progress=False)
+    assert finished_run.report.is_file()
+    assert (finished_run.folder / "config.yaml").is_file()
