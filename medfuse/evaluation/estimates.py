@@ -14,6 +14,8 @@ from medfuse.evaluation.settings import EvaluationSettings
 
 Estimate = dict[str, Any]
 
+NO_SLOPE = "cases are told apart without an error, so that no slope is best"
+
 
 def estimate(values: NDArray[np.float64], settings: EvaluationSettings, reason: str) -> Estimate:
     """Return ``{"value", "low", "high"}`` of a metric; never NaN.
@@ -65,4 +67,6 @@ def undefined_reason(predictions: Predictions, metric: str, index: int) -> str:
             return f"no case of class {name!r}"
         if support[k] == len(predictions):
             return f"every case is of class {name!r}"
+    if metric.startswith("calibration"):
+        return NO_SLOPE
     return "the metric returned no finite number"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from medfuse.evaluation.calibration_scores import label_bins
 from medfuse.evaluation.curves import occupied_bins
-from medfuse.evaluation.estimates import Estimate, estimate
+from medfuse.evaluation.estimates import NO_SLOPE, Estimate, estimate
 from medfuse.evaluation.group_metrics import metrics_by_group
 from medfuse.evaluation.label_predictions import LabelPredictions
-from medfuse.evaluation.label_scores import label_bins
 from medfuse.evaluation.metrics import SCHEMA_VERSION, bootstrap_facts, resampled_scores
 from medfuse.evaluation.scores import OVERALL, ScoreTable
 from medfuse.evaluation.settings import EvaluationSettings
@@ -105,7 +105,8 @@ def _of_label(
     if not held or not absent:
         reason = f"no case {'has' if not held else 'is known to lack'} the label"
     for name in [name for name, k in table if k == index]:
-        result[name] = estimate(table[name, index], settings, reason)
+        known = reason if not name.startswith("calibration") or not (held and absent) else NO_SLOPE
+        result[name] = estimate(table[name, index], settings, known)
     return result
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from medfuse.evaluation.calibration_scores import label_calibration_error, slope_and_intercept
 from medfuse.evaluation.label_predictions import LabelPredictions
 from medfuse.evaluation.predictions import Predictions
 from medfuse.evaluation.ranking import (
@@ -56,24 +57,6 @@ def label_scores(
     return table
 
 
-def label_calibration_error(
-    held: NDArray[np.bool_], chance: Floats, weights: Floats, bins: int
-) -> Floats:
-    """Return the expected calibration error of a label's probability, ``(R,)``, in [0, 1].
-
-    Sum over equal-width bins of (share of cases) x |share that has the label - mean probability|
-    (Naeini et al., 2015, doi:10.1609/aaai.v29i1.9602).
-    """
-    member = np.eye(bins)[label_bins(chance, bins)]
-    gap = held - chance
-    return np.asarray(np.abs(weights @ (member * gap[:, None])).sum(1) / weights.sum(1))
-
-
-def label_bins(chance: Floats, bins: int) -> NDArray[np.int64]:
-    """Return the bin of each probability; bin b covers (b / bins, (b + 1) / bins]."""
-    return np.asarray(np.clip(np.ceil(chance * bins).astype(np.int64) - 1, 0, bins - 1))
-
-
 def _agreement(predictions: LabelPredictions, weights: Floats) -> tuple[Floats, Floats]:
     """Return the share of cases whose known answers are all right, and of known answers wrong."""
     known = predictions.known
@@ -94,6 +77,9 @@ def _of_label(
         table = _rates(*_cells(kept, said, held))
         table["brier"] = kept @ ((chance - held) ** 2) / total
         table["ece"] = label_calibration_error(held, chance, kept, settings.bins)
+    table["calibration_slope"], table["calibration_intercept"] = slope_and_intercept(
+        held, chance, kept
+    )
     nothing = np.full(len(weights), np.nan)
     table["auroc"] = nothing if ranking is None else auroc(ranking)
     table["auprc"] = nothing if ranking is None else average_precision(ranking)

@@ -7,6 +7,11 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from medfuse.evaluation.calibration_scores import (
+    debiased_calibration_error,
+    label_calibration_error,
+    slope_and_intercept,
+)
 from medfuse.evaluation.predictions import Predictions
 from medfuse.evaluation.ranking import (
     auroc,
@@ -31,8 +36,7 @@ def score_table(
 
     Keys are (metric, class index), with `OVERALL` for metrics of all classes together.
     """
-    table = proper_scores(predictions, weights)
-    table["ece", OVERALL] = calibration_error(predictions, weights, settings.bins)
+    table = calibration_table(predictions, weights, settings)
     table.update(rates_of_classes(predictions, weights))
     for index in range(len(predictions.classes)):
         table.update(_from_ranking(predictions, weights, index, settings))
@@ -70,6 +74,28 @@ def calibration_error(predictions: Predictions, weights: Floats, bins: int) -> F
     gap = (predictions.labels == predictions.predicted) - predictions.probabilities.max(1)
     member = np.eye(bins)[confidence_bins(predictions, bins)]
     return np.asarray(np.abs(weights @ (member * gap[:, None])).sum(1) / weights.sum(1))
+
+
+def calibration_table(
+    predictions: Predictions, weights: Floats, settings: EvaluationSettings
+) -> ScoreTable:
+    """Return how far the probabilities are off, of the top class and of each class, ``(R,)``.
+
+    ``ece_classwise`` is the mean over classes of the error of a class's probability (Kull et al.,
+    2019, arXiv:1910.12656).
+    """
+    bins, table = settings.bins, proper_scores(predictions, weights)
+    table["ece", OVERALL] = calibration_error(predictions, weights, bins)
+    table["ece_debiased", OVERALL] = debiased_calibration_error(predictions, weights, bins)
+    for k, chance in enumerate(predictions.probabilities.T):
+        held = predictions.labels == k
+        table["ece", k] = label_calibration_error(held, chance, weights, bins)
+        slope, intercept = slope_and_intercept(held, chance, weights)
+        table["calibration_slope", k], table["calibration_intercept", k] = slope, intercept
+    classes = range(len(predictions.classes))
+    for name, key in (("ece_classwise", "ece"), ("calibration_slope_macro", "calibration_slope")):
+        table[name, OVERALL] = np.mean([table[key, k] for k in classes], axis=0)
+    return table
 
 
 def grade_scores(predictions: Predictions, weights: Floats) -> ScoreTable:

@@ -15,6 +15,7 @@ def reliability_diagram(
     bins: Sequence[Mapping[str, Any]],
     ece: Mapping[str, Any] | None = None,
     of: tuple[str, str] = ("the predicted class", "accuracy"),
+    before: Sequence[Mapping[str, Any]] = (),
 ) -> Figure:
     """Return accuracy over confidence, with the number of cases per bin below.
 
@@ -25,6 +26,7 @@ def reliability_diagram(
         bins: ``low``, ``high``, ``cases``, ``confidence`` and ``accuracy`` of occupied bins.
         ece: ``value``, ``low`` and ``high`` of the expected calibration error.
         of: whose probability it is, and what the share of a bin is of.
+        before: the bins before calibration, drawn beside the others.
     """
     figure = Figure(figsize=(4.7, 5.0), layout="constrained", facecolor="white", dpi=DPI)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3.2, 1))
@@ -35,12 +37,18 @@ def reliability_diagram(
     upper.plot(
         [0, 1], [0, 1], color=FAINT, linestyle=":", linewidth=1, label="perfectly calibrated"
     )
+    if before:
+        earlier = [[b[key] for b in before] for key in ("confidence", "accuracy")]
+        upper.plot(
+            *earlier, color=color(1), marker="s", markersize=4, linewidth=1, linestyle="--",
+            label="before calibration",
+        )  # fmt: skip
     upper.errorbar(
         x, y, yerr=np.abs(whiskers - np.array(y)), color=color(0), marker="o", markersize=5,
-        linewidth=1.5, elinewidth=1, capsize=2, label="model",
+        linewidth=1.5, elinewidth=1, capsize=2, label="calibrated" if before else "model",
     )  # fmt: skip
     upper.set(xlim=(0, 1.01), ylim=(-0.02, 1.02))
-    legend_below(figure, upper, columns=2)
+    legend_below(figure, upper, columns=3 if before else 2)
     heights, lefts, widths = zip(
         *[(b["cases"], b["low"], b["high"] - b["low"]) for b in bins], strict=True
     )

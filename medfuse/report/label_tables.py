@@ -9,7 +9,7 @@ from medfuse.report.content import Table
 from medfuse.report.metric_tables import estimate_text, metric_name
 
 _COLUMNS = ("auroc", "auprc", "precision", "recall", "f1")
-_CALIBRATION = ("ece", "brier")
+_CALIBRATION = ("ece", "brier", "calibration_slope", "calibration_intercept")
 
 
 def label_table(metrics: Mapping[str, Any]) -> Table:

@@ -12,6 +12,8 @@ _NAMES = {
     "auprc": "AUPRC",
     "f1": "F1",
     "ece": "ECE",
+    "ece_debiased": "ECE, debiased",
+    "ece_classwise": "ECE, class-wise",
     "brier": "Brier score",
     "recall": "recall (sensitivity)",
     "mean_absolute_error": "mean absolute error in grades",

@@ -86,6 +86,11 @@ class Predictor:
         return self._parts.network
 
     @property
+    def policy(self) -> Any:
+        """When the bundle abstains, its `medfuse.evaluation.abstention.Abstention`; or ``None``."""
+        return self._parts.abstention
+
+    @property
     def preprocessing(self) -> Any:
         """From references by input to canonical images: MONAI's ``Compose`` of the bundle."""
         return self._parts.preprocessing

@@ -21,6 +21,7 @@ from medfuse.data.unlabelled import read_unlabelled
 from medfuse.errors import CohortError
 from medfuse.evaluation import LabelThreshold, PredictionRow, write_predictions
 from medfuse.evaluation.plugin_metrics import Metric
+from medfuse.evaluation.uncalibrated import uncalibrated_metrics
 from medfuse.registry import load_registry
 from medfuse.report import SectionPage, write_sections
 from medfuse.serving.inputs import bundle_in
@@ -33,11 +34,14 @@ from medfuse.workflows.figures import TestPart, draw_test
 from medfuse.workflows.gallery import Gallery
 from medfuse.workflows.output_folder import refuse_foreign_content
 from medfuse.workflows.run_page import MeasuredCases
+from medfuse.workflows.run_page.abstention import abstention_section
 from medfuse.workflows.run_page.calibration import calibration_section
 from medfuse.workflows.run_page.events import told
 from medfuse.workflows.run_page.performance import performance_section
 from medfuse.workflows.run_page.subgroups import subgroups_section
 from medfuse.workflows.seen import SeenCases, digests_of_files, find_seen
+from medfuse.workflows.trust_facts import TrustedCases, draw_trust, trust_facts
+from medfuse.workflows.uncalibrated import raw_logits, uncalibrated_answers
 
 _STATE = "evaluation.json"
 _Answer: TypeAlias = tuple[Case, Prediction]
@@ -136,7 +140,8 @@ def _carry_out(bundle: Path | str, request: _Request) -> EvaluationOutcome:
         else _all(found, request.part)
     )
     write_json(folder / _STATE, {"medfuse": {"kind": "evaluation", "version": 1}})
-    answers = predictor.predict([given_to(predictor, case) for case in cases])
+    with raw_logits(predictor.network) as raw:
+        answers = predictor.predict([given_to(predictor, case) for case in cases])
     write_predictions(
         folder / "predictions.csv", _rows(cases, answers, predictor), predictor.classes
     )
@@ -145,13 +150,18 @@ def _carry_out(bundle: Path | str, request: _Request) -> EvaluationOutcome:
     measured = (
         _measured(answered, predictor, seen, settings, plugin_metrics) if request.labels else None
     )
+    if measured is not None:
+        measured = _with_uncalibrated(measured, uncalibrated_answers(raw, answers, predictor))
     drift = measure_drift(predictor, bundle, [case for case, _ in answered])
     events = tally([*found.events, *_refusals(cases, answers)])
-    _write_page(folder, _Shown(measured, seen, drift, events), predictor)
+    trusted = _trusted(answered, predictor) if measured is not None else None
+    trust = trust_facts(measured.predictions, trusted) if measured and trusted else None
+    _write_page(folder, _Shown(measured, seen, drift, events, trusted, trust), predictor)
     metrics = {
         "bundle": predictor.metadata["name"],
         "refused": len(cases) - len(answered),
         **(measured.metrics if measured else {"cases": len(answered), "seen": seen.summary()}),
+        **({"trust": trust} if trust else {}),
         "drift": drift.facts if drift else None,
         "events": events,
     }
@@ -167,6 +177,8 @@ class _Shown:
     seen: SeenCases
     drift: Drift | None
     events: Mapping[str, int]
+    trusted: TrustedCases | None = None
+    trust: Mapping[str, Any] | None = None
 
 
 def _read(request: _Request, predictor: Predictor) -> Cohort:
@@ -317,12 +329,37 @@ def _measured(
     return TestPart(predictions, metrics, None, (), settings, seen)
 
 
+def _with_uncalibrated(part: TestPart, before: np.ndarray | None) -> TestPart:
+    """Return the part with what its probabilities were worth before calibration, where known."""
+    if before is None:
+        return part
+    found = uncalibrated_metrics(part.predictions, before, part.settings)
+    return replace(part, metrics={**part.metrics, "uncalibrated": found})
+
+
+def _trusted(answered: Sequence[_Answer], predictor: Predictor) -> TrustedCases | None:
+    """Return what the bundle said of its own answers; ``None`` where it judges none."""
+    policy, details = predictor.policy, predictor.metadata["medfuse"].get("details", {})
+    if policy is None:
+        return None
+    return TrustedCases(
+        codes=[answer.reason_code for _, answer in answered],
+        distances=[answer.distances for _, answer in answered],
+        set_limits=policy.set_limits,
+        score=policy.score,
+        coverage=details.get("coverage"),
+        held_out=details.get("calibrated_on", "held-out cases"),
+    )
+
+
 def _write_page(folder: Path, shown: _Shown, predictor: Predictor) -> None:
     gallery = Gallery(folder / "plots")
     if shown.part is not None:
         draw_test(gallery, shown.part)
+    if shown.trust is not None and shown.trusted is not None:
+        draw_trust(gallery, shown.trust, shown.trusted)
     drift = drift_section(shown.drift, gallery)
-    measured = MeasuredCases(shown.part, gallery.named)
+    measured = MeasuredCases(shown.part, gallery.named, shown.trust)
     page = SectionPage(
         name=f"Evaluation of {predictor.metadata['name']}",
         intended_use=predictor.metadata["intended_use"],
@@ -331,6 +368,7 @@ def _write_page(folder: Path, shown: _Shown, predictor: Predictor) -> None:
             performance_section(measured),
             drift,
             calibration_section(measured),
+            abstention_section(measured),
             subgroups_section(measured),
             told(shown.events),
         ),

@@ -96,7 +96,9 @@ def draw_test(gallery: Gallery, part: TestPart) -> None:
     recall = precision_recall_curves(predictions, part.settings)
     drawing = plots.precision_recall(recall, _areas(metrics, "auprc"))
     gallery.add("precision_recall", drawing, "Precision over recall, each class against the rest.")
-    reliability = plots.reliability_diagram(metrics["reliability"], metrics["overall"].get("ece"))
+    before = metrics.get("uncalibrated", {}).get("reliability", ())
+    error = metrics["overall"].get("ece")
+    reliability = plots.reliability_diagram(metrics["reliability"], error, before=before)
     gallery.add("reliability", reliability, "How often a confidence is right.")
     scores = plots.score_histogram(predictions.probabilities, predictions.labels, classes)
     gallery.add("scores", scores, "Predicted probability in the class and in the others.")
@@ -120,7 +122,8 @@ def _draw_labels(gallery: Gallery, part: TestPart, predictions: LabelPredictions
     gallery.add("precision_recall", drawing, "Precision over recall of each label.")
     error = metrics["overall"]["ece_macro"]
     of = ("all labels together", "label holds")
-    reliability = plots.reliability_diagram(metrics["reliability"], error, of)
+    before = metrics.get("uncalibrated", {}).get("reliability", ())
+    reliability = plots.reliability_diagram(metrics["reliability"], error, of, before)
     gallery.add("reliability", reliability, "How often a label holds that was given a probability.")
     if part.shares is not None:
         everyone = np.zeros(len(predictions), dtype=np.int64)

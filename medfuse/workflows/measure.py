@@ -37,7 +37,7 @@ from medfuse.workflows.answers import answers_of
 from medfuse.workflows.seen import SeenCases
 
 _log = logging.getLogger(__name__)
-_ANSWER = "answer"
+ANSWER = "answer"
 _ANSWERS = {"ok": "given", "abstained": "abstained"}
 
 
@@ -116,7 +116,7 @@ def with_answers(
     answers = [_ANSWERS[status] for status in statuses]
     if len(set(answers)) < 2:
         return predictions
-    return replace(predictions, groups={**predictions.groups, _ANSWER: answers})
+    return replace(predictions, groups={**predictions.groups, ANSWER: answers})
 
 
 def measure(
@@ -142,7 +142,7 @@ def measure(
     else:
         found = evaluate(predictions, settings, metrics)
     # Cases are given or denied an answer for being easy or hard: that they differ is no finding.
-    groups = {name: values for name, values in predictions.groups.items() if name != _ANSWER}
+    groups = {name: values for name, values in predictions.groups.items() if name != ANSWER}
     compared = replace(predictions, groups=groups)
     return {**found, "group_differences": group_differences(compared, settings)}
 

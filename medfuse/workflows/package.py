@@ -261,6 +261,7 @@ def _details(task: LearningTask, model: LearnedModel) -> dict[str, Any]:
         "temperature": float(model.network.temperature),
         "calibration": calibration_facts(model.calibration),
         "calibrated_on": model.calibrated_on,
+        "coverage": task.experiment.evaluation.abstain.coverage,
         "leaks": task.prepared.leaks.summary(),
         "class_counts": _class_counts(task.prepared.cohort),
     }

@@ -19,11 +19,17 @@ from medfuse.contract import FeatureFusionSpec
 from medfuse.data import split_digest
 from medfuse.data.readers import installed_readers
 from medfuse.errors import OutputError
-from medfuse.evaluation import LabelPredictions, Predictions, write_predictions
+from medfuse.evaluation import (
+    EvaluationSettings,
+    LabelPredictions,
+    Predictions,
+    write_predictions,
+)
 from medfuse.evaluation.feature_distance import DISTANCES
 from medfuse.evaluation.feature_statistics import write_distances
 from medfuse.evaluation.plugin_metrics import Metric
 from medfuse.evaluation.slice_table import write_slice_weights
+from medfuse.evaluation.uncalibrated import uncalibrated_metrics
 from medfuse.features.bank import FeatureBank
 from medfuse.registry import Registry, load_registry
 from medfuse.report import write_sections
@@ -46,7 +52,7 @@ from medfuse.workflows.run_folder import RunFolder, claim_run_folder, is_finishe
 from medfuse.workflows.run_page import MeasuredCases, RunFacts, run_page
 from medfuse.workflows.seen import find_seen, seen_by_sources
 from medfuse.workflows.settle import SettledCohort, list_cohort, settle_cohort, settle_head
-from medfuse.workflows.trust_facts import draw_trust, trust_facts
+from medfuse.workflows.trust_facts import TrustedCases, draw_trust, trust_facts
 
 _log = logging.getLogger(__name__)
 
@@ -229,8 +235,7 @@ def _write_results(
     trust = None
     if part is not None:
         draw_test(gallery, part)
-        trust = _trust(task, fused, part, judged)
-        draw_trust(gallery, trust, judged, measure.test_rows(cohort))
+        trust = _trust(task, fused, part, judged, gallery)
     overall = part.metrics["overall"] if part else {}
     measured = Measured(overall, judged.policy)
     _log.info("writing the bundle, and running it to compare its probabilities")
@@ -256,11 +261,21 @@ def _write_results(
 
 
 def _trust(
-    task: LearningTask, fused: LearnedModel, part: TestPart, judged: Judged
+    task: LearningTask, fused: LearnedModel, part: TestPart, judged: Judged, gallery: Gallery
 ) -> dict[str, Any]:
-    rows = measure.test_rows(task.prepared.cohort)
-    coverage = task.experiment.evaluation.abstain.coverage
-    return trust_facts(part.predictions, judged, rows, fused.calibrated_on, coverage)
+    """Return what the test cases show of abstention and sets, and draw it."""
+    said = [judged.judgements[row] for row in measure.test_rows(task.prepared.cohort)]
+    trusted = TrustedCases(
+        codes=[one.reason_code for one in said],
+        distances=[one.distances for one in said],
+        set_limits=judged.policy.set_limits,
+        score=judged.policy.score,
+        coverage=task.experiment.evaluation.abstain.coverage,
+        held_out=fused.calibrated_on,
+    )
+    trust = trust_facts(part.predictions, trusted)
+    draw_trust(gallery, trust, trusted)
+    return trust
 
 
 def _write_slices(task: LearningTask, fused: LearnedModel, folder: RunFolder) -> None:
@@ -304,7 +319,7 @@ def _test_part(
     settings = measure.settings_of(task.experiment.evaluation, task.experiment.seed, kind)
     found = predictions(fused)
     measured = measure.measure(found, settings, plugin_metrics, fused.thresholds)
-    metrics = {**measured, "seen": seen.summary()}
+    metrics = {**measured, **_uncalibrated(fused, found, rows, settings), "seen": seen.summary()}
     alone = {name: predictions(model) for name, model in singles.items()}
     part = TestPart(
         predictions=found,
@@ -315,6 +330,18 @@ def _test_part(
         seen=seen,
     )
     return part, measure.compare_with_singles(found, alone, settings, _visible(task, rows))
+
+
+def _uncalibrated(
+    model: LearnedModel,
+    predictions: Predictions | LabelPredictions,
+    rows: np.ndarray,
+    settings: EvaluationSettings,
+) -> dict[str, Any]:
+    """Return what the probabilities of these cases were worth before calibration."""
+    if model.calibration.method == "none":
+        return {}
+    return {"uncalibrated": uncalibrated_metrics(predictions, model.uncalibrated[rows], settings)}
 
 
 def _visible(task: LearningTask, rows: np.ndarray) -> dict[str, np.ndarray]:

@@ -1,7 +1,10 @@
-"""What the test cases show of abstention, prediction sets and selective prediction."""
+"""What measured cases show of abstention, prediction sets and selective prediction."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,52 +13,64 @@ from medfuse import plots
 from medfuse.evaluation import LabelPredictions, Predictions
 from medfuse.evaluation.conformal_sets import covered
 from medfuse.evaluation.selective import risk_coverage
-from medfuse.workflows.abstaining import Judged
 from medfuse.workflows.gallery import Gallery
-from medfuse.workflows.run_page.abstention import codes_of
 
 
-def trust_facts(
-    cases: Predictions | LabelPredictions,
-    judged: Judged,
-    rows: np.ndarray,
-    held_out: str,
-    coverage: float,
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class TrustedCases:
+    """What a model said of its own answers to some cases.
+
+    Attributes:
+        codes: of each case, why it was not answered; empty where it was.
+        distances: of each case, by source, in multiples of the limit.
+        set_limits: of each class, the largest score in a set; none without sets.
+        score: of the sets.
+        coverage: that the sets were made for; ``None`` where that is not known.
+        held_out: the cases that all this was fitted on, in words.
+    """
+
+    codes: Sequence[str]
+    distances: Sequence[Mapping[str, float]]
+    set_limits: np.ndarray
+    score: str
+    coverage: float | None
+    held_out: str
+
+
+def trust_facts(cases: Predictions | LabelPredictions, trusted: TrustedCases) -> dict[str, Any]:
     """Return, as JSON data, why cases were not answered, and what sets and confidence are worth.
 
     Args:
-        cases: labels and probabilities of the test cases.
-        judged: of all cases of the cohort.
-        rows: positions of the test cases in it.
-        held_out: the cases that the policy was fitted on, in words.
-        coverage: that the sets were made for.
+        cases: labels and probabilities.
+        trusted: of the same cases.
     """
-    codes = [judged.judgements[row].reason_code for row in rows]
-    policy, sets, selective = judged.policy, None, None
+    sets, selective = None, None
     if isinstance(cases, Predictions):
         selective = risk_coverage(cases)
-        if len(policy.set_limits):
-            sets = {"asked": coverage, **covered(cases, policy.set_limits, policy.score)}
+        if len(trusted.set_limits):
+            found = covered(cases, trusted.set_limits, trusted.score)
+            sets = {"asked": trusted.coverage, **found}
+    beyond = Counter(n for each in trusted.distances for n, far in each.items() if far > 1)
     return {
-        "cases": len(rows),
-        "held_out": held_out,
-        "abstained": codes_of(codes),
+        "cases": len(cases),
+        "held_out": trusted.held_out,
+        "abstained": dict(sorted(Counter(filter(None, trusted.codes)).items())),
+        "beyond_limit": dict(sorted(beyond.items())),
         "sets": sets,
         "selective": selective,
     }
 
 
-def draw_trust(gallery: Gallery, facts: dict[str, Any], judged: Judged, rows: np.ndarray) -> None:
-    """Add the distances of the test cases, and risk over coverage where there is one."""
-    each = [judged.judgements[row].distances for row in rows]
+def draw_trust(gallery: Gallery, facts: Mapping[str, Any], trusted: TrustedCases) -> None:
+    """Add the distances of the cases, and risk over coverage where there is one."""
+    each = trusted.distances
     names = dict.fromkeys(name for found in each for name in found)
     if names:
         values = {n: np.array([found[n] for found in each if n in found]) for n in names}
-        caption = "How far test cases lie from the training cases, by source."
+        caption = "How far the measured cases lie from the training cases, by source."
         gallery.add("distances", plots.distance_histograms(values), caption)
     if facts["selective"]:
         curve = plots.risk_coverage_curve(
             facts["selective"]["coverage"], facts["selective"]["risk"]
         )
-        gallery.add("risk_coverage", curve, "Error rate among the surest test cases.")
+        gallery.add("risk_coverage", curve, "Error rate among the surest of the measured cases.")

@@ -24,6 +24,17 @@ def test_bundle_on_the_test_part_gives_the_reported_metrics(
     for name in ("accuracy", "auroc_macro", "brier"):
         expected = pytest.approx(reported[name]["value"], abs=1e-5)
         assert found.metrics["overall"][name]["value"] == expected
+    before = finished_run.metrics["test"]["uncalibrated"]["overall"]
+    for name, entry in found.metrics["uncalibrated"]["overall"].items():
+        if before[name]["value"] is not None:
+            assert entry["value"] == pytest.approx(before[name]["value"], abs=1e-3), name
+    for name in ("cases", "abstained", "beyond_limit", "held_out"):
+        assert found.metrics["trust"][name] == finished_run.metrics["trust"][name]
+    sets, asked = found.metrics["trust"]["sets"], finished_run.metrics["trust"]["sets"]
+    assert (sets["asked"], sets["coverage"]) == (asked["asked"], asked["coverage"])
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert 'id="abstention"' in page
+    assert "before calibration" in page
     assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == found.metrics
     assert (tmp_path / "out" / "report.html").is_file()
     again = evaluate(finished_run.bundle, cohort, tmp_path / "out", part="test", settings=QUICK)

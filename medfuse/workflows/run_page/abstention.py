@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from medfuse.report import Section, Table
+from medfuse.report import Section, Table, group_table
+from medfuse.workflows.measure import ANSWER
 from medfuse.workflows.run_page.facts import MeasuredCases
 
 _PROMISE = (
@@ -28,25 +29,44 @@ def abstention_section(measured: MeasuredCases) -> Section:
     title, trust = "Abstention", measured.trust
     if trust is None:
         return Section(anchor="abstention", title=title)
-    facts = {f"abstained, {code}": str(count) for code, count in trust["abstained"].items()}
-    facts = {"test cases": str(trust["cases"]), **(facts or {"abstained": "0"})}
-    if trust["selective"]:
-        facts["area under risk over coverage"] = f"{trust['selective']['aurc']:.4f}"
     sets = trust["sets"]
     return Section(
         anchor="abstention",
         title=title,
         text="The model gives no answer where a source sees what is unlike the training cases, "
         f"or where the configuration asks for more. {_promise(trust) if sets else ''}".strip(),
-        facts=facts,
-        tables=(_set_table(sets),) if sets else (),
+        facts=_counts(trust),
+        tables=(*_answer_tables(measured), *([_set_table(sets)] if sets else [])),
         figures=measured.drawn("distances", "risk_coverage"),
     )
 
 
-def codes_of(reasons: Sequence[str]) -> dict[str, int]:
-    """Return how often each reason to abstain occurred; empty texts are answers."""
-    return dict(sorted(Counter(filter(None, reasons)).items()))
+def _counts(trust: Mapping[str, Any]) -> dict[str, str]:
+    """Return how many cases were not answered, by reason, and which sources saw strange ones."""
+    cases = trust["cases"]
+    why = {f"abstained, {code}": _share(n, cases) for code, n in trust["abstained"].items()}
+    beyond = trust["beyond_limit"].items()
+    facts = {"measured cases": str(cases), **(why or {"abstained": "0"})}
+    facts |= {f"beyond the limit of {source}": _share(n, cases) for source, n in beyond}
+    if trust["selective"]:
+        facts["area under risk over coverage"] = f"{trust['selective']['aurc']:.4f}"
+    return facts
+
+
+def _share(count: int, cases: int) -> str:
+    return f"{count} ({count / cases:.1%})"
+
+
+def _answer_tables(measured: MeasuredCases) -> list[Table]:
+    """Return the metrics of cases with an answer and of those without, where there are both."""
+    metrics = measured.part.metrics if measured.part else {"groups": {}}
+    if ANSWER not in metrics["groups"]:
+        return []
+    table = group_table(metrics, ANSWER)
+    caption = (
+        "Cases with an answer, and those that the model abstained from, had it been asked for one."
+    )
+    return [replace(table, caption=caption)]
 
 
 def _promise(trust: Mapping[str, Any]) -> str:
@@ -55,6 +75,7 @@ def _promise(trust: Mapping[str, Any]) -> str:
 
 
 def _set_table(sets: Mapping[str, Any]) -> Table:
+    asked = "" if sets["asked"] is None else f" in {sets['asked']:.0%} of cases"
     each = {"all": sets, **{k: v for k, v in sets["per_class"].items() if v}}
     rows = [
         [name, str(row["cases"]), f"{row['coverage']:.3f}", f"{row['mean_size']:.2f}"]
@@ -63,5 +84,5 @@ def _set_table(sets: Mapping[str, Any]) -> Table:
     return Table(
         header=["true class", "cases", "held the true class", "classes in a set"],
         rows=rows,
-        caption=f"Sets made to hold the true class in {sets['asked']:.0%} of cases, on test cases.",
+        caption=f"Sets made to hold the true class{asked}, on the measured cases.",
     )

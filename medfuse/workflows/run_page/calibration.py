@@ -11,7 +11,11 @@ from medfuse.workflows.run_page.facts import MeasuredCases
 
 _OF_CLASSES = "A calibrated model that is 80 % sure is right in 80 % of such cases."
 _OF_LABELS = "Of the cases that a calibrated model gives a label with 80 %, 80 % have it."
-_METRICS = ("ece", "brier", "log_loss", "ece_macro", "brier_macro")
+_METRICS = (
+    *("ece", "ece_debiased", "ece_classwise", "brier", "log_loss", "calibration_slope_macro"),
+    *("ece_macro", "brier_macro"),
+)
+_PER_CLASS = ("ece", "calibration_slope", "calibration_intercept")
 
 
 def calibration_section(measured: MeasuredCases) -> Section:
@@ -22,16 +26,44 @@ def calibration_section(measured: MeasuredCases) -> Section:
     metrics = measured.part.metrics
     overall, several = metrics["overall"], metrics.get("task") == "multilabel"
     known = [key for key in _METRICS if key in overall]
+    before = metrics.get("uncalibrated")
     return Section(
         anchor="calibration",
         title=title,
         text=_OF_LABELS if several else _OF_CLASSES,
         facts={metric_name(key): estimate_text(overall[key]) for key in known},
         tables=(
-            *([label_calibration_table(metrics)] if several else []),
+            *([_before_table(before["overall"], overall)] if before else []),
+            *([label_calibration_table(metrics)] if several else [_class_table(metrics)]),
             _bin_table(metrics["reliability"], several),
         ),
         figures=measured.drawn("reliability"),
+    )
+
+
+def _before_table(before: Mapping[str, Any], after: Mapping[str, Any]) -> Table:
+    rows = [
+        [metric_name(key), estimate_text(before[key]), estimate_text(after[key])]
+        for key in _METRICS
+        if key in before
+    ]
+    return Table(
+        header=["measure", "before calibration", "calibrated"],
+        rows=rows,
+        caption="What calibration changed, on the same cases.",
+    )
+
+
+def _class_table(metrics: Mapping[str, Any]) -> Table:
+    rows = [
+        [name, *(estimate_text(entry[key]) for key in _PER_CLASS)]
+        for name, entry in metrics["per_class"].items()
+    ]
+    return Table(
+        header=["class", *map(metric_name, _PER_CLASS)],
+        rows=rows,
+        caption="Each class against the rest. A slope below 1: probabilities too extreme; an "
+        "intercept above 0: too low on the whole.",
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from medfuse.report import Section, difference_table, group_table
 from medfuse.report.metric_tables import metric_name
+from medfuse.workflows.measure import ANSWER
 from medfuse.workflows.run_page.facts import MeasuredCases
 
 LEVEL = 0.05
@@ -15,7 +16,8 @@ LEVEL = 0.05
 def subgroups_section(measured: MeasuredCases) -> Section:
     """Return the metrics of every group of the measured cases."""
     title = "Sites and subgroups"
-    if measured.part is None or not measured.part.metrics["groups"]:
+    columns = _columns(measured)
+    if measured.part is None or not columns:
         return Section(anchor="subgroups", title=title)
     metrics = measured.part.metrics
     differences = metrics["group_differences"]
@@ -24,10 +26,16 @@ def subgroups_section(measured: MeasuredCases) -> Section:
         title=title,
         text=f"Groups with few cases are counted, not measured. {_found(differences)}",
         tables=[
-            *(group_table(metrics, column) for column in metrics["groups"]),
+            *(group_table(metrics, column) for column in columns),
             *([difference_table(differences)] if differences["rows"] else []),
         ],
     )
+
+
+def _columns(measured: MeasuredCases) -> list[str]:
+    """Return the columns that cases are grouped by; abstention has a section of its own."""
+    groups = measured.part.metrics["groups"] if measured.part else {}
+    return [column for column in groups if column != ANSWER]
 
 
 def _found(differences: Mapping[str, Any]) -> str:
