@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--source", action="append", default=[], help="one more, by its folder")
     parser.add_argument("--curve", action="store_true", help="learning curves from 25 cases up")
     parser.add_argument(
-        "--scratch", action="store_true", help=f"{EMBEDDED} from random weights too"
+        "--scratch", action="store_true", help=f"{EMBEDDED} from random weights, at 64 x 64, too"
     )
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     arguments = parser.parse_args()
@@ -53,6 +53,8 @@ def report(name: str, experiment: Experiment, arguments: argparse.Namespace) -> 
     settings = CompareSettings(
         curve=() if arguments.curve else None,
         scratch=EMBEDDED if arguments.scratch else None,
+        scratch_epochs=10,
+        scratch_size=(64, 64),
         accept_overlap=True,
     )
     filled = timed(lambda: compare(experiment, arguments.out / f"{name}-bank", few))

@@ -120,7 +120,8 @@ def with_limits(
 
     Each limit is the quantile of its source; then all are moved by one factor, so that a new case
     of the same kind stays within every limit with probability ``acceptance``. Without that, more
-    sources would mean more false alarms.
+    sources would mean more false alarms. A source whose features are the same in every case has
+    no limit: it is infinite, for a rounding error would be beyond any other.
 
     Args:
         sources: of `fit_distance`.
@@ -136,6 +137,7 @@ def with_limits(
             for column, there in zip(distances.T, known.T, strict=True)
         ]
     )
+    limits[limits == 0] = np.inf
     seen = known.any(1)
     ratios = np.where(known, distances / limits, 0.0)[seen].max(1)
     factor = conformal_quantile(ratios, acceptance, who[seen])

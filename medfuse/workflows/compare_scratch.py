@@ -43,8 +43,8 @@ def scratch_candidate(task: CompareTask) -> Candidate | None:
     """Return the network of ``settings.scratch`` from random weights, trained whole on each fold.
 
     The same folds, and the same training cases hold back a part to stop early, as for the other
-    candidates; head and training as configured, for ``settings.scratch_epochs``. An interrupted
-    training goes on where it was.
+    candidates; head and training as configured, for ``settings.scratch_epochs``, on images of
+    ``settings.scratch_size``. An interrupted training goes on where it was.
     """
     name = task.settings.scratch
     if name is None:
@@ -74,9 +74,10 @@ def scratch_candidate(task: CompareTask) -> Candidate | None:
 def _experiment(task: CompareTask, source: SourceConfig) -> Experiment:
     config = task.experiment
     training = {"members": 1, "epochs": task.settings.scratch_epochs}
+    changes = {"train": "scratch", "input_size": task.settings.scratch_size or source.input_size}
     return config.model_copy(
         update={
-            "sources": [source.model_copy(update={"train": "scratch"})],
+            "sources": [source.model_copy(update=changes)],
             "inputs": {source.input: config.inputs[source.input]},
             "fusion": ComponentConfig(use="concat"),
             "training": config.training.model_copy(update=training),

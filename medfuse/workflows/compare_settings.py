@@ -25,6 +25,7 @@ class CompareSettings:
         scratch: source, as the configuration names it, whose network is also trained from random
             weights; none where ``None``.
         scratch_epochs: how long that is trained at most.
+        scratch_size: of its images, ``(H, W)`` or ``(H, W, D)``; that of the source if ``None``.
         workers: processes side by side; as many as there are processors if ``None``.
         accept_overlap: compare sources that were trained on this data set.
         target: path of a cohort that the compared cases do not belong to, for adapting to it.
@@ -42,6 +43,7 @@ class CompareSettings:
     draws: int = 3
     scratch: str | None = None
     scratch_epochs: int = 20
+    scratch_size: tuple[int, ...] | None = None
     workers: int | None = None
     accept_overlap: bool = False
     target: str | None = None
@@ -62,5 +64,11 @@ class CompareSettings:
                 raise ConfigError(f"found {name} {value}, expected {least} or more.")
         if any(size < 2 for size in self.curve or ()):
             raise ConfigError(f"found curve {list(self.curve or ())}, expected sizes of 2 or more.")
+        if self.scratch_size is not None and (
+            not self.scratch_size or not all(1 <= size <= 4096 for size in self.scratch_size)
+        ):
+            raise ConfigError(
+                f"found scratch_size {list(self.scratch_size)}, expected 1 to 4096 for every axis."
+            )
         if not self.fusions:
             raise ConfigError("found no fusion to compare, expected the name of one, or all.")

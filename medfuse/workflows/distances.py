@@ -43,6 +43,7 @@ def fit_distances(task: LearningTask, model: LearnedModel) -> FeatureDistances:
         else held_out_distances(learned, seed=task.experiment.seed)
     )
     limited = with_limits(sources, distances, acceptance, tested.patients)
+    _warn_of_same_features(learned, labels)
     _warn_of_no_limit(limited, _fewest_patients(distances, tested.patients), acceptance)
     placed = [
         SourceDistance(**{**vars(source), "position": position})
@@ -71,9 +72,21 @@ def _fewest_patients(distances: np.ndarray, patients: Sequence[object]) -> int:
     return min(len({str(patients[int(row)]) for row in np.flatnonzero(there)}) for there in known.T)
 
 
+def _warn_of_same_features(cases: FeatureCases, labels: Sequence[str]) -> None:
+    """Name the sources that do not tell any two cases apart, as a network that died does."""
+    for label, features in zip(labels, cases.features, strict=True):
+        known = features[~np.isnan(features).any(1)]
+        if len(known) > 1 and not np.ptp(known, axis=0).any():
+            _log.warning(
+                "%s gives all %d cases the same features: it tells nothing. Where it was trained, "
+                "lower training.lr or begin from pretrained weights",
+                label, len(known),
+            )  # fmt: skip
+
+
 def _warn_of_no_limit(sources: Sequence[SourceDistance], patients: int, acceptance: float) -> None:
     without = [source.label for source in sources if not np.isfinite(source.limit)]
-    if without:
+    if without and patients < patients_needed(acceptance):
         _log.warning(
             "%d held-out patients are too few for a limit of the feature distance of %s: nothing "
             "is called out of distribution there; evaluation.abstain.acceptance %g needs %d",

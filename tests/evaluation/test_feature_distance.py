@@ -134,6 +134,14 @@ def test_too_few_held_out_cases_give_no_limit() -> None:
     assert [source.limit for source in limited] == [np.inf, np.inf]
 
 
+def test_a_source_that_gives_every_case_the_same_features_calls_nothing_strange() -> None:
+    cases = FeatureCases([cloud(60), np.zeros((60, 4))], None, [str(i) for i in range(60)])
+    fitted = [fit_distance(x) for x in cases.features]
+    alive, dead = with_limits(fitted, held_out_distances(cases), 0.95, cases.patients)
+    assert np.isinf(dead.limit)
+    assert np.isfinite(alive.limit)
+
+
 def test_a_single_patient_cannot_be_held_out() -> None:
     with pytest.raises(EvaluationError, match="1 patients, expected at least 2"):
         held_out_distances(FeatureCases([cloud(4)], None, ["a"] * 4))

@@ -214,6 +214,8 @@ def test_what_cannot_be_compared_is_refused_before_anything_is_read(
         compare({**experiment, "head": "multilabel"}, tmp_path / "a")
     with pytest.raises(ConfigError, match="found folds 1, expected 2 or more"):
         CompareSettings(folds=1)
+    with pytest.raises(ConfigError, match=r"found scratch_size \[0, 64\], expected 1 to 4096"):
+        CompareSettings(scratch_size=(0, 64))
     assert not (tmp_path / "a").exists()
 
 
@@ -295,13 +297,17 @@ def test_network_from_random_weights_is_trained_on_the_images_once(
 
     experiment = _experiment(images, shared_bank)
     changes = {"baselines": False, "scratch": "timm:test_resnet.random", "scratch_epochs": 1}
+    changes["scratch_size"] = (48, 48)
     settings = CompareSettings(**{**QUICK, **changes})
     found = compare(experiment, tmp_path / "out", settings).comparison
     name = "timm:test_resnet.random from random weights"
     assert [c["kind"] for c in found["candidates"] if c["name"] == name] == ["scratch"]
     row = next(r for r in found["comparisons"] if r["second"] == name)
     assert (row["question"], row["first"]) == ("baselines", "concat")
+    larger = CompareSettings(**{**QUICK, **changes, "scratch_size": None})
     monkeypatch.setattr(compare_scratch, "learn", None)
+    with pytest.raises(TypeError):
+        compare(experiment, tmp_path / "out", larger)
     assert compare(experiment, tmp_path / "out", settings).comparison == found
     with pytest.raises(ConfigError, match=r"--scratch mini:resne: found no such source.*Did you"):
         compare(experiment, tmp_path / "out", CompareSettings(scratch="mini:resne"))

@@ -5,15 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
 
 from medfuse.bundle.runtime import load_network, open_bundle
+from medfuse.config.evaluation import EvaluationConfig
 from medfuse.data import read_split
 from medfuse.evaluation.feature_distance import DISTANCES, load_distances
+from medfuse.workflows.distances import fit_distances
 from medfuse.workflows.train import TrainingOutcome, train
 
 from .conftest import small_experiment
@@ -89,3 +92,24 @@ def test_a_calibration_part_gives_the_limits(
     patients = {case.patient_id for case in cases if case.role == "calibration"}
     assert warning.startswith(f"{len(patients)} held-out patients are too few for a limit")
     assert warning.endswith("evaluation.abstain.acceptance 0.95 needs 19")
+
+
+def test_a_network_that_died_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    rows = np.arange(40)
+    held_out = SimpleNamespace(learned=rows[:20], rows=rows[20:], described="validation part")
+    model = SimpleNamespace(
+        held_out=held_out,
+        features=[np.random.default_rng(0).normal(size=(40, 3)), np.ones((40, 2))],
+    )
+    cases = [SimpleNamespace(patient_id=str(row)) for row in rows]
+    sources = [SimpleNamespace(label="alive"), SimpleNamespace(label="dead")]
+    task = SimpleNamespace(
+        experiment=SimpleNamespace(evaluation=EvaluationConfig()),
+        features=SimpleNamespace(sources=sources, inputs=[0, 0]),
+        prepared=SimpleNamespace(cohort=SimpleNamespace(cases=cases)),
+    )
+    with caplog.at_level(logging.WARNING, "medfuse"):
+        found = fit_distances(cast("Any", task), cast("Any", model))
+    assert [bool(np.isfinite(limit)) for limit in found.limits] == [True, False]
+    (warning,) = [record.getMessage() for record in caplog.records]
+    assert warning.startswith("dead gives all 20 cases the same features: it tells nothing.")
