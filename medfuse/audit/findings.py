@@ -20,6 +20,8 @@ Level = Literal["fatal", "warning", "note"]
 
 _FEW_CASES = 30
 _IMBALANCE = 5
+_CONTRADICTED = "NO_FINDING_CONTRADICTED"
+_TOLD_BEFORE = ("NO_PATIENT", _CONTRADICTED)
 _REASONS = {**SKIPS, **LEFT_OUT}
 
 
@@ -116,6 +118,13 @@ def _labels(cohort: Cohort) -> Iterator[Finding]:
         if unknown:
             text = f"label {name} is unknown in {counted(unknown, 'case')}; they do not count."
             yield Finding("note", "LABEL_UNKNOWN", unknown, text)
+    contradicted = tally(cohort.events).get(_CONTRADICTED, 0)
+    if contradicted:
+        text = (
+            f"{counted(contradicted, 'case')} with No Finding and a label in one cell: that label "
+            "is unknown there, all others absent. Keep one of the two."
+        )
+        yield Finding("warning", _CONTRADICTED, contradicted, text)
     yield from _unlabeled(cohort)
 
 
@@ -264,7 +273,7 @@ def _shortcut_text(shortcut: Shortcut) -> str:
 def _listing(cohort: Cohort, scan: Scan) -> Iterator[Finding]:
     listed = tally(cohort.events)
     for code, count in {**scan.left_out(), **listed}.items():
-        if code == "NO_PATIENT":
+        if code in _TOLD_BEFORE:
             continue
         text = f"{count} x {code} while listing the files."
         reason = _REASONS.get(code)

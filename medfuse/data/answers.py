@@ -22,7 +22,7 @@ def answers_of(record: Record, labels: Sequence[str], config: CohortConfig) -> F
     A blank cell is unknown, never 0. So is -1, which says that a report is uncertain (Irvin et
     al., 2019, CheXpert, doi:10.1609/aaai.v33i01.3301590), unless ``cohort.uncertain`` says else.
     In one cell of several names, each label that is not named is 0; a blank cell leaves all
-    unknown.
+    unknown. ``No Finding`` says that every label is 0: those that stand beside it are unknown.
 
     Raises:
         CohortError: a cell that is none of these, or a name that is no label.
@@ -36,9 +36,27 @@ def answers_of(record: Record, labels: Sequence[str], config: CohortConfig) -> F
 
 
 def names_in(cell: str, separator: str) -> list[str]:
-    """Return the labels that a cell names, none for ``No Finding`` alone."""
-    names = [name.strip() for name in cell.split(separator) if name.strip()]
-    return [] if [name.lower() for name in names] == [_NO_FINDING] else names
+    """Return the labels that a cell names; ``No Finding`` is none."""
+    return [name for name in _names(cell, separator) if name.lower() != _NO_FINDING]
+
+
+def contradicts_itself(cell: str, labels: Sequence[str], separator: str) -> bool:
+    """Tell whether a cell says ``No Finding`` beside a label.
+
+    Where ``cohort.classes`` has a label of that name, it is a label like others.
+    """
+    if _is_label(labels):
+        return False
+    names = names_in(cell, separator)
+    return 0 < len(names) < len(_names(cell, separator))
+
+
+def _is_label(labels: Sequence[str]) -> bool:
+    return any(label.lower() == _NO_FINDING for label in labels)
+
+
+def _names(cell: str, separator: str) -> list[str]:
+    return [name.strip() for name in cell.split(separator) if name.strip()]
 
 
 def _answer(cell: str, where: str, uncertain: str) -> int | None:
@@ -58,11 +76,13 @@ def _answer(cell: str, where: str, uncertain: str) -> int | None:
 def _named(record: Record, labels: Sequence[str], separator: str) -> Findings:
     if not record.label:
         return (None,) * len(labels)
-    names = names_in(record.label, separator)
+    read = _names if _is_label(labels) else names_in
+    names = read(record.label, separator)
     strange = next((name for name in names if name not in labels), None)
     if strange is not None:
         raise CohortError(
             f"{record.where}: label {strange!r} is none of {', '.join(labels)}."
             f"{did_you_mean(strange, labels)} Mend it, or add it to cohort.classes."
         )
-    return tuple(int(label in names) for label in labels)
+    named = None if contradicts_itself(record.label, labels, separator) else 1
+    return tuple(named if label in names else 0 for label in labels)

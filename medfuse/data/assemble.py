@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from medfuse.config import CohortConfig
-from medfuse.data.answers import answers_of, names_in
+from medfuse.data.answers import answers_of, contradicts_itself, names_in
 from medfuse.data.cohort import NONE, UNKNOWN, Case, Cohort
 from medfuse.data.events import Event
 from medfuse.data.records import Listing, Record, printable
@@ -49,7 +49,11 @@ def assemble(listing: Listing, config: CohortConfig) -> Cohort:
         for case_id in (record.case_id or _case_id(record, patient),)
     ]
     _require_unique(cases, listing.records)
-    events = (*listing.events, *_grouping_events(cases, patients, listing))
+    events = (
+        *listing.events,
+        *_grouping_events(cases, patients, listing),
+        *_contradictions(cases, classes, listing, config.label_separator),
+    )
     given = any(case.role for case in cases)
     return Cohort(
         tuple(cases), classes, listing.root, events, given_roles=given, multilabel=several
@@ -202,3 +206,22 @@ def _grouping_events(
             listing.root, len(alone), len(cases),
         )  # fmt: skip
     return [Event("NO_PATIENT", case_id, "is its own patient") for case_id in alone]
+
+
+def _contradictions(
+    cases: Sequence[Case], labels: Sequence[str], listing: Listing, separator: str | None
+) -> list[Event]:
+    """Return an event for each case that is said to have no finding, and one."""
+    if separator is None:
+        return []
+    found = [
+        case.case_id
+        for case, record in zip(cases, listing.records, strict=True)
+        if contradicts_itself(record.label, labels, separator)
+    ]
+    if found:
+        _LOGGER.warning(
+            "%s: %d of %d cases name labels beside No Finding; these are unknown there",
+            listing.root, len(found), len(cases),
+        )  # fmt: skip
+    return [Event("NO_FINDING_CONTRADICTED", case_id, "labels unknown") for case_id in found]

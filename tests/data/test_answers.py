@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from medfuse.audit import audit
 from medfuse.config import CohortConfig, SplitConfig
 from medfuse.data import (
     Case,
@@ -95,6 +96,26 @@ def test_names_in_one_cell_are_divided(tmp_path: Path) -> None:
     ]
     with pytest.raises(CohortError, match=r"row 2: label 'Effusion' is none of Edema, Mass"):
         _read(path, label="found", label_separator="|", classes=["Edema", "Mass"])
+
+
+def test_no_finding_beside_a_label_leaves_that_label_unknown(tmp_path: Path) -> None:
+    rows = ["a.png,No Finding|Edema", "b.png,no finding", "c.png,Mass|Edema", "d.png,Mass"]
+    path = _table(tmp_path, *rows, header="image,found")
+    cohort = _read(path, label="found", label_separator="|")
+    assert cohort.classes == ("Edema", "Mass")
+    assert [case.findings for case in cohort.cases] == [(None, 0), (0, 0), (1, 1), (0, 1)]
+    told = [e.subject for e in cohort.events if e.code == "NO_FINDING_CONTRADICTED"]
+    assert told == [cohort.cases[0].case_id]
+    finding = next(f for f in audit(cohort).findings if f.code == "NO_FINDING_CONTRADICTED")
+    assert (finding.level, finding.count) == ("warning", 1)
+    assert finding.text.startswith("1 case with No Finding and a label in one cell: that label is")
+
+
+def test_no_finding_is_a_label_where_the_configuration_names_it(tmp_path: Path) -> None:
+    path = _table(tmp_path, "a.png,No Finding", "b.png,Mass", header="image,found")
+    classes = ["No Finding", "Mass"]
+    cohort = _read(path, label="found", label_separator="|", classes=classes)
+    assert [case.findings for case in cohort.cases] == [(1, 0), (0, 1)]
 
 
 def test_a_data_list_may_give_several_labels(tmp_path: Path) -> None:
