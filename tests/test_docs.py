@@ -138,6 +138,7 @@ SECTIONS = {
     "training.early_stopping": "EarlyStoppingConfig",
     "evaluation": "EvaluationConfig",
     "evaluation.abstain": "AbstainConfig",
+    "adaptation": "AdaptationConfig",
     "bundle": "BundleConfig",
     "bank": "BankConfig",
 }

@@ -9,7 +9,9 @@ from medfuse.errors import BundleError
 from medfuse.registry.bundled import OWN_TRAINING, SEEN
 from medfuse.storage import write_text
 
-__all__ = ["OWN_TRAINING", "SEEN", "read_seen", "write_seen"]
+__all__ = ["ADAPTATION", "OWN_TRAINING", "SEEN", "read_seen", "write_seen"]
+
+ADAPTATION = "this bundle's adaptation, without labels"
 
 
 def write_seen(root: Path, seen: Mapping[str, frozenset[str]]) -> None:

@@ -3,6 +3,7 @@
 from medfuse.config.cohort import AugmentationConfig, CohortConfig, SplitConfig
 from medfuse.config.evaluation import AbstainConfig, EvaluationConfig
 from medfuse.config.experiment import (
+    AdaptationConfig,
     BankConfig,
     BundleConfig,
     ComponentConfig,
@@ -32,6 +33,7 @@ __all__ = [
     "AUTO_REMAP",
     "WINDOWS",
     "AbstainConfig",
+    "AdaptationConfig",
     "AdapterConfig",
     "AugmentationConfig",
     "BankConfig",

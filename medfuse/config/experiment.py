@@ -76,6 +76,13 @@ class TrainingConfig(Section):
     device: Annotated[str, Says("auto | cpu | cuda | cuda:N")] = "auto"
 
 
+class AdaptationConfig(Section):
+    """Images without labels, of where the model is meant to work, and how to adapt to them."""
+
+    method: Literal["coral", "standardize", "adabn"]
+    target: str = Field(min_length=1)
+
+
 class BankConfig(Section):
     """Where features are kept, and how much room they may take.
 
@@ -107,6 +114,7 @@ class Experiment(Section):
     cohort: CohortConfig
     inputs: dict[str, InputConfig] = {"image": InputConfig()}
     augmentation: AugmentationConfig = AugmentationConfig()
+    adaptation: AdaptationConfig | None = None
     sources: list[SourceConfig] = Field(min_length=1)
     fusion: Annotated[ComponentConfig, _COMPONENT] = ComponentConfig(use="attention")
     head: Annotated[ComponentConfig, _COMPONENT] = ComponentConfig(use="mlp")
@@ -131,4 +139,5 @@ class Experiment(Section):
     def digest(self) -> str:
         """Return a digest of all that decides the result (not of where the bank lies)."""
         unnamed = {"bundle"} if self.bundle == BundleConfig() else set()
+        unnamed |= {"adaptation"} if self.adaptation is None else set()
         return digest_of(self.model_dump(mode="json", exclude={"bank", *unnamed}))

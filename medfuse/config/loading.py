@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ from yaml.constructor import ConstructorError
 
 from medfuse.config.experiment import Experiment
 from medfuse.config.problems import first_problem
-from medfuse.config.sources import SourceConfig
 from medfuse.errors import ConfigError
 
 _BUNDLE = "bundle:"
@@ -164,27 +163,31 @@ def _anchored(experiment: Experiment, folder: Path, where: str) -> Experiment:
         except (OSError, RuntimeError, ValueError) as error:
             raise ConfigError(f"{where}: {text[:80]!r} is not a usable path ({error}).") from error
 
-    def bundle(use: str) -> str:
+    cohort = experiment.cohort.model_copy(update={"path": anchored(experiment.cohort.path)})
+    sources = [
+        source.model_copy(update={"use": _with_file(source.use, folder, anchored)})
+        for source in experiment.sources
+    ]
+    settled: dict[str, Any] = {"cohort": cohort, "sources": sources}
+    if experiment.adaptation is not None:
+        target = anchored(experiment.adaptation.target)
+        settled["adaptation"] = experiment.adaptation.model_copy(update={"target": target})
+    return experiment.model_copy(update=settled)
+
+
+def _with_file(use: str, folder: Path, anchored: Callable[[str], str]) -> str:
+    """Return how a source is named, with the path in it ``anchored``."""
+    if use.startswith(_BUNDLE):
         text = use.removeprefix(_BUNDLE)
         path, mark, part = text.rpartition("#")
         whole = not mark or Path(anchored(text)).is_dir()
-        return anchored(text) if whole else f"{anchored(path)}{mark}{part}"
-
-    def with_file(source: SourceConfig) -> SourceConfig:
-        if source.use.startswith(_BUNDLE):
-            return source.model_copy(update={"use": _BUNDLE + bundle(source.use)})
-        if _is_pretrained(source.use, folder):
-            return source.model_copy(update={"use": anchored(source.use)})
-        name, at, file = source.use.partition("@")
-        if at:
-            return source.model_copy(update={"use": f"{name}@{anchored(file)}"})
-        if ":" not in name and os.sep in name:
-            return source.model_copy(update={"use": anchored(name)})
-        return source
-
-    cohort = experiment.cohort.model_copy(update={"path": anchored(experiment.cohort.path)})
-    sources = [with_file(source) for source in experiment.sources]
-    return experiment.model_copy(update={"cohort": cohort, "sources": sources})
+        return _BUNDLE + (anchored(text) if whole else f"{anchored(path)}{mark}{part}")
+    if _is_pretrained(use, folder):
+        return anchored(use)
+    name, at, file = use.partition("@")
+    if at:
+        return f"{name}@{anchored(file)}"
+    return anchored(name) if ":" not in name and os.sep in name else use
 
 
 def _is_pretrained(use: str, folder: Path) -> bool:

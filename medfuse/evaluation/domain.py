@@ -38,6 +38,44 @@ class Affine:
         turned = centered * self.matrix if self.matrix.ndim == 1 else centered @ self.matrix
         return np.asarray(turned + self.offset, dtype=np.float32)
 
+    def in_scale_of(self, scale: Affine) -> Affine:
+        """Return this map with its result measured as before ``scale``, whose matrix is diagonal.
+
+        What a classifier learns from features mapped so holds for others that are not mapped.
+        """
+        offset = (self.offset - scale.offset) / scale.matrix + scale.shift
+        return Affine(self.shift, self.matrix / scale.matrix, offset)
+
+
+def coral_toward(learned: Floats, target: Floats, ridge: float = RIDGE) -> Affine:
+    """Return the map of `coral` that leaves the target's features as they are.
+
+    Raises:
+        EvaluationError: a domain has fewer than two cases.
+    """
+    of_learned, of_target = coral(learned, target, ridge)
+    return of_learned.in_scale_of(of_target)
+
+
+def standardization_toward(values: Floats, target: Floats) -> Affine:
+    """Return the map that gives features of a site the target's means and standard deviations.
+
+    Raises:
+        EvaluationError: the site or the target has fewer than two cases.
+    """
+    return standardization(values).in_scale_of(standardization(target))
+
+
+def distance_of_means(values: Floats, target: Floats) -> float:
+    """Return how far the means of two domains are apart, in standard deviations.
+
+    The standardized mean difference, with the pooled deviation of both domains, as the root mean
+    square over the features ``(N, F)`` and ``(M, F)``; 0 where they agree.
+    """
+    spread = np.sqrt((values.var(0) + target.var(0)) / 2)
+    apart = (values.mean(0) - target.mean(0)) / np.where(spread > 0, spread, 1.0)
+    return float(np.sqrt((apart**2).mean()))
+
 
 def coral(learned: Floats, target: Floats, ridge: float = RIDGE) -> tuple[Affine, Affine]:
     """Return maps that give the training features the mean and covariance of the target.

@@ -79,8 +79,9 @@ def compare(
         task = prepare_task(config, registry, settings, folder)
         claimed.begin()
         comparison = _compared(task)
-        if settings.target is not None:
-            comparison["target"] = compare_on_target(task, settings.target)
+        target = settings.target or (config.adaptation and config.adaptation.target)
+        if target:
+            comparison["target"] = compare_on_target(task, target)
         write_json(folder / "comparison.json", comparison)
         write_tables(comparison, folder / "tables")
         report = write_comparison_page(task, comparison)

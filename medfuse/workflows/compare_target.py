@@ -3,46 +3,68 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from medfuse.backbones.build import BuiltSource
+from medfuse.data import Case
 from medfuse.errors import EvaluationError
 from medfuse.evaluation import EvaluationSettings, Predictions, evaluate
-from medfuse.evaluation.domain import Affine, coral, standardization
 from medfuse.evaluation.paired import bootstrap_difference, holm
+from medfuse.features.bank import FeatureBank
 from medfuse.report import Section, Table
 from medfuse.report.metric_tables import estimate_text
 from medfuse.storage import digest_of
 from medfuse.training.candidate import BankedCases, Fit
 from medfuse.training.seeds import derived_seed
+from medfuse.workflows.adaptation import MOVES, NAMES, Features, by_papers, moved, values_of
 from medfuse.workflows.compare_fits import named_fit
-from medfuse.workflows.compare_task import CompareTask
+from medfuse.workflows.compare_task import CompareTask, pooled_fusion
+from medfuse.workflows.extract import ExtractedFeatures
 from medfuse.workflows.measure import settings_of
-from medfuse.workflows.target_cases import TargetCases, counts, target_cases
+from medfuse.workflows.prepare import PreparedCohort
+from medfuse.workflows.target_cases import TargetReader
 
 _log = logging.getLogger(__name__)
 PLAIN = "no adaptation"
 TESTED = ("auroc_macro", "accuracy")
-Features = NDArray[np.float32]
-_Adapt = Callable[[Features, Features, "_Sites"], tuple[Features, Features]]
-_PAPERS = {
-    "standardization by site": "mean 0 and standard deviation 1 at each site, and at the target",
-    "CORAL": "training features with the mean and covariance of the target (Sun et al., 2016)",
-    "AdaBN": "batch norms of the networks with the target's statistics (Li et al., 2018)",
-    "test-time augmentation": "mean over the target's augmented views",
-}
+_AUGMENTED = "test-time augmentation"
+_AVERAGED = f"{_AUGMENTED}: mean over the target's augmented views"
 
 
-@dataclass(frozen=True)
-class _Sites:
-    """Where cases come from: of those learned from, and of the target."""
+@dataclass(frozen=True, eq=False)
+class _Target:
+    """A cohort that the compared cases do not belong to.
 
-    learned: Sequence[str]
-    target: Sequence[str]
+    Attributes:
+        prepared: its cases; a label counts classes as the compared cases do.
+        features: of all sources, with the augmented views.
+        adapted: the same after AdaBN; ``None`` where no source has a batch norm.
+        shared: cases with an image that is also among the compared ones.
+    """
+
+    prepared: PreparedCohort
+    features: ExtractedFeatures
+    adapted: ExtractedFeatures | None
+    shared: int
+
+    @property
+    def cases(self) -> Sequence[Case]:
+        """The cases in their order."""
+        return self.prepared.cohort.cases
+
+    def counts(self) -> dict[str, int]:
+        """Return how many cases, patients and labels it has, and how many cases it shares."""
+        return {
+            "cases": len(self.cases),
+            "patients": len({case.patient_id for case in self.cases}),
+            "labeled": sum(case.label is not None for case in self.cases),
+            "shared": self.shared,
+        }
 
 
 def compare_on_target(task: CompareTask, path: str) -> dict[str, Any]:
@@ -55,10 +77,10 @@ def compare_on_target(task: CompareTask, path: str) -> dict[str, Any]:
         CohortError: the target cannot be read.
         ConfigError: an input is a table.
     """
-    target = target_cases(task, path)
+    target = _target(task, path)
     said = _probabilities(task, target)
     fused = task.plan.fused
-    found: dict[str, Any] = {"fused": fused, **counts(target), "methods": []}
+    found: dict[str, Any] = {"fused": fused, **target.counts(), "methods": []}
     changed = {
         name: float((chances.argmax(1) != said[PLAIN].argmax(1)).mean())
         for name, chances in said.items()
@@ -88,15 +110,12 @@ def target_section(found: Mapping[str, Any] | None) -> Section:
         + ". No label of the target was used to adapt."
     )
     rows = [_row(row, measured) for row in found["methods"]]
+    names = [row["name"] for row in found["methods"]]
     return Section(
         anchor="target",
         title=title,
         text=found["verdict"],
-        points=[
-            f"{name}: {text}"
-            for name, text in _PAPERS.items()
-            if name in {row["name"] for row in found["methods"]}
-        ],
+        points=[*by_papers(names), *([_AVERAGED] if _AUGMENTED in names else [])],
         tables=[Table(header=header, rows=rows, caption=caption)],
     )
 
@@ -114,34 +133,46 @@ def _row(row: Mapping[str, Any], measured: bool) -> list[str]:
     return [*cells, f"{gain['difference']:+.3f}", text]
 
 
-def _probabilities(task: CompareTask, target: TargetCases) -> dict[str, NDArray[np.float64]]:
-    """Return what each way says of the target's cases, ``(M, K)`` by name."""
-    own, views = task.workshop.cases, int(target.features.views.max())
-    sites = _Sites(
-        [case.site for case in task.compared.cases], [case.site for case in target.cases]
+def _target(task: CompareTask, path: str) -> _Target:
+    experiment, sources = pooled_fusion(task.experiment, task.registry), task.features.sources
+    bank = FeatureBank(experiment.bank.path, experiment.bank.budget_gb)
+    learned, progress = task.compared.prepared, task.settings.progress
+    reader = TargetReader(experiment, task.registry, learned, bank, progress)
+    prepared = reader.read(path, role="train")  # as such it has augmented views
+    adapted: Sequence[BuiltSource] | None = reader.after_adabn(prepared, sources)
+    return _Target(
+        prepared,
+        reader.features(prepared, sources),
+        None if adapted is None else reader.features(prepared, adapted),
+        reader.shared(prepared),
     )
-    plain = _asked(task, target, list(own.values), _values(target.features), PLAIN)
+
+
+def _probabilities(task: CompareTask, target: _Target) -> dict[str, NDArray[np.float64]]:
+    """Return what each way says of the target's cases, ``(M, K)`` by name."""
+    own, new = list(task.workshop.cases.values), values_of(target.features)
+    sites = [case.site for case in task.compared.cases]
+    plain = _asked(task, target, own, new, PLAIN)
     said = {PLAIN: plain[:, 0]}
-    for name, adapt in _ADAPTATIONS.items():
-        both = zip(own.values, _values(target.features), strict=True)
+    for method in MOVES:
+        pairs = zip(own, new, strict=True)
         try:
-            pairs = [adapt(x, y, sites) for x, y in both]
+            learned = [moved(method, x, y, sites) for x, y in pairs]
         except EvaluationError as error:
-            _log.warning("%s is left out: %s", name, error)
+            _log.warning("%s is left out: %s", NAMES[method], error)
             continue
-        learned, new = [x for x, _ in pairs], [y for _, y in pairs]
-        said[name] = _asked(task, target, learned, new, name)[:, 0]
+        said[NAMES[method]] = _asked(task, target, learned, new, NAMES[method])[:, 0]
     if target.adapted is not None:
-        new = _values(target.adapted)
-        said["AdaBN"] = _asked(task, target, list(own.values), new, "AdaBN")[:, 0]
-    if views > 1:
-        said["test-time augmentation"] = plain.mean(1)
+        name = NAMES["adabn"]
+        said[name] = _asked(task, target, own, values_of(target.adapted), name)[:, 0]
+    if target.features.views.max() > 1:
+        said[_AUGMENTED] = plain.mean(1)
     return said
 
 
 def _asked(
     task: CompareTask,
-    target: TargetCases,
+    target: _Target,
     learned: Sequence[Features],
     new: Sequence[Features],
     name: str,
@@ -183,39 +214,8 @@ def _joined(own: BankedCases, learned: Sequence[Features], new: Sequence[Feature
     )
 
 
-def _values(features: Any) -> list[Features]:
-    return [np.asarray(value, dtype=np.float32) for value in features.values]
-
-
-def _clean(values: Features) -> NDArray[np.float64]:
-    """Return the features of the clean views as rows ``(..., F)`` without missing ones."""
-    rows = values[:, 0].reshape(-1, values.shape[-1]).astype(np.float64)
-    return np.asarray(rows[~np.isnan(rows).any(1)])
-
-
-def _by_coral(learned: Features, target: Features, _: _Sites) -> tuple[Features, Features]:
-    first, second = coral(_clean(learned), _clean(target))
-    return first(learned), second(target)
-
-
-def _by_site(learned: Features, target: Features, sites: _Sites) -> tuple[Features, Features]:
-    return _each_site(learned, sites.learned), _each_site(target, sites.target)
-
-
-def _each_site(values: Features, sites: Sequence[str]) -> Features:
-    found, names = np.empty_like(values), np.asarray(sites)
-    for name in np.unique(names):
-        rows = names == name
-        mapped: Affine = standardization(_clean(values[rows]))
-        found[rows] = mapped(values[rows])
-    return found
-
-
-_ADAPTATIONS: Mapping[str, _Adapt] = {"standardization by site": _by_site, "CORAL": _by_coral}
-
-
 def _predictions(
-    task: CompareTask, target: TargetCases, said: Mapping[str, NDArray[np.float64]]
+    task: CompareTask, target: _Target, said: Mapping[str, NDArray[np.float64]]
 ) -> dict[str, Predictions]:
     rows = [i for i, case in enumerate(target.cases) if case.label is not None]
     cases = [target.cases[i] for i in rows]

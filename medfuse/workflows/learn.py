@@ -42,6 +42,7 @@ from medfuse.training.calibration import Calibration
 from medfuse.training.classifier import SourceWidth, check_training
 from medfuse.training.members import fit_members, most_members
 from medfuse.training.source_heads import with_source_heads
+from medfuse.workflows.adapt import Adaptation
 from medfuse.workflows.answers import labels_of
 from medfuse.workflows.calibrating import fit_calibration, labeled_logits, probabilities_of
 from medfuse.workflows.extract import ExtractedFeatures
@@ -119,6 +120,7 @@ class LearningTask:
         prepared: cases and labels.
         features: of all sources.
         progress: show bars on stderr where that is a terminal.
+        adaptation: what made ``features`` look like those of a target; ``None`` where nothing did.
     """
 
     experiment: Experiment
@@ -126,6 +128,7 @@ class LearningTask:
     prepared: PreparedCohort
     features: ExtractedFeatures
     progress: bool = True
+    adaptation: Adaptation | None = None
 
 
 def learn(

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from medfuse.backbones.build import BuiltSource
 from medfuse.bundle import IMAGE, BundleRequest, InputSpec, Provenance, SourceRecord
-from medfuse.bundle.seen import OWN_TRAINING
+from medfuse.bundle.seen import ADAPTATION, OWN_TRAINING
 from medfuse.bundle.write import write_bundle
 from medfuse.calibration.isotonic import IsotonicCalibration
 from medfuse.config import Experiment, SourceConfig
@@ -28,8 +29,9 @@ from medfuse.preprocessing.tabular import tabular_width
 from medfuse.registry import Registry
 from medfuse.registry.vendoring import vendored_target
 from medfuse.serving.predict import load_bundle
-from medfuse.workflows.calibrating import calibration_facts
+from medfuse.workflows.calibrating import calibration_facts, probabilities_of
 from medfuse.workflows.extract import ViewMaker
+from medfuse.workflows.input_views import InputViews
 from medfuse.workflows.learn import LearnedModel, LearningTask
 from medfuse.workflows.prepare import PreparedCohort, PreparedInput
 from medfuse.workflows.seen import seen_by_sources
@@ -38,7 +40,7 @@ _log = logging.getLogger(__name__)
 _TOLERANCE = 1e-5
 _TOLERANCE_OF_GPU = 1e-4  # features computed there in FP32 differ by rounding from the bundle's
 _CHECKED = 8
-_READING = ("container", "remap", "key_format", "stem", "sha256_checked")
+_READING = ("container", "remap", "key_format", "stem", "sha256_checked", "batch_norm")
 
 
 @dataclass(frozen=True)
@@ -264,6 +266,7 @@ def _details(task: LearningTask, model: LearnedModel) -> dict[str, Any]:
         "coverage": task.experiment.evaluation.abstain.coverage,
         "leaks": task.prepared.leaks.summary(),
         "class_counts": _class_counts(task.prepared.cohort),
+        **({} if task.adaptation is None else {"adaptation": dict(task.adaptation.facts)}),
     }
 
 
@@ -273,14 +276,25 @@ def _class_counts(cohort: Cohort) -> dict[str, int]:
     return {name: labels[index] for index, name in enumerate(cohort.classes)}
 
 
+def seen_before(task: LearningTask) -> dict[str, frozenset[str]]:
+    """Return the images that the sources list, and those that were adapted to, by who saw them.
+
+    Networks that took statistics from the latter have seen them too, and hand that on.
+    """
+    found, adaptation = seen_by_sources(task.features.sources), task.adaptation
+    if adaptation is None:
+        return found
+    if adaptation.method == "adabn":
+        for source in task.features.sources:
+            found[source.label] = found.get(source.label, frozenset()) | adaptation.images
+    return {ADAPTATION: adaptation.images, **found}
+
+
 def _seen(task: LearningTask) -> dict[str, frozenset[str]]:
-    """Return the images of all parts but the test part, and those that the sources list."""
+    """Return the images of all parts but the test part, and those that were seen before."""
     prepared = task.prepared
     own = [prepared.digests(case) for case in prepared.cohort.cases if case.role != "test"]
-    return {
-        OWN_TRAINING: frozenset().union(*own),
-        **seen_by_sources(task.features.sources),
-    }
+    return {OWN_TRAINING: frozenset().union(*own), **seen_before(task)}
 
 
 def _data(task: LearningTask) -> str:
@@ -288,7 +302,8 @@ def _data(task: LearningTask) -> str:
     labeled = [case for case in cohort.cases if case.labeled]
     sizes = cohort.with_cases(labeled).sizes()
     parts = ", ".join(f"{size} for {role}" for role, size in sizes.items())
-    return f"{len(labeled)} labeled cases: {parts}."
+    adapted = "" if task.adaptation is None else f" The model was {task.adaptation.told}."
+    return f"{len(labeled)} labeled cases: {parts}.{adapted}"
 
 
 def _check(task: LearningTask, model: LearnedModel, path: Path) -> float | None:
@@ -303,7 +318,7 @@ def _check(task: LearningTask, model: LearnedModel, path: Path) -> float | None:
     predictor = load_bundle(path, "cpu")
     found = predictor.predict([_served(task.prepared, cases[i]) for i in rows])
     values = np.array([[p.probabilities[c] for c in predictor.classes] for p in found])
-    difference = float(np.abs(values - model.probabilities[rows]).max())
+    difference = float(np.abs(values - _expected(task, model, rows)).max())
     tolerance = _tolerance(task.experiment.training.device, model.calibration.gain)
     if not difference < tolerance:
         raise BundleError(
@@ -311,6 +326,21 @@ def _check(task: LearningTask, model: LearnedModel, path: Path) -> float | None:
             f"(up to {difference:.1e}, expected below {tolerance:.0e}). Please report this."
         )
     return difference
+
+
+@torch.no_grad()
+def _expected(task: LearningTask, model: LearnedModel, rows: Sequence[int]) -> np.ndarray:
+    """Return what the bundle has to say of the cases at ``rows``.
+
+    Cases that were learned from after being moved to a target are asked again, unmoved.
+    """
+    if task.adaptation is None or task.prepared.cohort.cases[rows[0]].role == "test":
+        return model.probabilities[rows]
+    views = InputViews(task.experiment, task.prepared, task.features.inputs)
+    images = zip(*(views(row, 0) for row in rows), strict=True)
+    device = model.network.temperature.device
+    logits = model.network(*(torch.stack(one).to(device) for one in images))
+    return probabilities_of(logits.double().cpu().numpy(), model.classifier.head)
 
 
 def _tolerance(device: str, gain: float) -> float:

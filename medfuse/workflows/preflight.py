@@ -28,6 +28,7 @@ from medfuse.registry import (
 from medfuse.training.calibration import FEWEST_PATIENTS
 from medfuse.training.classifier import SourceWidth, build_classifier, check_head, check_training
 from medfuse.training.loss import check_class_weights
+from medfuse.workflows.adaptation import check_adaptation
 from medfuse.workflows.measure import load_metrics
 
 _LOG = logging.getLogger(__name__)
@@ -61,6 +62,7 @@ def check_experiment(experiment: Experiment, registry: Registry, *, download: bo
         _try_component("fusion", fusion, experiment.fusion, [widths])
     _try_component("head", head, experiment.head, [_WIDTH, _CLASSES])
     check_training(head, experiment.training)
+    check_adaptation(experiment)
     load_metrics(registry, experiment.evaluation)
 
 

@@ -1,10 +1,10 @@
-"""The cases of a target cohort, read and extracted as those that are compared."""
+"""The cases of a target cohort, read and looked at as those that are learned from."""
 
 from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,14 +15,15 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from medfuse.backbones.build import BuiltSource
 from medfuse.config import CohortConfig, Experiment
-from medfuse.data import Case, Cohort, LeakReport, read_cohort
+from medfuse.data import Cohort, LeakReport, Role, read_cohort
 from medfuse.data.readers import installed_readers
 from medfuse.data.unlabelled import read_unlabelled
 from medfuse.errors import CohortError, ConfigError
 from medfuse.features.bank import FeatureBank
+from medfuse.registry import Registry
 from medfuse.storage import digest_of
-from medfuse.workflows.compare_task import CompareTask, pooled_fusion
-from medfuse.workflows.extract import ExtractedFeatures, extract
+from medfuse.workflows.extract import ExtractedFeatures as Extracted
+from medfuse.workflows.extract import extract
 from medfuse.workflows.prepare import PreparedCohort, PreparedInput, prepared_input
 from medfuse.workflows.settle import SettledInput
 
@@ -31,91 +32,112 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
-class TargetCases:
-    """A cohort that the compared cases do not belong to.
+class TargetReader:
+    """What reads and looks at the cases of a target cohort as at those learned from.
 
     Attributes:
-        prepared: its cases, all images readable; a label counts classes as the compared cases do.
-        features: of all sources, with the augmented views.
-        adapted: the same after AdaBN; ``None`` where no source has a batch norm.
-        shared: cases with an image that is also among the compared ones.
+        experiment: its sources are frozen.
+        registry: knows the readers of plugins.
+        prepared: the cases learned from, whose preprocessing and classes are taken.
+        bank: keeps features.
+        progress: show bars on stderr where that is a terminal.
     """
 
+    experiment: Experiment
+    registry: Registry
     prepared: PreparedCohort
-    features: ExtractedFeatures
-    adapted: ExtractedFeatures | None
-    shared: int
+    bank: FeatureBank
+    progress: bool
 
-    @property
-    def cases(self) -> tuple[Case, ...]:
-        """The cases in their order."""
-        return tuple(self.prepared.cohort.cases)
+    def read(self, path: str, role: Role | None) -> PreparedCohort:
+        """Return the cases at a path, all images readable, in a part of the name ``role``.
+
+        Labels are kept where every class is one of those learned from; else they are passed over.
+
+        Args:
+            path: class folders, a table or list as the cohort has, or any folder of images.
+            role: ``train`` where the cases get augmented views. Nothing learns from their labels.
+
+        Raises:
+            CohortError: nothing there, or no image can be read.
+            ConfigError: an input is a table.
+        """
+        check_pictures(self.experiment)
+        return self._prepared(self._listed(path, role))
+
+    def features(self, prepared: PreparedCohort, sources: Sequence[BuiltSource]) -> Extracted:
+        """Return what sources see in cases that `read` gave."""
+        return extract(self.experiment, prepared, sources, self.bank, progress=self.progress)
+
+    def after_adabn(
+        self, prepared: PreparedCohort, sources: Sequence[BuiltSource]
+    ) -> list[BuiltSource] | None:
+        """Return the sources with the statistics of these cases; ``None`` if none has a norm."""
+        pairs = enumerate(sources)
+        moved = [with_own_statistics(s, prepared, self.experiment, i) for i, s in pairs]
+        changed = any(one is not source for one, source in zip(moved, sources, strict=True))
+        return moved if changed else None
+
+    def shared(self, prepared: PreparedCohort) -> int:
+        """Return how many of these cases have an image that is also learned from."""
+        known = {d for case in self.prepared.cohort.cases for d in self.prepared.digests(case)}
+        return sum(bool(prepared.digests(case) & known) for case in prepared.cohort.cases)
+
+    def _listed(self, path: str, role: Role | None) -> Cohort:
+        experiment = self.experiment
+        endings = installed_readers(self.registry).endings
+        given = experiment.cohort.model_dump(include={"label", "group", "group_pattern"})
+        config = CohortConfig(path=path, on_bad_image="skip", **given)
+        try:
+            found = read_cohort(config, experiment.inputs, endings)
+        except CohortError:
+            if not Path(path).is_dir() or len(experiment.inputs) > 1:
+                raise
+            name, read = next(iter(self.prepared.inputs.items()))
+            found = _renamed(read_unlabelled(path, read.config, endings), name)
+        return _with_known_labels(found, self.prepared.cohort.classes, role)
+
+    def _prepared(self, cohort: Cohort) -> PreparedCohort:
+        readers = installed_readers(self.registry)
+        inputs: dict[str, PreparedInput] = {}
+        failed: set[str] = set()
+        for name, read in self.prepared.inputs.items():
+            files = [case.inputs[name] for case in cohort.cases if name in case.inputs]
+            settled = SettledInput(read.config, read.fingerprint, readers.used_by(files))
+            inputs[name], bad = prepared_input(name, settled, cohort, self.bank, self.progress)
+            failed |= {c.case_id for c in cohort.cases if c.inputs.get(name) in bad}
+        kept = [case for case in cohort.cases if case.case_id not in failed]
+        if failed:
+            _log.warning("target cohort: %d cases cannot be read and are left out", len(failed))
+        if len(kept) < 2:
+            raise CohortError(f"{cohort.root}: {len(kept)} readable cases, expected two or more.")
+        return PreparedCohort(cohort.with_cases(kept), inputs, LeakReport())
 
 
-def target_cases(task: CompareTask, path: str) -> TargetCases:
-    """Return the cases of a target cohort with their features.
-
-    Labels are kept where every class is one of the compared ones; else they are passed over.
-
-    Args:
-        task: the comparison, whose preprocessing and networks are used.
-        path: class folders, a table or list as the compared cohort has, or any folder of images.
+def check_pictures(experiment: Experiment) -> None:
+    """Refuse tables: a target cohort is seen by its images alone.
 
     Raises:
-        CohortError: nothing there, or no image can be read.
         ConfigError: an input is a table.
     """
-    pictures = task.compared.prepared.inputs
-    if any(read.config.kind == "tabular" for read in pictures.values()):
+    if any(config.kind == "tabular" for config in experiment.inputs.values()):
         raise ConfigError(
-            "a target cohort is compared by its images alone, but inputs has a table. Leave it out."
+            "a target cohort is seen by its images alone, but inputs has a table. Leave it out."
         )
-    experiment = pooled_fusion(task.experiment, task.registry)
-    bank = FeatureBank(experiment.bank.path, experiment.bank.budget_gb)
-    prepared = _prepared(task, _read(task, path), bank)
-    digests = {d for case in task.compared.cases for d in task.compared.prepared.digests(case)}
-    shared = sum(bool(prepared.digests(case) & digests) for case in prepared.cohort.cases)
-    progress = task.settings.progress
-    sources = task.features.sources
-    found = extract(experiment, prepared, sources, bank, progress=progress)
-    moved = [with_own_statistics(s, prepared, experiment, i) for i, s in enumerate(sources)]
-    adapted = None
-    if any(one is not source for one, source in zip(moved, sources, strict=True)):
-        adapted = extract(experiment, prepared, moved, bank, progress=progress)
-    return TargetCases(prepared, found, adapted, shared)
 
 
-def _read(task: CompareTask, path: str) -> Cohort:
-    experiment = task.experiment
-    readers = installed_readers(task.registry)
-    given = experiment.cohort.model_dump(include={"label", "group", "group_pattern"})
-    try:
-        found = read_cohort(
-            CohortConfig(path=path, on_bad_image="skip", **given),
-            experiment.inputs,
-            readers.endings,
-        )
-    except CohortError:
-        if not Path(path).is_dir() or len(experiment.inputs) > 1:
-            raise
-        config = next(iter(task.compared.prepared.inputs.values())).config
-        found = _renamed(read_unlabelled(path, config, readers.endings), task)
-    return _with_known_labels(found, task.compared.prepared.cohort.classes)
-
-
-def _renamed(cohort: Cohort, task: CompareTask) -> Cohort:
-    """Return the cohort with its one input under the name of the comparison."""
-    name = next(iter(task.compared.prepared.inputs))
+def _renamed(cohort: Cohort, name: str) -> Cohort:
+    """Return the cohort with its one input under another name."""
     return cohort.with_cases(
         replace(case, inputs={name: next(iter(case.inputs.values()))}) for case in cohort.cases
     )
 
 
-def _with_known_labels(cohort: Cohort, classes: tuple[str, ...]) -> Cohort:
+def _with_known_labels(cohort: Cohort, classes: tuple[str, ...], role: Role | None) -> Cohort:
     unknown = [name for name in cohort.classes if name not in classes]
     if unknown:
         _log.warning(
-            "target cohort: the class %r is not compared; all its labels are passed over",
+            "target cohort: no class here is called %r; all its labels are passed over",
             unknown[0],
         )
     labels = [
@@ -123,26 +145,8 @@ def _with_known_labels(cohort: Cohort, classes: tuple[str, ...]) -> Cohort:
         for c in cohort.cases
     ]
     pairs = zip(cohort.cases, labels, strict=True)
-    # as cases to learn from, so that they have augmented views; nothing learns from their labels
-    cases = tuple(replace(case, label=label, role="train") for case, label in pairs)
+    cases = tuple(replace(case, label=label, role=role) for case, label in pairs)
     return replace(cohort, cases=cases, classes=classes)
-
-
-def _prepared(task: CompareTask, cohort: Cohort, bank: FeatureBank) -> PreparedCohort:
-    readers = installed_readers(task.registry)
-    inputs: dict[str, PreparedInput] = {}
-    failed: set[str] = set()
-    for name, read in task.compared.prepared.inputs.items():
-        files = [case.inputs[name] for case in cohort.cases if name in case.inputs]
-        settled = SettledInput(read.config, read.fingerprint, readers.used_by(files))
-        inputs[name], bad = prepared_input(name, settled, cohort, bank, task.settings.progress)
-        failed |= {c.case_id for c in cohort.cases if c.inputs.get(name) in bad}
-    kept = [case for case in cohort.cases if case.case_id not in failed]
-    if failed:
-        _log.warning("target cohort: %d cases cannot be read and are left out", len(failed))
-    if len(kept) < 2:
-        raise CohortError(f"{cohort.root}: {len(kept)} readable cases, expected two or more.")
-    return PreparedCohort(cohort.with_cases(kept), inputs, LeakReport())
 
 
 def with_own_statistics(
@@ -161,7 +165,8 @@ def with_own_statistics(
     see(module, np.stack([read.pixels(case) for case in cases]))
     images = sorted(read.facts[case.case_id].pixel_digest for case in cases)
     identity = {**source.identity, "batch_norm_of": digest_of(images)}
-    return replace(source, module=module, identity=identity)
+    card = {**source.card, "batch_norm": f"statistics of {len(images)} images of a target cohort"}
+    return replace(source, module=module, identity=identity, card=card)
 
 
 def with_fresh_statistics(module: nn.Module) -> nn.Module:
@@ -184,13 +189,3 @@ def see(module: nn.Module, images: np.ndarray, batch: int = _BATCH) -> None:
         module(torch.from_numpy(part).to(device))
     for norm in norms:
         norm.training = False
-
-
-def counts(target: TargetCases) -> Mapping[str, int]:
-    """Return how many cases, patients and labels the target has, and how many it shares."""
-    return {
-        "cases": len(target.cases),
-        "patients": len({case.patient_id for case in target.cases}),
-        "labeled": sum(case.label is not None for case in target.cases),
-        "shared": target.shared,
-    }

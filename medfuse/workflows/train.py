@@ -37,6 +37,7 @@ from medfuse.storage import write_json
 from medfuse.training.classifier import check_missing_inputs
 from medfuse.workflows import measure
 from medfuse.workflows.abstaining import Judged, judge
+from medfuse.workflows.adapt import Adaptation, adapt, check_norms
 from medfuse.workflows.bundled_sources import refuse_own_bundle, with_each_network
 from medfuse.workflows.calibrating import calibration_facts
 from medfuse.workflows.distances import fit_distances
@@ -44,14 +45,15 @@ from medfuse.workflows.extract import ExtractedFeatures, extract, load_networks,
 from medfuse.workflows.figures import TestPart, draw_cohort, draw_test, draw_training
 from medfuse.workflows.gallery import Gallery
 from medfuse.workflows.learn import LearnedModel, LearningTask, learn
-from medfuse.workflows.package import Measured, graph_only_parts, write_run_bundle
+from medfuse.workflows.package import Measured, graph_only_parts, seen_before, write_run_bundle
 from medfuse.workflows.preflight import check_experiment, check_with_cohort, check_with_sources
 from medfuse.workflows.prepare import prepare_cohort
 from medfuse.workflows.resolved import input_facts, resolved_experiment
 from medfuse.workflows.run_folder import RunFolder, claim_run_folder, is_finished
 from medfuse.workflows.run_page import MeasuredCases, RunFacts, run_page
-from medfuse.workflows.seen import find_seen, seen_by_sources
+from medfuse.workflows.seen import find_seen
 from medfuse.workflows.settle import SettledCohort, list_cohort, settle_cohort, settle_head
+from medfuse.workflows.target_cases import TargetReader
 from medfuse.workflows.trust_facts import TrustedCases, draw_trust, trust_facts
 
 _log = logging.getLogger(__name__)
@@ -155,7 +157,10 @@ def _run(
     resolved = resolved_experiment(experiment, registry, prepared, sources)
     folder.write_resolved(resolved)
     features = extract(resolved, prepared, sources, bank, progress=progress)
-    task = LearningTask(resolved, registry, prepared, features, progress)
+    features, adaptation = _adapted(
+        TargetReader(resolved, registry, prepared, bank, progress), features
+    )
+    task = LearningTask(resolved, registry, prepared, features, progress, adaptation)
     _log.info("training %s together", " + ".join(source.label for source in sources))
     started = time.monotonic()
     fused = learn(task, resolved.fusion, range(len(sources)), folder.path)
@@ -178,6 +183,14 @@ def _with_method(task: LearningTask, fused: LearnedModel, folder: RunFolder) -> 
     return replace(task, experiment=settled)
 
 
+def _adapted(
+    reader: TargetReader, features: ExtractedFeatures
+) -> tuple[ExtractedFeatures, Adaptation | None]:
+    """Return the features as the configuration has them adapted to a target, and what was done."""
+    config = reader.experiment.adaptation
+    return (features, None) if config is None else adapt(reader, config, features)
+
+
 def _networks(
     experiment: Experiment, registry: Registry, settled: SettledCohort, download: bool
 ) -> list[BuiltSource]:
@@ -187,6 +200,7 @@ def _networks(
     classes = settled.cohort.classes
     if len(networks) == len(experiment.sources):  # the width of a table is not known yet
         check_with_sources(experiment, registry, networks, len(classes))
+    check_norms(experiment.adaptation, networks)
     for part in graph_only_parts(experiment, registry, networks):
         _log.warning(
             "%s: in the bundle only as a traced graph, which predicts but cannot be trained", part
@@ -248,6 +262,7 @@ def _write_results(
         "training": _training_facts(fused),
         "inputs": input_facts(task.prepared),
         "features": _feature_facts(task.features),
+        "adaptation": None if task.adaptation is None else dict(task.adaptation.facts),
         "leaks": task.prepared.leaks.summary(),
         "events": task.prepared.events(),
         "bundle": {"path": str(bundle.relative_to(folder.path)), "difference": difference},
@@ -300,9 +315,7 @@ def _test_part(
         _log.warning("no labeled test case: nothing is measured")
         return None, None
     cases = [cohort.cases[i] for i in rows]
-    seen = find_seen(
-        [task.prepared.digests(case) for case in cases], seen_by_sources(task.features.sources)
-    )
+    seen = find_seen([task.prepared.digests(case) for case in cases], seen_before(task))
     if seen.warning():
         _log.warning("%s", seen.warning())
 

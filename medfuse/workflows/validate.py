@@ -15,7 +15,7 @@ import numpy as np
 from medfuse.config import Experiment, as_experiment, parse_experiment
 from medfuse.data import Case, Cohort, read_split
 from medfuse.data.sites import with_held_out_site
-from medfuse.errors import CohortError, TrainingError
+from medfuse.errors import CohortError, ConfigError, TrainingError
 from medfuse.evaluation import (
     LabelPredictions,
     LabelThreshold,
@@ -89,6 +89,7 @@ def validate(
     """
     config, folder = with_each_network(as_experiment(experiment)), Path(out)
     refuse_foreign_content(folder, _STATE, "validation")
+    _refuse_adaptation(config)
     cohort = list_cohort(config)
     names = sites_of(cohort)
     write_json(folder / _STATE, {"medfuse": {"kind": "validation", "version": 1}})
@@ -109,6 +110,15 @@ def validate(
     if not done:
         raise CohortError(f"no site can be held out. The first one, {names[0]}: {failed[names[0]]}")
     return _write(config, folder, done, failed)
+
+
+def _refuse_adaptation(config: Experiment) -> None:
+    """Refuse a model that is made for a target: no held-out site is that target."""
+    if config.adaptation is not None:
+        raise ConfigError(
+            "adaptation: found a target, but each site is held out as one that nothing is known "
+            "of. Leave adaptation out, or measure it with medfuse compare --target."
+        )
 
 
 def sites_of(cohort: Cohort) -> list[str]:

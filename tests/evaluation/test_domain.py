@@ -9,7 +9,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from medfuse.errors import EvaluationError
-from medfuse.evaluation.domain import coral, standardization
+from medfuse.evaluation.domain import (
+    coral,
+    coral_toward,
+    distance_of_means,
+    standardization,
+    standardization_toward,
+)
 
 WIDTH = 5
 
@@ -80,6 +86,32 @@ def test_views_and_slices_are_mapped_like_their_features_and_nan_stays() -> None
     stacked = np.stack([values, np.full_like(values, np.nan)], axis=1)
     np.testing.assert_allclose(mapped(stacked)[:, 0], mapped(values))
     assert np.isnan(mapped(stacked)[:, 1]).all()
+
+
+@pytest.mark.parametrize("method", ["coral", "standardize"])
+def test_a_target_that_stays_as_it_is_is_classified_as_one_that_is_mapped(method: str) -> None:
+    (learned, labels), (target, _) = domain(1, 300), domain(2, 200, scanner=3)
+    if method == "coral":
+        (of_learned, of_target), toward = coral(learned, target), coral_toward(learned, target)
+    else:
+        of_learned, of_target = standardization(learned), standardization(target)
+        toward = standardization_toward(learned, target)
+    both = StandardScaler().fit(of_learned(learned))
+    mapped = LogisticRegression().fit(both.transform(of_learned(learned)), labels)
+    one = StandardScaler().fit(toward(learned))
+    plain = LogisticRegression().fit(one.transform(toward(learned)), labels)
+    np.testing.assert_allclose(
+        plain.predict_proba(one.transform(target)),
+        mapped.predict_proba(both.transform(of_target(target))),
+        atol=1e-3,
+    )
+    assert distance_of_means(learned, target) > 1
+    assert distance_of_means(toward(learned).astype(np.float64), target) < 1e-5
+
+
+def test_the_distance_of_means_is_the_standardized_mean_difference() -> None:
+    values, target = np.array([[0.0, 5.0], [2.0, 5.0]]), np.array([[4.0, 5.0], [6.0, 5.0]])
+    assert distance_of_means(values, target) == pytest.approx(np.sqrt((4**2 + 0) / 2))
 
 
 def test_one_case_is_no_domain() -> None:

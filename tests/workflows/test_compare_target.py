@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +46,11 @@ def faint(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+SETTINGS = CompareSettings(folds=2, fusions=("concat",), baselines=False, workers=1, progress=False)
+
+
 def asked(images: Path, bank: Path, target: Path, out: Path) -> ComparisonOutcome:
-    settings = CompareSettings(
-        folds=2, fusions=("concat",), baselines=False, workers=1, target=str(target), progress=False
-    )
-    return compare(experiment(images, bank), out, settings)
+    return compare(experiment(images, bank), out, replace(SETTINGS, target=str(target)))
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +93,9 @@ def test_without_labels_nothing_is_measured_and_it_says_the_same(
 def test_a_target_that_is_compared_on_is_told(
     images: Path, shared_bank: Path, tmp_path: Path
 ) -> None:
-    found = asked(images, shared_bank, images, tmp_path / "out").comparison["target"]
+    configured = {"adaptation": {"method": "coral", "target": str(images)}}
+    given = {**experiment(images, shared_bank), **configured}
+    found = compare(given, tmp_path / "out", SETTINGS).comparison["target"]
     assert found["shared"] == 48, "the 12 cases of the test part are not compared on"
     assert "48 share an image with the compared cases" in target_section(found).tables[0].caption
 

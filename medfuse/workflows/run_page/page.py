@@ -10,6 +10,7 @@ from medfuse.data import split_digest
 from medfuse.report import Section, SectionPage
 from medfuse.report.metric_tables import estimate_text
 from medfuse.workflows.run_page.abstention import abstention_section
+from medfuse.workflows.run_page.adaptation import adaptation_section, adaptation_warnings
 from medfuse.workflows.run_page.calibration import calibration_section
 from medfuse.workflows.run_page.card import card_section, limits_section
 from medfuse.workflows.run_page.checklists import checklist_sections
@@ -51,6 +52,7 @@ _SECTIONS: tuple[Callable[[RunFacts], Section], ...] = (
     inputs_section,
     sources_section,
     model_section,
+    adaptation_section,
     training_section,
     card_section,
     limits_section,
@@ -84,7 +86,7 @@ def _headline(metrics: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _warnings(facts: RunFacts) -> list[str]:
-    warnings = []
+    warnings = adaptation_warnings(facts)
     if facts.measured.part is None:
         warnings.append("There is no labeled test case: nothing was measured.")
     elif facts.measured.part.seen.warning():
