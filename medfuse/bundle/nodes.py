@@ -20,6 +20,7 @@ CASE_INPUTS = "scripts.bundle_case_inputs"
 CASE_WRITER = "scripts.bundle_case_writer.CasePredictionWriter"
 PREDICTION_WRITER = "scripts.bundle_prediction_writer.PredictionWriter"
 DROP_SPATIAL_SHAPE = "scripts.bundle_spatial_shape.DropSpatialShaped"
+CLASS_LABEL = "scripts.bundle_class_label.ClassLabeld"
 ABSTENTION = "scripts.evaluation_abstention.Abstention"
 FEATURE_INFERER = "scripts.bundle_feature_inferer.FeatureInferer"
 ONE_INPUT = "scripts.bundle_one_input.OneInputNetwork"
@@ -57,7 +58,18 @@ def own_modules(request: BundleRequest) -> tuple[str, ...]:
         modules.append("medfuse.bundle.one_input")
     if request.abstention is not None:
         modules += _JUDGING_MODULES
+    if not why_not_trainable(request):
+        modules.append("medfuse.bundle.class_label")
     return tuple(modules)
+
+
+def why_not_trainable(request: BundleRequest) -> str:
+    """Return why there is no ``train.json``; empty if there is one."""
+    if request.network_node is None:
+        return "the network exists only as a graph: " + "; ".join(request.graph_only)
+    if request.link == "sigmoid":
+        return "class folders cannot hold several labels per image"
+    return "class folders cannot hold cases of a table" if request.from_table else ""
 
 
 def reads_dicom(request: BundleRequest) -> bool:

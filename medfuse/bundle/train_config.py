@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from medfuse.bundle.inference_config import has_volume, preprocessing, shared
-from medfuse.bundle.nodes import IMAGE_LIST, VOLUME_LIST, compose, loader, with_code
+from medfuse.bundle.nodes import CLASS_LABEL, IMAGE_LIST, VOLUME_LIST, compose, loader, with_code
 from medfuse.bundle.request import BundleRequest
 
 CANDIDATE = "model_candidate.pt"
+_LABEL = {"_target_": CLASS_LABEL, "keys": "label", "class_names": "@class_names"}
 
 
 def train_config(request: BundleRequest) -> dict[str, Any]:
@@ -46,7 +47,7 @@ def train_config(request: BundleRequest) -> dict[str, Any]:
 
 def _train(request: BundleRequest) -> dict[str, Any]:
     return {
-        "preprocessing": compose([*preprocessing(request), *_augmentation(request)]),
+        "preprocessing": compose([_LABEL, *preprocessing(request), *_augmentation(request)]),
         "dataset": _dataset("train", "@train_list"),
         "dataloader": loader(
             "@train::dataset",
@@ -89,7 +90,7 @@ def _train(request: BundleRequest) -> dict[str, Any]:
 
 def _validate(request: BundleRequest) -> dict[str, Any]:
     return {
-        "preprocessing": compose(preprocessing(request)),
+        "preprocessing": compose([_LABEL, *preprocessing(request)]),
         "dataset": _dataset("validate", "@val_list"),
         "dataloader": loader("@validate::dataset", "@batch_size", shuffle=False),
         "inferer": {"_target_": "SimpleInferer"},

@@ -19,7 +19,7 @@ from medfuse.bundle.digests import write_digests
 from medfuse.bundle.inference_config import inference_config, inference_ts_config
 from medfuse.bundle.metadata import metadata
 from medfuse.bundle.names import bundle_folder_name, check_request
-from medfuse.bundle.nodes import own_modules
+from medfuse.bundle.nodes import own_modules, why_not_trainable
 from medfuse.bundle.onnx_model import write_onnx
 from medfuse.bundle.parity import check_rebuilt, fixed_input
 from medfuse.bundle.request import BundleRequest
@@ -104,15 +104,13 @@ def _write_configs(request: BundleRequest, document: Any, folder: Path) -> dict[
     write_json(folder / "inference.json", inference_config(request))
     if request.network_node is not None:
         write_json(folder / "inference_ts.json", inference_ts_config())
-    if request.network_node is None:
-        why = "the network exists only as a graph: " + "; ".join(request.graph_only)
-        left_out |= {"configs/train.json": why, "models/model.pt": why}
-    elif request.link == "sigmoid":
-        left_out["configs/train.json"] = "class folders cannot hold several labels per image"
-    elif request.from_table:
-        left_out["configs/train.json"] = "class folders cannot hold cases of a table"
+    why_not = why_not_trainable(request)
+    if why_not:
+        left_out["configs/train.json"] = why_not
     else:
         write_json(folder / "train.json", train_config(request))
+    if request.network_node is None:
+        left_out["models/model.pt"] = why_not
     conf = files("medfuse.bundle").joinpath("logging.conf").read_text(encoding="utf-8")
     write_text(folder / "logging.conf", conf)
     return left_out
