@@ -218,8 +218,12 @@ def test_commands_and_python_about_a_bundle_run(
     run_python(page)
     assert "scan.png ok" in capsys.readouterr().out
     commands = [line for block in code_blocks(page, "sh") for line in block.splitlines()]
-    for command in (c for c in commands if c.startswith("python -m monai")):
+    for command in (c for c in commands if c.startswith("python -m monai.bundle")):
         subprocess.run([sys.executable, *shlex.split(command)[1:]], check=True)
+    (export,) = [c for c in commands if c.startswith("medfuse bundle export")]
+    run_console([export], tmp_path)
+    (start,) = [c for c in commands if "monailabel" in c]
+    assert start in (tmp_path / "label_app" / "README.md").read_text().splitlines()
     tables = [
         Path(folder, "predictions.csv").read_text().splitlines() for folder in ("out", "out_ts")
     ]

@@ -287,8 +287,8 @@ def _hosts(request: BundleRequest) -> str:
     if request.from_table:
         return "MONAI Label and MONAI Deploy hand a network one image, so they cannot run it."
     return (
-        "In MONAI Label, put this folder into the `model` folder of "
-        "an app; in MONAI Deploy, give it as `bundle_path`."
+        "For MONAI Label, `medfuse bundle export $B --for label --out APP` writes an app; in MONAI "
+        "Deploy, give this folder as `bundle_path`."
     )
 
 

@@ -1,16 +1,28 @@
-"""``medfuse bundle verify``: one line per check of a bundle."""
+"""``medfuse bundle verify`` and ``medfuse bundle export``."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import shlex
+from typing import Any
 
-SUMMARY = "verify a bundle"
+SUMMARY = "verify a bundle, or export it for another program"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    _add_verify(actions)
+    _add_export(actions)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print what the action found or wrote; 1 if a check failed."""
+    return _verify(arguments) if arguments.action == "verify" else _export(arguments)
+
+
+def _add_verify(actions: Any) -> None:
     verify = actions.add_parser(
         "verify",
         help="check a bundle where medfuse cannot be imported",
@@ -25,8 +37,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     verify.add_argument("--json", action="store_true", help="machine-readable result")
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Print the report; 1 if a check failed."""
+def _add_export(actions: Any) -> None:
+    from medfuse.bundle.export import KINDS
+
+    export = actions.add_parser(
+        "export",
+        help="write a folder from which another program serves a bundle",
+        description="Write a folder from which another program serves a bundle: "
+        + "; ".join(f"'{name}' is {kind.summary}" for name, kind in KINDS.items())
+        + ". The bundle is copied into it; nothing of it is executed, and what is there already is "
+        "never replaced.",
+    )
+    export.add_argument("bundle", help="folder <name>_classification, or of a run")
+    export.add_argument("--for", dest="kind", required=True, choices=list(KINDS), help="program")
+    export.add_argument("--out", required=True, metavar="DIR", help="new folder for it")
+    export.add_argument("--json", action="store_true", help="machine-readable result")
+
+
+def _verify(arguments: argparse.Namespace) -> int:
     from medfuse.bundle import verify_bundle
 
     report = verify_bundle(arguments.bundle, arguments.schema, arguments.timeout)
@@ -37,3 +65,18 @@ def run(arguments: argparse.Namespace) -> int:
         for check in report.checks:
             print(f"{check.status:8} {check.name:{width}}  {check.detail}")
     return 0 if report.ok else 1
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from medfuse.bundle.export import export_bundle
+    from medfuse.serving.inputs import bundle_in
+
+    done = export_bundle(bundle_in(arguments.bundle), arguments.kind, arguments.out)
+    if arguments.json:
+        print(json.dumps({**vars(done), "folder": str(done.folder)}, indent=2))
+        return 0
+    print(f"written  {done.folder} (see README.md and requirements.txt in it)")
+    for remark in done.remarks:
+        print(f"note     {remark}")
+    print(f"start    cd {shlex.quote(str(done.folder))} && {done.start}")
+    return 0

@@ -12,6 +12,7 @@ import onnxruntime
 import pytest
 import torch
 
+from medfuse.bundle.export import export_bundle
 from medfuse.bundle.names import check_request
 from medfuse.bundle.torchscript import quiet_torchscript
 from medfuse.errors import BundleError
@@ -208,3 +209,12 @@ def test_rows_without_columns_are_refused(requests_) -> None:
     *others, row = requests_["several"].inputs
     with pytest.raises(BundleError, match="clinical names no columns"):
         check_request(replace(requests_["several"], inputs=(*others, replace(row, columns=()))))
+
+
+def test_a_monai_label_app_of_it_is_refused_with_what_to_use_instead(
+    bundle: Path, tmp_path: Path
+) -> None:
+    found = "inputs ct, xray and clinical, but MONAI Label hands a network one image"
+    with pytest.raises(BundleError, match=f"{found}.*medfuse predict"):
+        export_bundle(bundle, "label", tmp_path / "app")
+    assert not (tmp_path / "app").exists()

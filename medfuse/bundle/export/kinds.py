@@ -1,0 +1,95 @@
+"""What a bundle can be exported for, and the steps that all exports share."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from medfuse.bundle.export.subject import Subject, read_subject
+from medfuse.errors import BundleError, OutputError
+from medfuse.storage import atomic_folder
+from medfuse.suggest import did_you_mean
+
+
+@dataclass(frozen=True)
+class ExportKind:
+    """One program that bundles are exported for.
+
+    Attributes:
+        summary: what the folder is, for the command line.
+        writer: ``module:function`` that takes a `Subject` and an empty folder, fills it, and
+            returns what its user should know: remarks, one line each.
+        start: how the folder is started, from within it.
+    """
+
+    summary: str
+    writer: str
+    start: str
+
+    def write(self, subject: Subject, folder: Path) -> tuple[str, ...]:
+        """Fill ``folder``; return remarks."""
+        module, _, name = self.writer.partition(":")
+        write: Callable[[Subject, Path], tuple[str, ...]]
+        write = getattr(importlib.import_module(module), name)
+        return write(subject, folder)
+
+
+KINDS = MappingProxyType(
+    {
+        "label": ExportKind(
+            summary="a MONAI Label app that serves the bundle and fine-tunes it",
+            writer="medfuse.bundle.export.label:write_app",
+            start="python -m monailabel.main start_server --app . --studies STUDIES "
+            "--host 127.0.0.1 --port 8000",
+        ),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written.
+
+    Attributes:
+        folder: where.
+        start: how it is started, from within the folder.
+        remarks: what its user should know, one line each.
+    """
+
+    folder: Path
+    start: str
+    remarks: tuple[str, ...]
+
+
+def export_bundle(bundle: Path | str, kind: str, out: Path | str) -> Exported:
+    """Write the folder from which another program serves a bundle, whole or not at all.
+
+    Args:
+        bundle: its folder, ``<name>_classification``; it is copied, and not executed.
+        kind: a key of `KINDS`.
+        out: a folder that does not exist yet, or is empty.
+
+    Raises:
+        BundleError: the kind is unknown, the folder is no bundle, was changed since it was
+            written, or is one that the program cannot take.
+        OutputError: something is at ``out`` already, or it cannot be written.
+    """
+    if kind not in KINDS:
+        hint = did_you_mean(kind, KINDS)
+        raise BundleError(f"export for {kind!r} is unknown.{hint} Known: {', '.join(KINDS)}.")
+    subject = read_subject(Path(bundle))
+    target = Path(out)
+    _require_free(target)
+    with atomic_folder(target) as folder:
+        remarks = KINDS[kind].write(subject, folder)
+    return Exported(target, KINDS[kind].start, remarks)
+
+
+def _require_free(target: Path) -> None:
+    if target.is_symlink() or target.is_file() or (target.is_dir() and any(target.iterdir())):
+        raise OutputError(
+            f"{target}: exists, and an export replaces nothing. Remove it or choose another --out."
+        )

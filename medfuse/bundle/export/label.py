@@ -1,0 +1,102 @@
+"""``export --for label``: a MONAI Label app with the bundle in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from medfuse.bundle.export.subject import Subject
+from medfuse.storage import write_text
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
+
+PYTHON = "3.11"
+# Installed and run together. MONAI Label 0.8.5 needs pydicom below 3 (its pydicom-seg imports what
+# pydicom 3 lacks, and does not say so) and numpy below 2; a server starts with nothing newer.
+_SERVER = MappingProxyType(
+    {
+        "monailabel": "0.8.5",
+        "monai": "1.6.1",
+        "torch": "2.15.0",
+        "torchvision": "0.29.2",
+        "numpy": "1.26.4",
+        "pydicom": "2.4.5",
+    }
+)
+# Of what a bundle needs besides, the versions that take this numpy; others as the bundle says.
+_WITH_SERVER = MappingProxyType(
+    {
+        "fire": "0.7.1",
+        "nibabel": "5.4.2",
+        "pillow": "13.0.0",
+        "pytorch-ignite": "0.5.5",
+        "scipy": "1.17.1",
+        "simpleitk": "2.5.7",
+        "tifffile": "2026.3.3",
+    }
+)
+_APP = "label_app"
+_TEMPLATE = "README.md.tmpl"
+
+
+def write_app(subject: Subject, folder: Path) -> tuple[str, ...]:
+    """Write the app into ``folder``; return what does not work with this bundle.
+
+    Raises:
+        BundleError: the bundle takes several inputs or a table row.
+    """
+    subject.require_one_image("MONAI Label")
+    source = files("medfuse.bundle").joinpath(_APP)
+    for name, item in _modules(source):
+        write_text(folder / name, item.read_text(encoding="utf-8"))
+    remarks = _remarks(subject)
+    readme = Template(source.joinpath(_TEMPLATE).read_text(encoding="utf-8"))
+    write_text(folder / "README.md", readme.substitute(_values(subject, remarks)))
+    write_text(folder / "requirements.txt", requirements_text(subject))
+    license_file = files("medfuse.bundle").joinpath("apache-2.0.txt")
+    write_text(folder / "LICENSE", license_file.read_text(encoding="utf-8"))
+    subject.copy_to(folder / "model" / subject.folder_name)
+    return remarks
+
+
+def requirements_text(subject: Subject) -> str:
+    """Return the lines of ``requirements.txt``: everything pinned that decides a probability."""
+    further = {name: version for name, version in subject.packages.items() if name not in _SERVER}
+    pins = {**_SERVER, **{n: _WITH_SERVER.get(n, further[n]) for n in sorted(further)}}
+    lines = [f"{name}=={version}" for name, version in pins.items()]
+    head = f"# Measured together with Python {PYTHON}; pydicom 3 and numpy 2 do not work."
+    return "\n".join([head, *lines]) + "\n"
+
+
+def _modules(source: Traversable, prefix: str = "") -> Iterator[tuple[str, Traversable]]:
+    """Yield the app's modules by relative path; its own ``__init__`` belongs to medfuse alone."""
+    for item in sorted(source.iterdir(), key=lambda item: item.name):
+        name = f"{prefix}{item.name}"
+        if item.is_dir() and item.name != "__pycache__":
+            yield from _modules(item, f"{name}/")
+        elif name.endswith(".py") and name != "__init__.py":
+            yield name, item
+
+
+def _remarks(subject: Subject) -> tuple[str, ...]:
+    reason = subject.block["left_out"].get("configs/train.json")
+    return (f"it serves, but cannot be trained: {reason}",) if reason else ()
+
+
+def _values(subject: Subject, remarks: tuple[str, ...]) -> dict[str, str]:
+    decoders = " ".join(subject.block.get("optional_packages") or ())
+    name, first = subject.folder_name, subject.classes[0]
+    return {
+        "name": name,
+        "python": PYTHON,
+        "kind": "volume" if len(subject.inputs["image"]["spatial_shape"]) == 3 else "image",
+        "classes": ", ".join(subject.classes),
+        "label": f'{{"label": "{first}"}}',
+        "decoders": decoders or "none",
+        "remarks": "".join(f"**{remark[0].upper()}{remark[1:]}.**\n\n" for remark in remarks),
+    }
