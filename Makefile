@@ -53,6 +53,7 @@ test-slow: install             ## suites that need environments of their own
 	bash .ci/versions
 	bash .ci/oracles
 	bash .ci/accessibility
+	bash .ci/label
 
 bench: install                 ## ratios measured in one run
 	$(BIN)/python benchmarks/bank.py
