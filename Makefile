@@ -52,6 +52,7 @@ test-slow: install             ## suites that need environments of their own
 	bash .ci/isolated
 	bash .ci/versions
 	bash .ci/oracles
+	bash .ci/dicom_reports
 	bash .ci/accessibility
 	bash .ci/label
 

@@ -18,6 +18,7 @@ _ALWAYS = ("torch", "torchvision", "numpy", "monai", "ignite", "PIL", "tifffile"
 # The program `python -m monai.bundle` needs fire, which MONAI does not install by itself.
 _RUN_BY = ("pytorch-ignite", "fire")
 _IN_EXTRA = re.compile(r";.*extra == ['\"]dicom['\"]")
+_WRITE_REPORTS = ("highdicom", "pydicom")
 _HAVE_OWN_KEYS = ("torch", "numpy", "monai")
 
 
@@ -53,14 +54,16 @@ def required_packages(folder: Path, requires: Iterable[str]) -> dict[str, str]:
 def optional_decoders(dicom: bool) -> dict[str, str]:
     """Return distribution -> version of the decoders for compressed DICOM files.
 
-    They are those of ``medfuse[dicom]``; of one that is not installed here, the least version.
+    They are those of ``medfuse[dicom]``, without what only reports need; of one that is not
+    installed here, the least version.
 
     Args:
         dicom: whether the bundle reads DICOM; nothing is needed otherwise.
     """
     listed = [text for text in distribution_requires("medfuse") or () if _IN_EXTRA.search(text)]
     wanted = [text.partition(";")[0].strip() for text in listed] if dicom else []
-    return {_name(text): _installed(text) for text in sorted(wanted, key=_name)}
+    decoders = [text for text in wanted if _name(text) not in _WRITE_REPORTS]
+    return {_name(text): _installed(text) for text in sorted(decoders, key=_name)}
 
 
 def _installed(requirement: str) -> str:

@@ -6,12 +6,14 @@ import argparse
 import json
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from medfuse.serving import Prediction
+    from medfuse.serving.cases import Table
+    from medfuse.serving.predict import Predictor
 
 _INPUT = (
     "file or folder of images or volumes (a folder of DICOM files is one); of a bundle of several "
@@ -28,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
         "Exit code: 0 every image was judged, be it that the model abstained (see status and "
         f"reason_code), 1 the bundle or an input cannot be used, {SOME_REFUSED} some images were "
-        "refused. "
+        "refused, or have an answer but not the report asked for. "
         "The bundle's code is executed: use only bundles you trust."
     )
     parser.add_argument(
@@ -36,6 +38,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help=_INPUT)
     parser.add_argument("--out", metavar="FILE", type=Path, help="write there, not to stdout")
+    parser.add_argument(
+        "--dicom-out",
+        metavar="DIR",
+        type=Path,
+        help="also write there, into a new folder, result.json and for every case that is DICOM a "
+        "structured report with its patient (needs medfuse[dicom])",
+    )
     parser.add_argument("--json", action="store_true", help="JSON, not CSV")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda:0 ... (auto)")
     parser.add_argument(
@@ -45,28 +54,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print or write the predictions; 3 if some images were refused."""
-    from dataclasses import replace
-
     from medfuse.serving import prediction_table
-    from medfuse.serving.inputs import bundle_in, expand_inputs, require_inputs, table_cases
+    from medfuse.serving.dicom_results import require_reports
+    from medfuse.serving.inputs import bundle_in, require_inputs
     from medfuse.storage import require_file_name, write_text
 
     bundle_in(arguments.bundle)
     if arguments.out:
         require_file_name(arguments.out)
     require_inputs(arguments.inputs)
+    if arguments.dicom_out:
+        require_reports(arguments.dicom_out)
     from medfuse.serving.predict import load_bundle  # imports torch, which takes seconds
 
     predictor = load_bundle(arguments.bundle, arguments.device)
-    if predictor.table is not None:
-        cases = table_cases(arguments.inputs, predictor.table)
-        found = predictor.predict(cases, arguments.batch_size)
-    else:
-        inputs = expand_inputs(
-            arguments.inputs, predictor.suffixes, predictor.volumes, predictor.modality
-        )
-        answers = predictor.predict([reference for _, reference in inputs], arguments.batch_size)
-        found = [replace(p, case=name) for p, (name, _) in zip(answers, inputs, strict=True)]
+    found, images = _answers(arguments, predictor)
     if arguments.json:
         text = json.dumps([p.to_dict() for p in found], indent=2) + "\n"
     else:
@@ -76,7 +78,53 @@ def run(arguments: argparse.Namespace) -> int:
         write_text(arguments.out, text)
     else:
         sys.stdout.write(text)
-    return _told(found)
+    code = _told(found)
+    if arguments.dicom_out and _reported(arguments, predictor, images, found):
+        code = SOME_REFUSED
+    return code
+
+
+def _answers(
+    arguments: argparse.Namespace, predictor: Predictor
+) -> tuple[list[Prediction], list[tuple[str, ...]]]:
+    """Return the answer to every case, and the references of its images."""
+    from dataclasses import replace
+
+    from medfuse.serving.inputs import expand_inputs, table_cases
+
+    if predictor.table is not None:
+        cases = table_cases(arguments.inputs, predictor.table)
+        images = [_images(case, predictor.table) for case in cases]
+        return predictor.predict(cases, arguments.batch_size), images
+    inputs = expand_inputs(
+        arguments.inputs, predictor.suffixes, predictor.volumes, predictor.modality
+    )
+    answers = predictor.predict([reference for _, reference in inputs], arguments.batch_size)
+    named = [replace(p, case=name) for p, (name, _) in zip(answers, inputs, strict=True)]
+    return named, [(reference,) for _, reference in inputs]
+
+
+def _images(case: Mapping[str, str], table: Table) -> tuple[str, ...]:
+    """Return the references of a case that name files, not rows of a table."""
+    return tuple(case[name] for name, columns in table.items() if columns is None and name in case)
+
+
+def _reported(
+    arguments: argparse.Namespace,
+    predictor: Predictor,
+    images: Sequence[tuple[str, ...]],
+    found: Sequence[Prediction],
+) -> int:
+    """Write the folder of reports; return how many cases should have one and do not."""
+    from medfuse.serving.dicom_results import JudgedCase, model_record, write_reports
+    from medfuse.serving.inputs import bundle_in
+
+    cases = [
+        JudgedCase(references, p, predictor.held(p.probabilities))
+        for references, p in zip(images, found, strict=True)
+    ]
+    model = model_record(bundle_in(arguments.bundle), predictor.metadata)
+    return write_reports(arguments.dicom_out, model, cases)
 
 
 def _told(found: Sequence[Prediction]) -> int:

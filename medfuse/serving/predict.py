@@ -107,10 +107,13 @@ class Predictor:
 
     def decide(self, probabilities: Mapping[str, float]) -> str:
         """Return the most probable class; of several labels those that hold, joined by ``;``."""
+        return ";".join(self.held(probabilities))
+
+    def held(self, probabilities: Mapping[str, float]) -> tuple[str, ...]:
+        """Return the most probable class, or those labels that hold; none of no probabilities."""
         if self.exclusive:
-            return max(probabilities, key=probabilities.__getitem__)
-        held = [name for name, value in probabilities.items() if value >= self.thresholds[name]]
-        return ";".join(held)
+            return (max(probabilities, key=probabilities.__getitem__),) if probabilities else ()
+        return tuple(n for n, value in probabilities.items() if value >= self.thresholds[n])
 
     def canonical(self, case: NamedCase) -> dict[str, Any] | Refusal:
         """Return what the network gets of a case, by input, or why it is refused."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
@@ -201,3 +203,39 @@ def test_a_series_and_the_nifti_that_dcm2niix_makes_of_it_get_the_same_answer(
     odds = [np.log(p.probabilities["malignant"] / p.probabilities["benign"]) for p in found]
     assert odds[0] == pytest.approx(odds[1], abs=1e-4)  # at most a quarter of it in probability
     assert abs(odds[0] - odds[2]) > 1e-3
+
+
+@pytest.mark.skipif(
+    find_spec("highdicom") is None, reason="promise not shown: reports need medfuse[dicom]"
+)
+def test_the_report_of_a_series_has_its_probabilities_images_and_patient(
+    written: dict[str, Path], synthetic: ModuleType, tmp_path: Path, capsys
+) -> None:
+    series = synthetic.write_series(tmp_path / "scan", 6)
+    (series / "again.dcm").write_bytes((series / "000.dcm").read_bytes())
+    out = tmp_path / "out"
+    command = ["predict", str(written["solid"]), str(series), "--dicom-out"]
+    assert run([*command, str(out)]) == 0
+    (case,) = json.loads((out / "result.json").read_text(encoding="utf-8"))["cases"]
+    report = pydicom.dcmread(out / case["report"])
+    assert probabilities_in(report) == pytest.approx(case["probabilities"], rel=1e-5)
+    (study,) = report.CurrentRequestedProcedureEvidenceSequence
+    assert len(study.ReferencedSeriesSequence[0].ReferencedSOPSequence) == 6
+    assert report.PatientID == "MRN-4711"
+    text = (out / "result.json").read_text(encoding="utf-8") + "".join(capsys.readouterr())
+    assert not any(secret in text for secret in synthetic.SECRETS)
+
+
+def probabilities_in(report: pydicom.Dataset) -> dict[str, float]:
+    (measured,) = (
+        item
+        for item in report.ContentSequence
+        if item.ConceptNameCodeSequence[0].CodeMeaning == "Imaging Measurements"
+    )
+    found = {}
+    for group in measured.ContentSequence:
+        values = {i.ConceptNameCodeSequence[0].CodeMeaning: i for i in group.ContentSequence}
+        name = values["Finding"].ConceptCodeSequence[0].CodeMeaning
+        value = values["Probability"].MeasuredValueSequence[0].NumericValue
+        found[name] = float(value) / 100
+    return found
