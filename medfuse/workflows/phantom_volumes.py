@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from medfuse.workflows.phantoms import phantom
 Array = NDArray[np.float64]
 
 CLASSES = ("healthy", "ill")
+_AIR = -1000.0
 _STORED = ("LPS", "RAS", "LAS", "PLS")
 _LACKING = tuple(kept for kept in product((False, True), repeat=3) if 0 < sum(kept) < 3)
 _KEPT = (*_LACKING, *[(True, True, True)] * 3)
@@ -39,10 +40,12 @@ class HeadVolume:
     Attributes:
         pixels: int16 Hounsfield units ``(X, Y, Z)``.
         affine: 4 x 4, from indices to RAS millimeters.
+        finding: true where the bleed is, ``(X, Y, Z)``.
     """
 
     pixels: NDArray[np.int16]
     affine: Array
+    finding: NDArray[np.bool_]
 
 
 def head_volume(bleeding: bool, random: np.random.Generator) -> HeadVolume:
@@ -56,26 +59,39 @@ def head_volume(bleeding: bool, random: np.random.Generator) -> HeadVolume:
     indices = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1)
     place = indices @ affine[:3, :3].T + affine[:3, 3]
     image = _head(place, random)
-    if bleeding:
-        image = np.maximum(image, _bleed(place, random))
+    bleed = _bleed(place, random) if bleeding else np.full(shape, _AIR)
+    image = np.maximum(image, bleed)
     noisy = image + random.normal(0, 6, shape)
-    return HeadVolume(np.clip(noisy, -1024, 3000).round().astype(np.int16), affine)
+    pixels = np.clip(noisy, -1024, 3000).round().astype(np.int16)
+    return HeadVolume(pixels, affine, bleed > _AIR)
 
 
-def write_volumes(folder: Path | str, patients_per_class: int = 20, seed: int = 0) -> Path:
+def write_volumes(
+    folder: Path | str,
+    patients_per_class: int = 20,
+    seed: int = 0,
+    masks: Path | str | None = None,
+) -> Path:
     """Write NIfTI files as ``folder/<class>/p<patient>.nii.gz`` and return ``folder``.
 
     Args:
         folder: made if absent; existing files of the same name are overwritten.
         patients_per_class: number of patients of each class.
         seed: the same seed gives the same voxels.
+        masks: folder for volumes of the same names on the same grids, 1 where the bleed is; of
+            those that have one.
     """
     root = Path(folder)
     for label, name in enumerate(CLASSES):
         (root / name).mkdir(parents=True, exist_ok=True)
         for number in range(patients_per_class):
             random = np.random.default_rng([seed, label, number])
-            write_nifti(head_volume(bool(label), random), root / name / f"p{number:04d}.nii.gz")
+            head, file = head_volume(bool(label), random), f"{name}/p{number:04d}.nii.gz"
+            write_nifti(head, root / file)
+            if masks is not None and head.finding.any():
+                target = Path(masks) / file
+                target.parent.mkdir(parents=True, exist_ok=True)
+                write_nifti(replace(head, pixels=head.finding.astype(np.int16)), target)
     return root
 
 
@@ -168,7 +184,7 @@ def _bleed(place: Array, random: np.random.Generator) -> Array:
     angle = random.uniform(0, 2 * np.pi)
     center = np.array([38 * np.cos(angle), 45 * np.sin(angle), random.uniform(-25, 30)])
     inside = _radius(place, center, random.uniform(14, 22, 3)) < 1
-    return np.where(inside, random.uniform(65, 80), -1000.0)
+    return np.where(inside, random.uniform(65, 80), _AIR)
 
 
 def _radius(place: Array, center: Array, axes: Array) -> Array:

@@ -7,6 +7,7 @@ a dense layer over one lung base with a curved upper border, ``clear`` neither.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,6 +89,18 @@ def phantom_and_mask(
         layer = _nodule(anatomy, random, y, x)
         image += layer
     return _exposed(image, random), layer > 0.5 * max(float(layer.max()), 1e-9)
+
+
+def with_and_without_nodule(
+    random: np.random.Generator, anatomy_seed: int
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return the phantom that `phantom` draws with a nodule, and the same one without it."""
+    anatomy = _anatomy(np.random.default_rng(anatomy_seed))
+    y, x = _grid(random)
+    image = _thorax(anatomy, y, x)
+    layer = _nodule(anatomy, random, y, x)
+    again = copy.deepcopy(random)
+    return _exposed(image + layer, random), _exposed(image, again)
 
 
 def _phantoms(

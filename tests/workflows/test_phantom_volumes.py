@@ -53,6 +53,17 @@ def test_a_bleed_is_denser_than_brain_and_only_in_the_ill() -> None:
     assert between[1] > between[0] + 50
 
 
+def test_masks_lie_on_the_bleeds_and_on_the_grids_of_their_volumes(tmp_path: Path) -> None:
+    root = write_volumes(tmp_path / "heads", 2, masks=tmp_path / "masks")
+    for number in range(2):
+        name = f"ill/p{number:04d}.nii.gz"
+        volume, mask = (nibabel.load(folder / name) for folder in (root, tmp_path / "masks"))
+        assert np.array_equal(volume.affine, mask.affine)
+        inside = mask.get_fdata() > 0
+        assert 60 < np.median(volume.get_fdata()[inside]) < 85
+    assert not (tmp_path / "masks" / "healthy").exists()
+
+
 def test_the_same_seed_gives_the_same_files_by_class(tmp_path: Path) -> None:
     one, two = (write_volumes(tmp_path / name, 1, seed=5) for name in ("one", "two"))
     for name in CLASSES:

@@ -7,7 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medfuse.workflows.phantoms import CLASSES, phantom, write_phantoms
+from medfuse.workflows.phantoms import (
+    CLASSES,
+    phantom,
+    phantom_and_mask,
+    with_and_without_nodule,
+    write_phantoms,
+)
 
 
 def test_same_seed_writes_the_same_bytes(tmp_path: Path) -> None:
@@ -34,3 +40,11 @@ def test_finding_adds_density_inside_one_lung() -> None:
 def test_unknown_finding_is_refused() -> None:
     with pytest.raises(ValueError, match="expected one of clear, effusion, nodule"):
         phantom("cat", np.random.default_rng(0), 0)
+
+
+def test_the_image_without_its_nodule_is_the_same_image_elsewhere() -> None:
+    nodule, mask = phantom_and_mask("nodule", np.random.default_rng(5), 1)
+    drawn, plain = with_and_without_nodule(np.random.default_rng(5), 1)
+    assert np.array_equal(drawn, nodule)
+    assert (drawn.astype(int) - plain)[mask].min() > 0
+    assert np.mean(drawn != plain) < 6 * mask.mean()

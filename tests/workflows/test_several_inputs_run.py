@@ -8,10 +8,13 @@ import re
 from collections import Counter
 from pathlib import Path
 
+import nibabel
+import numpy as np
 import pytest
 
 from medfuse.cli.main import run as command
 from medfuse.serving.predict import load_bundle
+from medfuse.workflows.explain import ExplainOptions, explain
 from medfuse.workflows.phantom_volumes import CLASSES, write_cases
 from medfuse.workflows.train import TrainingOutcome, train
 
@@ -133,3 +136,22 @@ def test_evaluate_measures_the_bundle_as_the_run_did(
         assert found["overall"][name]["value"] == pytest.approx(value, abs=1e-5)
     counts = {name: group["cases"] for name, group in found["groups"]["inputs"].items()}
     assert counts == {n: group["cases"] for n, group in expected["groups"]["inputs"].items()}
+
+
+def test_each_case_is_explained_by_the_inputs_that_it_has_each_on_the_grid_of_its_file(
+    cohort: Path, several_run: TrainingOutcome, tmp_path: Path
+) -> None:
+    outcome = explain(several_run.folder, out=tmp_path, options=ExplainOptions(progress=False))
+    given = {row["case_id"]: row for row in rows_of(cohort)}
+    seen = Counter()
+    for record in outcome.summary["cases"]:
+        row = given[record["case"]]
+        assert {one["input"] for one in record["maps"]} == {n for n in ("ct", "xray") if row[n]}
+        assert len(record["effects"]) == 3
+        for found in (tmp_path / "cases").glob(f"{record['key']}-ct-*.nii.gz"):
+            saliency, volume = nibabel.load(found), nibabel.load(cohort.parent / row["ct"])
+            assert np.allclose(saliency.affine, volume.affine)
+            assert saliency.shape == volume.shape
+            seen["volumes"] += 1
+        seen["images"] += len(list((tmp_path / "cases").glob(f"{record['key']}-xray-*-timm*.png")))
+    assert min(seen["volumes"], seen["images"]) > 3
