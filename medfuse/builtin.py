@@ -348,8 +348,8 @@ _EXPLAINERS = (
             Option(
                 name="fill",
                 kind="str",
-                default="blur_to_black",
-                choices=("blur_to_black", "mean_patch", "mean_image"),
+                default="blur",
+                choices=("blur", "blur_to_black", "mean_patch", "mean_image"),
                 summary="what the patch is replaced with",
             ),
         ),

@@ -9,10 +9,17 @@ import torch
 from monai.visualize.occlusion_sensitivity import OcclusionSensitivity
 from torch import Tensor, nn
 
+from medfuse.explanation.scores import blurred
 from medfuse.explanation.view import Images, SourceView, as_inputs, log_odds, seeing, source_names
 
 WHOLE = "network"
 _AT_ONCE = 16
+_MODES = {
+    "blur": "gaussian",
+    "blur_to_black": "gaussian",
+    "mean_patch": "mean_patch",
+    "mean_image": "mean_img",
+}
 
 
 class OcclusionExplainer:
@@ -26,7 +33,8 @@ class OcclusionExplainer:
         network: a `medfuse.model.FusedNetwork`, or a traced one.
         patch: side of the patch, as a fraction of the image's along each axis.
         overlap: of neighboring patches, as a fraction of the side; more is finer and slower.
-        fill: ``blur_to_black`` (a Gaussian dent), ``mean_patch``, or ``mean_image``.
+        fill: what a patch becomes: ``blur`` fades into the strongly blurred image, without an edge;
+            ``blur_to_black`` fades to black, ``mean_patch`` and ``mean_image`` are flat squares.
     """
 
     additive = True
@@ -36,12 +44,13 @@ class OcclusionExplainer:
         network: nn.Module,
         patch: float = 0.125,
         overlap: float = 0.5,
-        fill: str = "blur_to_black",
+        fill: str = "blur",
     ) -> None:
         self.network: Any = network
         self.patch = patch
         self.overlap = overlap
-        self.mode = {"blur_to_black": "gaussian", "mean_image": "mean_img"}.get(fill, fill)
+        self.mode = _MODES[fill]
+        self.blurred = fill == "blur"
 
     def __call__(self, image: Images, class_index: int) -> dict[str, Tensor]:
         """Return ``{source: saliency (*spatial)}``."""
@@ -61,6 +70,10 @@ class OcclusionExplainer:
 
     def _of(self, view: nn.Module, image: Tensor, class_index: int) -> Tensor:
         spatial = image.shape[2:]
+        if self.blurred:
+            # What fades to 0 in the difference from the blurred image fades to the blurred image.
+            behind = blurred(image)
+            view, image = _Before(view, behind), image - behind
         find = OcclusionSensitivity(
             nn_module=view,
             mask_size=[max(2, round(self.patch * side)) if side > 2 else 1 for side in spatial],
@@ -77,6 +90,21 @@ class OcclusionExplainer:
             seen = view(image)[0, class_index]
         fall: Tensor = (seen - torch.as_tensor(hidden)[0, class_index]).clamp(min=0)
         return fall.as_subclass(Tensor)
+
+
+class _Before(nn.Module):
+    """What a view says of differences from an image."""
+
+    def __init__(self, view: nn.Module, behind: Tensor) -> None:
+        super().__init__()
+        self.view = view
+        self.behind = behind
+        self.eval()
+
+    def forward(self, difference: Tensor) -> Tensor:
+        """Return ``(N, K)``."""
+        found: Tensor = self.view(self.behind + difference)
+        return found
 
 
 class _GraphView(nn.Module):
@@ -102,7 +130,7 @@ def occlusion(
     network: nn.Module,
     patch: float = 0.125,
     overlap: float = 0.5,
-    fill: str = "blur_to_black",
+    fill: str = "blur",
 ) -> OcclusionExplainer:
     """Return the explainer ``occlusion``."""
     return OcclusionExplainer(network, patch, overlap, fill)
