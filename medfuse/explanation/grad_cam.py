@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from monai.visualize.class_activation_maps import GradCAM, GradCAMpp
 from torch import Tensor, nn
 
 from medfuse.explanation.alignment import Alignment, measured, resample
+from medfuse.explanation.margin import without_padding
 from medfuse.explanation.reading import (
     Reading,
     backbone_of,
@@ -32,7 +33,9 @@ class GradCamExplainer:
     A source's vector often joins the means of maps of several stages. Grad-CAM on the last of them
     sees a part of the evidence only, and too coarsely for a small finding. Here the target layer
     is all of these maps side by side on the finest grid; where there is one map, it is that map.
-    Maps are laid on the image where their cells were measured to look.
+    Maps are laid on the image where their cells were measured to look. What the padding of its
+    convolutions adds to cells at the border is not shown: it is no part of the image. The weights
+    of the maps are those of the network as it is.
     The score is the log-odds of the class. Slices of a volume are weighed by their attention,
     since the gradient passes through it.
 
@@ -112,8 +115,9 @@ class _Placed:
 class _MapsView(nn.Module):
     """Log-odds by way of one layer, ``maps``: all maps that the features are read from.
 
-    Its values are the network's own. The gradient with respect to the layer's output is that of
-    the means in the vector, and of the last map on its way through the rest of the network.
+    The log-odds are the network's own; the layer holds the maps without the effect of padding.
+    The gradient with respect to the layer's output is that of the means in the vector, and of the
+    last map on its way through the rest of the network.
     """
 
     def __init__(self, view: SourceView, source: nn.Module, placed: _Placed, part: slice) -> None:
@@ -138,7 +142,9 @@ class _MapsView(nn.Module):
         backbone = backbone_of(self.source)
         kept: dict[str, Tensor] = {}
         read: list[Tensor] = []
-        with replaced(module_at(backbone, self.reading.last.path), self._last(kept, read)) as hooks:
+        shown = without_padding(self.source, self.reading.places, image)
+        last = self._last(kept, shown, read)
+        with replaced(module_at(backbone, self.reading.last.path), last) as hooks:
             for level in self.reading.levels:
                 keep = _keeper(kept, level.place)
                 module = module_at(backbone, level.place.path)
@@ -154,14 +160,17 @@ class _MapsView(nn.Module):
             features = whole
         return self.view.judge(features)
 
-    def _last(self, kept: dict[str, Tensor], read: list[Tensor]) -> Any:
+    def _last(
+        self, kept: dict[str, Tensor], shown: Mapping[str, Tensor], read: list[Tensor]
+    ) -> Any:
         place = self.reading.last
 
         def replace(_module: nn.Module, _inputs: Any, output: Any) -> Any:
             if read:
                 return output
             own = place.to_map(output).detach()
-            parts = [kept[level.place.path] for level in self.reading.levels] + [own]
+            whole = {**kept, place.path: own, **shown}
+            parts = [whole[one.path] for one in self.reading.places]
             # What each place adds to the mean; a gradient of 1e-5 would drown in GradCAMpp's 1e-7.
             places = math.prod(self.grid)
             joined = torch.cat(self._on_finest(parts), 1) / places

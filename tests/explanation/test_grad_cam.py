@@ -135,6 +135,69 @@ def _rollout_by_hand(vit, image):
     return flow[0, 1:].reshape(4, 4).detach()
 
 
+class Rim(nn.Module):
+    """One map that answers a bright place, and more strongly missing neighbors at the border."""
+
+    def __init__(self, only: tuple[int, int] | None = None) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 2, 3, padding=1)
+        self.only = only
+        with torch.no_grad():
+            self.conv.weight.zero_()
+            self.conv.bias.zero_()
+            self.conv.weight[0] = -1.0  # fewer neighbors at the border, so more is left
+            self.conv.weight[0, 0, 1, 1] = 2.0
+            self.conv.bias[0] = 3.0
+
+    def forward(self, x):
+        if self.only and tuple(x.shape[2:]) != self.only:
+            raise AssertionError(f"takes {self.only}")
+        return self.conv(x).relu(), None
+
+
+def rim_network(only=None):
+    head = nn.Linear(2, 2, bias=False)
+    with torch.no_grad():
+        head.weight.copy_(torch.tensor([[0.0, 0.0], [1.0, 0.0]]))
+    source = Source(Rim(only), nn.Identity())
+    network = FusedNetwork([source], FeatureClassifier([2], Concat(), head))
+    return network.eval().requires_grad_(False)
+
+
+def test_what_padding_does_to_the_border_is_not_shown():
+    image = torch.full((1, 1, 32, 32), 0.5)
+    image[0, 0, 12, 20] = 1.0
+    network = rim_network()
+    answers = network.sources[0].backbone(image)[0][0, 0]
+    assert strongest(answers) != (12, 20)  # the corner answers more strongly than the spot
+    assert strongest(grad_cam(network)(image, 1)["source 0"]) == (12, 20)
+
+
+def test_a_network_of_one_size_keeps_the_maps_that_it_has():
+    image = torch.full((1, 1, 32, 32), 0.5)
+    found = grad_cam(rim_network(only=(32, 32)))(image, 1)["source 0"]
+    assert strongest(found)[0] in (0, 31)
+
+
+def test_a_finding_at_the_border_is_shown_there(network):
+    found = grad_cam(network)(spot((64, 64), (3, 40)), 1)["source 0"]
+    assert np.abs(np.subtract(strongest(found), (3, 40))).max() <= 4
+
+
+@pytest.mark.parametrize("fill", ["blur", "blur_to_black", "mean_patch", "mean_image"])
+def test_every_fill_hides_the_bright_place(network, fill):
+    found = occlusion(network, fill=fill)(spot((64, 64), (20, 40)), 1)["source 0"]
+    assert np.abs(np.subtract(strongest(found), (20, 40))).max() <= 8
+
+
+def test_blur_hides_nothing_where_the_image_is_smooth(network):
+    image = torch.linspace(0, 1, 64).expand(1, 1, 64, 64).clone()
+    image[0, 0, 20:24, 30:34] = 0.2
+    found = {f: occlusion(network, fill=f)(image, 1)["source 0"] for f in ("blur", "blur_to_black")}
+    smooth = {fill: float(one[40:, 40:].max()) for fill, one in found.items()}
+    assert smooth["blur"] < 0.1 * smooth["blur_to_black"]
+
+
 @pytest.mark.parametrize("make", [grad_cam, occlusion])
 def test_explaining_leaves_the_network_in_eval_mode(network, make):
     make(network)(spot((64, 64), (20, 40)), 1)
