@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from medfuse.evaluation.feature_kernel import FeatureKernel, Floats, Spectrum
-from medfuse.evaluation.source_order import RankingCases
+from medfuse.evaluation.source_order import RankingCases, part_of
 from medfuse.evaluation.transferability import log_evidence, probe_auroc
 
 
@@ -71,8 +71,13 @@ def choose_sources(
 
 
 def _auroc(kernel: FeatureKernel, cases: RankingCases) -> float:
-    _, ridge = log_evidence(Spectrum.of(kernel), cases.labels)
-    return probe_auroc(kernel, cases.labels, cases.folds(), ridge)
+    """Return the probe's AUROC; of several labels per case the mean over the labels."""
+    found = []
+    for rows, asked in cases.questions():
+        part = part_of(kernel, rows)
+        _, ridge = log_evidence(Spectrum.of(part), asked.labels)
+        found.append(probe_auroc(part, asked.labels, asked.folds(), ridge))
+    return float(np.mean(found)) if found else float("nan")
 
 
 def _helps(before: FeatureKernel, after: FeatureKernel, cases: RankingCases) -> float:

@@ -33,18 +33,45 @@ class RankingCases:
     """The cases that sources are ranked on.
 
     Attributes:
-        labels: class of each case, ``(N,)``, integers from 0.
+        labels: class of each case, ``(N,)``, integers from 0; of several labels per case, what
+            parts of the cases are to be alike in.
         groups: cases of one patient, or of one picture, share a number, ``(N,)``.
         seed: of folds and half-samples.
+        answers: of several labels per case, ``(N, L)`` of 1, 0, and -1 where unknown.
     """
 
     labels: Rows
     groups: Rows
     seed: int = 0
+    answers: Rows | None = None
+
+    @classmethod
+    def of_labels(cls, answers: Rows, groups: Rows, seed: int = 0) -> RankingCases:
+        """Return cases of several labels; parts of them are alike in the rarest that each has."""
+        held = answers == 1
+        rarity = np.where(held, -held.sum(0), -len(answers) - 1)
+        rarest = np.where(held.any(1), rarity.argmax(1) + 1, 0)
+        return cls(rarest, groups, seed, answers)
 
     def only(self, rows: Rows) -> RankingCases:
         """Return some of the cases."""
-        return RankingCases(self.labels[rows], self.groups[rows], self.seed)
+        answers = None if self.answers is None else self.answers[rows]
+        return RankingCases(self.labels[rows], self.groups[rows], self.seed, answers)
+
+    def questions(self) -> list[tuple[Rows, RankingCases]]:
+        """Return what the features are asked: the class, or each label where it is known.
+
+        Each question has the rows of its cases, whose ``labels`` are its answers. Of several
+        labels, one of which only one answer occurs is not asked.
+        """
+        if self.answers is None:
+            return [(np.arange(len(self.labels)), self)]
+        found = []
+        for column in self.answers.T:
+            rows = np.flatnonzero(column >= 0)
+            if len(np.unique(column[rows])) == 2:
+                found.append((rows, RankingCases(column[rows], self.groups[rows], self.seed)))
+        return found
 
     def folds(self) -> list[Rows]:
         """Return the rows of up to 5 folds: a group is in one fold, classes are spread."""
@@ -81,16 +108,24 @@ def check_cases(cases: RankingCases, classes: Sequence[str]) -> None:
     """Refuse cases that no order can be told from.
 
     Raises:
-        EvaluationError: naming the class with too few patients.
+        EvaluationError: naming the class, or the answer of a label, with too few patients.
     """
     for index, name in enumerate(classes):
-        found = len(np.unique(cases.groups[cases.labels == index]))
-        if found < FEWEST:
-            raise EvaluationError(
-                f"class {name!r} has cases of {found} patient{'s' * (found != 1)} to learn from, "
-                f"ranking sources needs at least {FEWEST} of each class. Add cases, or leave the "
-                "class out."
-            )
+        chosen = {f"class {name!r} has": cases.labels == index}
+        if cases.answers is not None:
+            column, said = cases.answers[:, index], f"label {name!r}"
+            chosen = {f"{said} holds in": column == 1, f"{said} is absent in": column == 0}
+        for what, rows in chosen.items():
+            _require_patients(what, len(np.unique(cases.groups[rows])))
+
+
+def _require_patients(what: str, found: int) -> None:
+    if found < FEWEST:
+        kind, name, *_ = what.split(" ")
+        raise EvaluationError(
+            f"{what} cases of {found} patient{'s' * (found != 1)} to learn from, ranking sources "
+            f"needs at least {FEWEST}. Add cases, or leave the {kind} {name} out."
+        )
 
 
 def order_sources(kernels: Sequence[FeatureKernel], cases: RankingCases) -> SourceOrder:
@@ -122,10 +157,21 @@ def order_sources(kernels: Sequence[FeatureKernel], cases: RankingCases) -> Sour
 
 
 def measure_sources(kernels: Sequence[FeatureKernel], cases: RankingCases) -> dict[str, Floats]:
-    """Return each of `MEASURES` ``(S,)`` of S sources on the same cases and folds."""
-    folds = cases.folds()
-    rows = [_measured(kernel, cases, folds) for kernel in kernels]
-    return {name: np.array([row[i] for row in rows]) for i, name in enumerate(MEASURES)}
+    """Return each of `MEASURES` ``(S,)`` of S sources on the same cases and folds.
+
+    Of several labels per case it is the mean over the labels.
+    """
+    found = []
+    for rows, asked in cases.questions():
+        folds = asked.folds()
+        found.append([_measured(part_of(kernel, rows), asked, folds) for kernel in kernels])
+    values = np.mean(found, axis=0) if found else np.full((len(kernels), len(MEASURES)), np.nan)
+    return {name: values[:, i] for i, name in enumerate(MEASURES)}
+
+
+def part_of(kernel: FeatureKernel, rows: Rows) -> FeatureKernel:
+    """Return a kernel of the cases at ``rows``; itself where these are all."""
+    return kernel if len(rows) == len(kernel) else kernel.only(rows)
 
 
 def interval(measure: str, value: float, error: float) -> tuple[float, float]:

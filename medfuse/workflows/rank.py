@@ -13,8 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from medfuse.backbones.build import BuiltSource
 from medfuse.config import Experiment, SourceConfig, load_experiment, parse_experiment
-from medfuse.data import Cohort
-from medfuse.errors import CohortError, ConfigError, SourceError
+from medfuse.errors import ConfigError, SourceError
 from medfuse.evaluation.feature_kernel import FeatureKernel
 from medfuse.evaluation.similarity import similarities
 from medfuse.evaluation.source_choice import choose_sources
@@ -96,7 +95,6 @@ def rank_sources(
         check_experiment(config, registry, download=settings.download)
     bank = FeatureBank(config.bank.path, config.bank.budget_gb)
     settled = settle_cohort(config, bank)
-    _require_classes(settled.cohort)
     local = _local(config, registry, settled) if settings.all_local else []
     config = config.model_copy(update={"sources": [*named, *local]})
     _require_several(config.sources)
@@ -120,19 +118,6 @@ def _rank(job: _Job, settled: SettledCohort) -> SourceRanking:
     # Many small matrices: threads of the linear algebra would wait for each other, minutes in all.
     with threadpool_limits(1, user_api="blas"):
         return _ranked(candidates, cases, part.cohort.classes, settings.pick)
-
-
-def _require_classes(cohort: Cohort) -> None:
-    """Refuse several labels per case: the scores ask how well features tell classes apart.
-
-    Raises:
-        CohortError: naming how to rank for one label.
-    """
-    if cohort.multilabel:
-        raise CohortError(
-            f"{cohort.root}: sources are ranked by how well they tell classes apart, but the cases "
-            f"have several labels. Rank for one of them: cohort.label: {cohort.classes[0]}."
-        )
 
 
 def _ranked(

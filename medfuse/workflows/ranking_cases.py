@@ -12,6 +12,7 @@ from medfuse.data import Case
 from medfuse.data.groups import link_cases
 from medfuse.errors import CohortError, EvaluationError
 from medfuse.evaluation.source_order import RankingCases, check_cases, divided
+from medfuse.workflows.answers import answers_of
 from medfuse.workflows.prepare import PreparedCohort, picture_digests
 
 _PARTS = 20
@@ -34,7 +35,7 @@ def ranking_part(
     Raises:
         CohortError: a class has too few patients, or no case has every input.
     """
-    learned = [c for c in prepared.cohort.part("train", "validation") if c.label is not None]
+    learned = [c for c in prepared.cohort.part("train", "validation") if c.labeled]
     whole = [case for case in learned if all(name in case.inputs for name in read)]
     if len(whole) < len(learned):
         _log.warning(
@@ -66,11 +67,10 @@ def _ranking_cases(cases: Sequence[Case], prepared: PreparedCohort, seed: int) -
         for index, linked in enumerate(link_cases(cases, digests))
         for case in linked
     }
-    return RankingCases(
-        np.array([case.label for case in cases], dtype=np.int64),
-        np.array([number[case.case_id] for case in cases], dtype=np.int64),
-        seed,
-    )
+    groups = np.array([number[case.case_id] for case in cases], dtype=np.int64)
+    if prepared.cohort.multilabel:
+        return RankingCases.of_labels(answers_of(cases), groups, seed)
+    return RankingCases(np.array([case.label for case in cases], dtype=np.int64), groups, seed)
 
 
 def _drawn(cases: RankingCases, most: int) -> np.ndarray:

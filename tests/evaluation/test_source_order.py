@@ -10,6 +10,7 @@ from medfuse.evaluation.source_order import (
     RankingCases,
     check_cases,
     interval,
+    measure_sources,
     order_sources,
 )
 
@@ -85,3 +86,29 @@ def test_standard_error_from_half_samples_is_that_of_new_samples() -> None:
 def test_interval_of_a_share_stays_between_0_and_1() -> None:
     assert interval("probe", 0.99, 0.1) == pytest.approx((0.794, 1.0))
     assert interval("logme", 0.99, 0.1) == pytest.approx((0.794, 1.186))
+
+
+def test_of_several_labels_each_is_asked_where_it_is_known() -> None:
+    answers = np.stack([LABELS == 1, LABELS == 2, np.zeros(120)], axis=1).astype(np.int64)
+    answers[:30, 0] = -1
+    cases = RankingCases.of_labels(answers, CASES.groups)
+    (first, one), (second, other) = cases.questions()
+    np.testing.assert_array_equal(first, np.arange(30, 120))
+    np.testing.assert_array_equal(one.labels, LABELS[30:] == 1)
+    assert len(second) == 120
+    kernels = [_kernel(0.2, 0), _kernel(1.0, 1)]
+    found = measure_sources(kernels, cases)
+    parts = measure_sources([kernel.only(first) for kernel in kernels], one)
+    rest = measure_sources(kernels, other)
+    for name in MEASURES:
+        np.testing.assert_allclose(found[name], (parts[name] + rest[name]) / 2)
+    assert order_sources(kernels, cases).places.tolist() == [2, 1]
+    with pytest.raises(EvaluationError, match="label 'c' holds in cases of 0 patients"):
+        check_cases(cases, ("a", "b", "c"))
+
+
+def test_parts_are_alike_in_the_rarest_label_of_each_case() -> None:
+    answers = np.array([[1, 1], [1, 0], [0, 0], [1, -1], [0, 1]])
+    cases = RankingCases.of_labels(answers, np.arange(5))
+    assert cases.labels.tolist() == [2, 1, 0, 1, 2]
+    np.testing.assert_array_equal(cases.only(np.array([4, 3])).answers, answers[[4, 3]])

@@ -193,10 +193,19 @@ def test_the_default_head_is_for_what_the_cases_have(table: Path) -> None:
     assert settle_head(one, read_cohort(one.cohort)).head.use == "mlp"
 
 
-def test_sources_are_ranked_for_one_label_only(table: Path, tmp_path: Path) -> None:
-    experiment = parse_experiment({**_experiment(table), "bank": {"path": str(tmp_path)}})
-    with pytest.raises(CohortError, match="Rank for one of them: cohort.label: effusion"):
-        rank_sources(experiment)
+def test_sources_are_ranked_by_the_mean_over_the_labels(table: Path, tmp_path: Path) -> None:
+    data = {**_experiment(table), "bank": {"path": str(tmp_path)}}
+    data["sources"] = ["mini:resnet.distilled", "timm:test_resnet.random"]
+    cohort = {**data["cohort"], "split": {"test": 0, "validation": 0}}
+    both = rank_sources({**data, "cohort": cohort})
+    assert both.classes == LABELS
+    assert both.sources[0].source == "mini:resnet.distilled"
+    alone = [rank_sources({**data, "cohort": {**cohort, "label": name}}) for name in LABELS]
+    for name in ("logme", "h_score", "neighbors"):
+        values = [ranking.sources[0].measures[name]["value"] for ranking in alone]
+        # not to the last digit: alone, features are standardized over the label's known cases
+        found = both.sources[0].measures[name]["value"]
+        assert found == pytest.approx(np.mean(values), rel=0.05), name
 
 
 def test_the_check_of_a_cohort_counts_labels(table: Path, tmp_path: Path) -> None:
