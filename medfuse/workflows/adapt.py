@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from medfuse.backbones.build import BuiltSource
 from medfuse.config import AdaptationConfig
 from medfuse.data import Case
-from medfuse.errors import ConfigError, EvaluationError
+from medfuse.errors import CohortError, ConfigError, EvaluationError
 from medfuse.evaluation.domain import distance_of_means
 from medfuse.workflows.adaptation import MOVES, NAMES, Features, clean, moved, values_of
 from medfuse.workflows.extract import ExtractedFeatures
@@ -82,28 +82,37 @@ def adapt(
     """
     target = reader.read(config.target, role=None)
     rows = np.array([case.role in _LEARNED for case in reader.prepared.cohort.cases])
-    own = values_of(features)
+    own, new = values_of(features), values_of(reader.features(target, features.sources))
+    sources, after = features.sources, new
     if config.method in MOVES:
-        new = values_of(reader.features(target, features.sources))
         changed = _moved(config.method, own, new, (rows, reader.prepared.cohort.cases))
-        adapted = replace(features, values=tuple(changed))
-        ends = (new, new)
     else:
-        sources = reader.after_adabn(target, features.sources)
-        assert sources is not None, "check_norms has found a batch norm"
+        sources = _with_target_statistics(reader, target, features.sources)
+        after = values_of(reader.features(target, sources))
         changed = _seen_by(reader, sources, own, rows)
-        adapted = replace(features, values=tuple(changed), sources=tuple(sources))
-        ends = (
-            values_of(reader.features(target, features.sources)),
-            values_of(reader.features(target, sources)),
+    gaps = (features.sources, _distances(own, new, rows), _distances(changed, after, rows))
+    adapted = replace(features, values=tuple(changed), sources=sources)
+    return adapted, _told(reader, config.method, target, gaps)
+
+
+def _with_target_statistics(
+    reader: TargetReader, target: PreparedCohort, sources: Sequence[BuiltSource]
+) -> tuple[BuiltSource, ...]:
+    found = reader.after_adabn(target, sources)
+    if found is None:
+        raise CohortError(
+            f"{target.cohort.root}: no case has an input that a source with batch norms reads, "
+            "which adaptation by AdaBN needs. Use coral or standardize."
         )
-    before = [
-        distance_of_means(clean(x[rows]), clean(y)) for x, y in zip(own, ends[0], strict=True)
-    ]
-    after = [
-        distance_of_means(clean(x[rows]), clean(y)) for x, y in zip(changed, ends[1], strict=True)
-    ]
-    return adapted, _told(reader, config.method, target, (features.sources, before, after))
+    return tuple(found)
+
+
+def _distances(
+    learned: Sequence[Features], target: Sequence[Features], rows: np.ndarray
+) -> list[float]:
+    """Return for each source how far the means of the cases at ``rows`` and the target are."""
+    pairs = zip(learned, target, strict=True)
+    return [distance_of_means(clean(x[rows]), clean(y)) for x, y in pairs]
 
 
 def _moved(
