@@ -37,7 +37,7 @@ from medfuse.workflows.run_page import MeasuredCases
 from medfuse.workflows.run_page.abstention import abstention_section
 from medfuse.workflows.run_page.calibration import calibration_section
 from medfuse.workflows.run_page.events import told
-from medfuse.workflows.run_page.performance import performance_section
+from medfuse.workflows.run_page.performance import headline, performance_section
 from medfuse.workflows.run_page.subgroups import subgroups_section
 from medfuse.workflows.seen import SeenCases, digests_of_files, find_seen
 from medfuse.workflows.trust_facts import TrustedCases, draw_trust, trust_facts
@@ -363,6 +363,7 @@ def _write_page(folder: Path, shown: _Shown, predictor: Predictor) -> None:
     page = SectionPage(
         name=f"Evaluation of {predictor.metadata['name']}",
         intended_use=predictor.metadata["intended_use"],
+        headline={} if measured.part is None else headline(measured.part.metrics),
         warnings=[shown.seen.warning()] if shown.seen.warning() else (),
         sections=(
             performance_section(measured),

@@ -33,6 +33,8 @@ def test_bundle_on_the_test_part_gives_the_reported_metrics(
     sets, asked = found.metrics["trust"]["sets"], finished_run.metrics["trust"]["sets"]
     assert (sets["asked"], sets["coverage"]) == (asked["asked"], asked["coverage"])
     page = (tmp_path / "out" / "report.html").read_text()
+    first = page[: page.index('id="metrics"')]
+    assert "calibration error" in first, "the numbers to see first stand above the sections"
     assert 'id="abstention"' in page
     assert "before calibration" in page
     assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == found.metrics

@@ -49,7 +49,7 @@ def test_the_report_has_every_section(html: str) -> None:
 @pytest.mark.parametrize(
     ("anchor", "figures"),
     [
-        ("metrics", ["true class by predicted", "Receiver operating", "Precision over recall",
+        ("metrics", ["Receiver operating", "Precision over recall", "true class by predicted",
                      "Predicted probability"]),
         ("calibration", ["How often a confidence"]),
         ("shares", ["How much each source"]),

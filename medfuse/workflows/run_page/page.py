@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from importlib.metadata import version
-from typing import Any
 
 from medfuse.data import split_digest
 from medfuse.report import Section, SectionPage
-from medfuse.report.metric_tables import estimate_text
 from medfuse.workflows.run_page.abstention import abstention_section
 from medfuse.workflows.run_page.adaptation import adaptation_section, adaptation_warnings
 from medfuse.workflows.run_page.calibration import calibration_section
@@ -21,20 +19,13 @@ from medfuse.workflows.run_page.events import events_section
 from medfuse.workflows.run_page.facts import RunFacts
 from medfuse.workflows.run_page.inputs import inputs_section
 from medfuse.workflows.run_page.model import model_section
-from medfuse.workflows.run_page.performance import performance_section
+from medfuse.workflows.run_page.performance import headline, performance_section
 from medfuse.workflows.run_page.shares import shares_section
 from medfuse.workflows.run_page.sources import sources_section
 from medfuse.workflows.run_page.split import split_section
 from medfuse.workflows.run_page.subgroups import subgroups_section
 from medfuse.workflows.run_page.training import training_section
 
-_HEADLINE = {
-    "accuracy": "accuracy",
-    "exact_match": "exact match",
-    "auroc_macro": "AUROC",
-    "ece": "calibration error",
-    "ece_macro": "calibration error",
-}
 _PACKAGES = ("medfuse", "monai", "torch", "timm", "numpy", "scikit-learn")
 
 # One line adds a section. A section that has nothing to say is left out, and the checklists then
@@ -67,7 +58,7 @@ def run_page(facts: RunFacts, created: str) -> SectionPage:
         name=facts.task.experiment.name,
         intended_use=facts.card["intended_use"],
         verdict=facts.comparison["verdict"] if facts.comparison else "",
-        headline=_headline(facts.measured.part.metrics) if facts.measured.part else {},
+        headline=headline(facts.measured.part.metrics) if facts.measured.part else {},
         warnings=_warnings(facts),
         sections=[*sections, *checklist_sections(sections)],
         versions={
@@ -77,12 +68,6 @@ def run_page(facts: RunFacts, created: str) -> SectionPage:
         },
         created=created,
     )
-
-
-def _headline(metrics: Mapping[str, Any]) -> dict[str, str]:
-    overall = metrics["overall"]
-    shown = {key: title for key, title in _HEADLINE.items() if key in overall}
-    return {title: estimate_text(overall[key]) for key, title in shown.items()}
 
 
 def _warnings(facts: RunFacts) -> list[str]:

@@ -14,9 +14,26 @@ from medfuse.report import (
     overall_table,
     threshold_table,
 )
+from medfuse.report.metric_tables import estimate_text
 from medfuse.workflows.run_page.facts import MeasuredCases
 
-_FIGURES = ("confusion_matrix", "roc", "precision_recall", "scores")
+_FIGURES = ("roc", "precision_recall", "confusion_matrix", "scores")  # like heights in a row
+
+
+_HEADLINE = {
+    "accuracy": "accuracy",
+    "exact_match": "exact match",
+    "auroc_macro": "AUROC",
+    "ece": "calibration error",
+    "ece_macro": "calibration error",
+}
+
+
+def headline(metrics: Mapping[str, Any]) -> dict[str, str]:
+    """Return the few numbers to see first, with their intervals."""
+    overall = metrics["overall"]
+    shown = {key: title for key, title in _HEADLINE.items() if key in overall}
+    return {title: estimate_text(overall[key]) for key, title in shown.items()}
 
 
 def performance_section(measured: MeasuredCases) -> Section:
