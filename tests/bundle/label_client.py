@@ -20,8 +20,8 @@ import pytest
 from medfuse.bundle.export import KINDS
 
 PYTHON = os.environ["MEDFUSE_LABEL_PYTHON"]
-START_SECONDS = 120
-TRAIN_SECONDS = 180
+START_SECONDS = 300
+TRAIN_SECONDS = 300
 _NO_WAY_OUT = dict.fromkeys(
     ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), "http://127.0.0.1:9"
 )

@@ -285,11 +285,12 @@ def test_what_cannot_be_trained_is_served_and_says_so(
 
 def test_the_stock_application_serves_and_trains_the_bundles_too(
     flat: tuple[Path, Path], deep: tuple[Path, Path], others: dict[str, Path], studies: Path,
-    expected: Mapping[str, Prediction], tmp_path: Path, synthetic: Any,
+    expected: Mapping[str, Prediction], requests_: dict[str, Any], tmp_path: Path,
 ) -> None:  # fmt: skip
     app, store = tmp_path / "monaibundle", tmp_path / "studies"
     shutil.copytree(STOCK, app)
-    bundles = [flat[0], deep[0], *others.values()]
+    volumes = [deep[0], write_bundle(requests_["sliced"], tmp_path)]
+    bundles = [flat[0], *volumes, *others.values()]
     for bundle in bundles:
         shutil.copytree(bundle, app / "model" / bundle.name)
     shutil.copytree(studies, store, ignore=shutil.ignore_patterns("labels", ".*", "*.json"))
@@ -299,7 +300,7 @@ def test_the_stock_application_serves_and_trains_the_bundles_too(
     offline = ("--conf", "zoo_source", "ngc", "--conf", "sam2", "false", "--conf", "models", models)
     with served(app, store, KINDS["label"].start, *offline) as server:
         for bundle in bundles:
-            image = volume if bundle == deep[0] else store / "dx.dcm"
+            image = volume if bundle in volumes else store / "dx.dcm"
             (wanted,) = load_bundle(bundle).predict([str(image)])
             answer = server.ask("POST", f"/infer/{bundle.name}", "-F", f"file=@{image}")
             require_same(answer, wanted, lower=True)

@@ -84,7 +84,7 @@ def _modules(source: Traversable, prefix: str = "") -> Iterator[tuple[str, Trave
 
 
 def _remarks(subject: Subject) -> tuple[str, ...]:
-    reason = subject.block["left_out"].get("configs/train.json")
+    reason = (subject.block.get("left_out") or {}).get("configs/train.json")
     return (f"it serves, but cannot be trained: {reason}",) if reason else ()
 
 

@@ -71,10 +71,10 @@ class ClassificationInfer(BundleInferTask):
             "reason": "",
             "predicted": self.bundle.predicted(chances),
         }
-        if not self.bundle.judges:
-            return answer
         if not self.bundle.is_as_written(self.bundle.weights(weights)):
             return answer | _NOT_JUDGED
+        if not self.bundle.judges:
+            return answer
         return answer | self._judgement(chances, data[_INFERER])
 
     def _judgement(self, chances: list[float], inferer: Any) -> dict[str, Any]:
@@ -101,7 +101,7 @@ class ClassificationInfer(BundleInferTask):
 _NOT_JUDGED = {
     "status": "not judged",
     "reason_code": "OTHER_WEIGHTS",
-    "reason": "these weights are not those that the limits of the bundle were measured with",
+    "reason": "these weights are not those that the bundle was written and measured with",
 }
 
 

@@ -68,14 +68,14 @@ class ServedBundle:
         """Why it cannot be fine-tuned; empty if it can."""
         if (self.root / "configs" / "train.json").is_file():
             return ""
-        reasons: dict[str, str] = self._block["left_out"]
+        reasons: dict[str, str] = self._block.get("left_out") or {}
         return reasons.get("configs/train.json", "it has no train.json")
 
     def predicted(self, probabilities: list[float]) -> str:
         """Return the most probable class; of several labels those that hold, joined by ``;``."""
         if self.exclusive:
             return max(zip(probabilities, self.classes, strict=True), key=lambda pair: pair[0])[1]
-        limits = self._block["thresholds"]
+        limits = self._block.get("thresholds") or {}
         pairs = zip(self.classes, probabilities, strict=True)
         return ";".join(name for name, value in pairs if value >= limits.get(name, 0.5))
 
