@@ -40,7 +40,7 @@ from medfuse.workflows.run_page.events import told
 from medfuse.workflows.run_page.performance import headline, performance_section
 from medfuse.workflows.run_page.subgroups import subgroups_section
 from medfuse.workflows.seen import SeenCases, digests_of_files, find_seen
-from medfuse.workflows.trust_facts import TrustedCases, draw_trust, trust_facts
+from medfuse.workflows.trust_facts import TrustedCases, acceptance_of, draw_trust, trust_facts
 from medfuse.workflows.uncalibrated import raw_logits, uncalibrated_answers
 
 _STATE = "evaluation.json"
@@ -349,6 +349,7 @@ def _trusted(answered: Sequence[_Answer], predictor: Predictor) -> TrustedCases 
         score=policy.score,
         coverage=details.get("coverage"),
         held_out=details.get("calibrated_on", "held-out cases"),
+        acceptance=acceptance_of(policy.distances),
     )
 
 

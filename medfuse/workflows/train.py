@@ -54,7 +54,7 @@ from medfuse.workflows.run_page import MeasuredCases, RunFacts, run_page
 from medfuse.workflows.seen import find_seen
 from medfuse.workflows.settle import SettledCohort, list_cohort, settle_cohort, settle_head
 from medfuse.workflows.target_cases import TargetReader
-from medfuse.workflows.trust_facts import TrustedCases, draw_trust, trust_facts
+from medfuse.workflows.trust_facts import TrustedCases, acceptance_of, draw_trust, trust_facts
 
 _log = logging.getLogger(__name__)
 
@@ -287,6 +287,7 @@ def _trust(
         score=judged.policy.score,
         coverage=task.experiment.evaluation.abstain.coverage,
         held_out=fused.calibrated_on,
+        acceptance=acceptance_of(judged.policy.distances),
     )
     trust = trust_facts(part.predictions, trusted)
     draw_trust(gallery, trust, trusted)

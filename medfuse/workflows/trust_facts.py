@@ -12,6 +12,7 @@ import numpy as np
 from medfuse import plots
 from medfuse.evaluation import LabelPredictions, Predictions
 from medfuse.evaluation.conformal_sets import covered
+from medfuse.evaluation.feature_distance import FeatureDistances
 from medfuse.evaluation.selective import risk_coverage
 from medfuse.workflows.gallery import Gallery
 
@@ -27,6 +28,8 @@ class TrustedCases:
         score: of the sets.
         coverage: that the sets were made for; ``None`` where that is not known.
         held_out: the cases that all this was fitted on, in words.
+        acceptance: the share of like cases within the limits of the distances; ``None`` where there
+            are no limits.
     """
 
     codes: Sequence[str]
@@ -35,6 +38,15 @@ class TrustedCases:
     score: str
     coverage: float | None
     held_out: str
+    acceptance: float | None
+
+
+def acceptance_of(distances: FeatureDistances) -> float | None:
+    """Return the share of like cases that the limits were made for; ``None`` without limits."""
+    if not np.isfinite(distances.limits).any():
+        return None
+    found = distances.facts.get("acceptance")
+    return None if found is None else float(found)
 
 
 def trust_facts(cases: Predictions | LabelPredictions, trusted: TrustedCases) -> dict[str, Any]:
@@ -54,6 +66,7 @@ def trust_facts(cases: Predictions | LabelPredictions, trusted: TrustedCases) ->
     return {
         "cases": len(cases),
         "held_out": trusted.held_out,
+        "acceptance": trusted.acceptance,
         "abstained": dict(sorted(Counter(filter(None, trusted.codes)).items())),
         "beyond_limit": dict(sorted(beyond.items())),
         "sets": sets,

@@ -148,6 +148,14 @@ def test_evaluate_measures_what_was_answered_and_what_was_not(
     noise = next(row for row in rows if "noise" in row.case_id)
     assert (noise.status, noise.predicted) == ("abstained", "")
     assert max(noise.distances.values()) > 1
+    trust = outcome.metrics["trust"]
+    assert trust["abstained"] == {"OUT_OF_DISTRIBUTION": 1}
+    beyond = {name: 1 for name, far in sorted(noise.distances.items()) if far > 1}
+    assert trust["beyond_limit"] == beyond
+    page = (outcome.folder / "report.html").read_text()
+    assert "1 (33.3%)" in page
+    assert "95% of cases like the training cases" in page
+    assert "had it been asked for one" in page
 
 
 def test_reasons_that_several_labels_cannot_give_are_refused_before_training(

@@ -46,7 +46,14 @@ def _counts(trust: Mapping[str, Any]) -> dict[str, str]:
     cases = trust["cases"]
     why = {f"abstained, {code}": _share(n, cases) for code, n in trust["abstained"].items()}
     beyond = trust["beyond_limit"].items()
-    facts = {"measured cases": str(cases), **(why or {"abstained": "0"})}
+    accepted = trust["acceptance"]
+    facts = {
+        "limits accept": "everything: too few patients were held out for a limit"
+        if accepted is None
+        else f"{accepted:.0%} of cases like the training cases",
+        "measured cases": str(cases),
+        **(why or {"abstained": "0"}),
+    }
     facts |= {f"beyond the limit of {source}": _share(n, cases) for source, n in beyond}
     if trust["selective"]:
         facts["area under risk over coverage"] = f"{trust['selective']['aurc']:.4f}"

@@ -25,8 +25,8 @@ def calibration_section(measured: MeasuredCases) -> Section:
         return Section(anchor="calibration", title=title)
     metrics = measured.part.metrics
     overall, several = metrics["overall"], metrics.get("task") == "multilabel"
-    known = [key for key in _METRICS if key in overall]
     before = metrics.get("uncalibrated")
+    known = [key for key in _METRICS if key in overall and before is None]
     return Section(
         anchor="calibration",
         title=title,
