@@ -55,6 +55,7 @@ test-slow: install             ## suites that need environments of their own
 	bash .ci/dicom_reports
 	bash .ci/accessibility
 	bash .ci/label
+	bash .ci/deploy
 
 bench: install                 ## ratios measured in one run
 	$(BIN)/python benchmarks/bank.py

@@ -220,10 +220,10 @@ def test_commands_and_python_about_a_bundle_run(
     commands = [line for block in code_blocks(page, "sh") for line in block.splitlines()]
     for command in (c for c in commands if c.startswith("python -m monai.bundle")):
         subprocess.run([sys.executable, *shlex.split(command)[1:]], check=True)
-    (export,) = [c for c in commands if c.startswith("medfuse bundle export")]
-    run_console([export], tmp_path)
-    (start,) = [c for c in commands if "monailabel" in c]
-    assert start in (tmp_path / "label_app" / "README.md").read_text().splitlines()
+    run_console([c for c in commands if c.startswith("medfuse bundle export")], tmp_path)
+    for app, start in {"label_app": "python -m monailabel", "deploy_app": "python . "}.items():
+        (command,) = [c for c in commands if c.startswith(start)]
+        assert command in (tmp_path / app / "README.md").read_text().splitlines()
     tables = [
         Path(folder, "predictions.csv").read_text().splitlines() for folder in ("out", "out_ts")
     ]

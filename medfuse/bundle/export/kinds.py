@@ -45,6 +45,12 @@ KINDS = MappingProxyType(
             start="python -m monailabel.main start_server --app . --studies STUDIES "
             "--host 127.0.0.1 --port 8000",
         ),
+        "deploy": ExportKind(
+            summary="a MONAI Deploy application that judges a DICOM series and writes JSON and a "
+            "structured report",
+            writer="medfuse.bundle.export.deploy:write_app",
+            start="python . --input IN --output OUT",
+        ),
     }
 )
 

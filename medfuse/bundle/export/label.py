@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 from string import Template
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
+from medfuse.bundle.export.modules import copy_license, copy_modules
 from medfuse.bundle.export.subject import Subject
 from medfuse.storage import write_text
-
-if TYPE_CHECKING:
-    from importlib.resources.abc import Traversable
 
 PYTHON = "3.11"
 # Installed and run together. MONAI Label 0.8.5 needs pydicom below 3 (its pydicom-seg imports what
@@ -52,14 +48,12 @@ def write_app(subject: Subject, folder: Path) -> tuple[str, ...]:
     """
     subject.require_one_image("MONAI Label")
     source = files("medfuse.bundle").joinpath(_APP)
-    for name, item in _modules(source):
-        write_text(folder / name, item.read_text(encoding="utf-8"))
+    copy_modules(source, folder)
     remarks = _remarks(subject)
     readme = Template(source.joinpath(_TEMPLATE).read_text(encoding="utf-8"))
     write_text(folder / "README.md", readme.substitute(_values(subject, remarks)))
     write_text(folder / "requirements.txt", requirements_text(subject))
-    license_file = files("medfuse.bundle").joinpath("apache-2.0.txt")
-    write_text(folder / "LICENSE", license_file.read_text(encoding="utf-8"))
+    copy_license(folder)
     subject.copy_to(folder / "model" / subject.folder_name)
     return remarks
 
@@ -71,16 +65,6 @@ def requirements_text(subject: Subject) -> str:
     lines = [f"{name}=={version}" for name, version in pins.items()]
     head = f"# Measured together with Python {PYTHON}; pydicom 3 and numpy 2 do not work."
     return "\n".join([head, *lines]) + "\n"
-
-
-def _modules(source: Traversable, prefix: str = "") -> Iterator[tuple[str, Traversable]]:
-    """Yield the app's modules by relative path; its own ``__init__`` belongs to medfuse alone."""
-    for item in sorted(source.iterdir(), key=lambda item: item.name):
-        name = f"{prefix}{item.name}"
-        if item.is_dir() and item.name != "__pycache__":
-            yield from _modules(item, f"{name}/")
-        elif name.endswith(".py") and name != "__init__.py":
-            yield name, item
 
 
 def _remarks(subject: Subject) -> tuple[str, ...]:
