@@ -59,6 +59,15 @@ def test_the_bundle_calibrates_in_every_format_as_the_run_did(isotonic: Training
 
 
 @pytest.mark.slow
+def test_a_bundle_holds_a_linear_map_too(images: Path, shared_bank: Path, tmp_path: Path) -> None:
+    outcome = run(images, shared_bank, tmp_path, "dirichlet")
+    assert outcome.metrics["bundle"]["difference"] < 1e-4
+    assert set(block_of(outcome)["parity"]) == {"torchscript", "onnx", "rebuilt"}
+    network = load_bundle(outcome.bundle, "cpu").network
+    assert type(network.calibration).__module__ == "scripts.calibration_dirichlet"
+
+
+@pytest.mark.slow
 def test_a_bundle_with_a_map_passes_every_check(isotonic: TrainingOutcome) -> None:
     report = verify_bundle(isotonic.bundle)
     assert [check for check in report.checks if check.status == "failed"] == []
