@@ -50,7 +50,9 @@ def metadata(request: BundleRequest, packages: dict[str, str]) -> dict[str, Any]
         "pred_classes": ", ".join(request.classes),
         "eval_metrics": dict(request.metrics),
         "intended_use": intended_use(request),
-        "references": sorted({s.citation for s in request.provenance.sources if s.citation}),
+        "references": sorted(
+            {*request.references, *(s.citation for s in request.provenance.sources if s.citation)}
+        ),
         "network_data_format": {
             "inputs": {key: _tensor(spec) for key, spec in request.keyed.items()},
             "outputs": {"pred": _pred(request)},

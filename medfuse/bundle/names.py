@@ -47,6 +47,11 @@ def check_request(request: BundleRequest) -> None:
             f"{'no ' if request.network_node is None else 'a '}network node. "
             "Give a node, or say for each part why it exists only as a graph."
         )
+    if request.network_node is None and not request.graphs:
+        raise BundleError(
+            f"bundle {request.name}: bundle.graphs is false, but {request.graph_only[0]}, so that "
+            "the graph is all there is. Leave graphs out."
+        )
     _check_license(request)
 
 

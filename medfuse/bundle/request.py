@@ -139,6 +139,8 @@ class BundleRequest:
         copyright: whose it is; made from the authors if empty.
         version: of the bundle.
         description: one paragraph.
+        references: papers to cite, beside those of the sources.
+        graphs: write ``model.ts`` and ``model.onnx`` too.
         suffixes: endings of the files that the bundle lists as images; if empty, all that the
             reader of this kind takes.
         plugin_suffixes: further ones, of the plugins' readers that the bundle holds.
@@ -167,6 +169,8 @@ class BundleRequest:
     copyright: str = ""
     version: str = "0.1.0"
     description: str = ""
+    references: tuple[str, ...] = ()
+    graphs: bool = True
     suffixes: tuple[str, ...] = ()
     plugin_suffixes: tuple[str, ...] = ()
 

@@ -35,6 +35,10 @@ from medfuse.storage import atomic_folder, write_json, write_text
 if TYPE_CHECKING:
     from medfuse.model import FusedNetwork
 
+GRAPHS_LEFT_OUT = (
+    "not asked for (bundle.graphs), to keep the bundle small; MONAI's ckpt_export and onnx_export "
+    "make them"
+)
 logger = logging.getLogger("medfuse")
 
 
@@ -85,6 +89,8 @@ def _fill(request: BundleRequest, network: FusedNetwork, root: Path) -> None:
     write_seen(root, request.provenance.seen)
     write_digests(root)
     for name, reason in left_out.items():
+        if reason == GRAPHS_LEFT_OUT:
+            continue
         logger.warning("bundle %s: without %s: %s", request.name, name, reason)
 
 
@@ -102,7 +108,7 @@ def _write_configs(request: BundleRequest, document: Any, folder: Path) -> dict[
     left_out: dict[str, str] = {}
     write_json(folder / "metadata.json", document)
     write_json(folder / "inference.json", inference_config(request))
-    if request.network_node is not None:
+    if request.network_node is not None and request.graphs:
         write_json(folder / "inference_ts.json", inference_ts_config())
     why_not = why_not_trainable(request)
     if why_not:
@@ -125,10 +131,14 @@ def _write_models(
     example = fixed_input(request.inputs)
     if request.network_node is not None:
         weights = io.BytesIO()
-        torch.save(network.state_dict(), weights)
+        torch.save(_weights(network, compact=not request.graphs), weights)
         (folder / "model.pt").write_bytes(weights.getbuffer())
     if request.abstention is not None:
         write_distances(request.abstention.distances, folder / DISTANCES)
+    if not request.graphs:
+        names = ("models/model.ts", "models/model.onnx", "configs/inference_ts.json")
+        left_out |= dict.fromkeys(names, GRAPHS_LEFT_OUT)
+        return {}
     extra = {name: _read(root, name) for name in ("metadata.json", "inference.json")}
     difference = write_torchscript(network, example, folder / "model.ts", extra)
     named = dict(zip(request.keyed, example, strict=True))
@@ -137,6 +147,22 @@ def _write_models(
         left_out["models/model.onnx"] = outcome
         return {"torchscript": difference}
     return {"torchscript": difference, "onnx": outcome}
+
+
+def _weights(network: FusedNetwork, compact: bool) -> dict[str, torch.Tensor]:
+    """Return the bare state_dict; compact, what half precision holds exactly is kept in half.
+
+    Loading it gives the same float32 numbers: `torch.nn.Module.load_state_dict` copies values.
+    """
+    state: dict[str, torch.Tensor] = network.state_dict()
+    if not compact:
+        return state
+    return type(state)((name, _halved(tensor)) for name, tensor in state.items())
+
+
+def _halved(tensor: torch.Tensor) -> torch.Tensor:
+    half = tensor.half() if tensor.dtype == torch.float32 else tensor
+    return half if torch.equal(half.to(tensor.dtype), tensor) else tensor
 
 
 def _read(root: Path, name: str) -> Any:

@@ -97,12 +97,18 @@ class BankConfig(Section):
 class BundleConfig(Section):
     """What a bundle says of itself.
 
-    ``license`` (SPDX) may be stricter than that of the sources, never freer.
+    ``license`` (SPDX) may be stricter than that of the sources, never freer. ``data`` says what the
+    training data are, whose, and under which terms; ``references`` name the papers to cite.
+    Without ``graphs`` the bundle has no ``model.ts`` and no ``model.onnx``: a third of its size.
     """
 
     authors: str = Field("Not named.", min_length=1)
     copyright: str | None = Field(None, min_length=1)
     license: License | None = None
+    description: str | None = Field(None, min_length=1)
+    data: str | None = Field(None, min_length=1)
+    references: tuple[str, ...] = ()
+    graphs: bool = True
 
 
 class Experiment(Section):

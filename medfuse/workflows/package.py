@@ -144,6 +144,9 @@ def _request(task: LearningTask, model: LearnedModel, measured: Measured) -> Bun
         authors=task.experiment.bundle.authors,
         copyright=task.experiment.bundle.copyright or "",
         license=task.experiment.bundle.license,
+        description=task.experiment.bundle.description or "",
+        references=task.experiment.bundle.references,
+        graphs=task.experiment.bundle.graphs,
     )
 
 
@@ -303,7 +306,8 @@ def _data(task: LearningTask) -> str:
     sizes = cohort.with_cases(labeled).sizes()
     parts = ", ".join(f"{size} for {role}" for role, size in sizes.items())
     adapted = "" if task.adaptation is None else f" The model was {task.adaptation.told}."
-    return f"{len(labeled)} labeled cases: {parts}.{adapted}"
+    given = f"{told} " if (told := task.experiment.bundle.data) else ""
+    return f"{given}{len(labeled)} labeled cases: {parts}.{adapted}"
 
 
 def _check(task: LearningTask, model: LearnedModel, path: Path) -> float | None:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from medfuse.bundle.verifier import file_checks
+from medfuse.bundle.verifier import file_checks, run_checks
 from medfuse.bundle.verifier.subject import Bundle, CheckFailedError, CheckSkippedError
 from medfuse.bundle.verify import verify_bundle
+from medfuse.bundle.write import write_bundle
 from medfuse.errors import BundleError
 
 
@@ -146,6 +147,18 @@ def test_missing_files_are_named(copy: Bundle) -> None:
     (copy.root / "models" / "model.ts").unlink()
     with pytest.raises(CheckFailedError, match=r"missing: models/model\.ts"):
         file_checks.check_files(copy)
+
+
+def test_graphs_that_were_left_out_by_intention_are_not_missed(request_for, tmp_path: Path) -> None:
+    root = write_bundle(request_for(graphs=False), tmp_path)
+    subject = Bundle({"bundle": str(root), "work": str(tmp_path / "work"), "schema": None})
+    assert file_checks.check_files(subject)
+    for check in (run_checks.check_agreement, run_checks.check_traced_run):
+        with pytest.raises(CheckSkippedError, match=r"models/model\.ts: not asked for"):
+            check(subject)
+    (root / "models" / "model.pt").unlink()
+    with pytest.raises(CheckFailedError, match=r"missing: models/model\.pt"):
+        file_checks.check_files(subject)
 
 
 def test_folders_without_classification_in_their_name_fail(copy: Bundle) -> None:

@@ -181,3 +181,39 @@ def test_preprocessing_of_another_size_is_refused(request_, tmp_path: Path, monk
 
 def test_undefined_metrics_become_null() -> None:
     assert plain({"a": float("nan"), "b": [1.0, float("inf")]}) == {"a": None, "b": [1.0, None]}
+
+
+def test_without_graphs_a_bundle_is_small_and_says_why(request_for, tmp_path: Path) -> None:
+    root = write_bundle(request_for(graphs=False), tmp_path)
+    assert [p.name for p in (root / "models").iterdir()] == ["model.pt"]
+    left_out = json.loads((root / "configs/metadata.json").read_text())["medfuse"]["left_out"]
+    names = ["models/model.ts", "models/model.onnx", "configs/inference_ts.json"]
+    assert [name for name in names if "bundle.graphs" in left_out[name]] == names
+    assert not any((root / name).exists() for name in names)
+    assert "- `models/model.ts`: not asked for" in (root / "docs/README.md").read_text()
+    check_digests(root)
+
+
+def test_small_weights_are_the_same_numbers(request_for, tmp_path: Path) -> None:
+    request = request_for(graphs=False)
+    with torch.no_grad():
+        whole, *_ = (p for p in request.network.parameters() if p.ndim > 1)
+        whole.copy_(whole.half().float())
+    root = write_bundle(request, tmp_path)
+    stored = torch.load(root / "models/model.pt", weights_only=True)
+    assert {t.dtype for t in stored.values()} >= {torch.float16, torch.float32}
+    for name, tensor in request.network.state_dict().items():
+        assert torch.equal(stored[name].to(tensor.dtype), tensor), name
+
+
+def test_what_exists_only_as_a_graph_cannot_leave_it_out(request_for, tmp_path: Path) -> None:
+    request = request_for(graphs=False, network_node=None, graph_only=("source x is traced",))
+    with pytest.raises(BundleError, match="graphs is false, but source x is traced"):
+        write_bundle(request, tmp_path)
+
+
+def test_references_of_the_data_stand_beside_those_of_the_sources(
+    request_for, tmp_path: Path
+) -> None:
+    root = write_bundle(request_for(references=("A and B, 2020",), graphs=False), tmp_path)
+    assert "A and B, 2020" in json.loads((root / "configs/metadata.json").read_text())["references"]

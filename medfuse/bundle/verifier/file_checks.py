@@ -16,9 +16,9 @@ FILES = (
     "configs/metadata.json",
     "configs/inference.json",
     "docs/README.md",
-    "models/model.ts",
     "scripts/__init__.py",
 )
+GRAPH = "models/model.ts"
 UNSAFE_SUFFIXES = (".pkl", ".pickle", ".joblib", ".dill", ".pth", ".ckpt", ".so", ".pyd", ".dll")
 MACHINE_PATH = re.compile(
     r"(?<![\w.:/])(?:/(?:home|root|Users|tmp|mnt|work)/|[A-Za-z]:\\\\)[\w.-]+"
@@ -56,7 +56,10 @@ def check_files(bundle: Bundle) -> str:
     """All files that some reader expects are there."""
     wanted = list(FILES)
     if bundle.retrainable:
-        wanted += ["models/model.pt", "configs/inference_ts.json"]
+        wanted += ["models/model.pt"]
+    if not (bundle.retrainable and GRAPH in bundle.left_out):
+        wanted += [GRAPH]
+        wanted += ["configs/inference_ts.json"] if bundle.retrainable else []
     missing = [name for name in wanted if not (bundle.root / name).is_file()]
     if missing:
         raise CheckFailedError(f"missing: {', '.join(missing)}")

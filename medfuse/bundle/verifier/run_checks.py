@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from .file_checks import GRAPH
 from .samples import labelled_folder, sample_count, sample_folder
 from .subject import Bundle, CheckFailedError, CheckSkippedError, root_cause
 
@@ -55,8 +56,10 @@ def check_agreement(bundle: Bundle) -> str:
     """All formats of the network give the same logits and features."""
     import torch
 
+    if GRAPH in bundle.left_out:
+        raise CheckSkippedError(f"{GRAPH}: {bundle.left_out[GRAPH]}")
     network, images = _both_outputs(bundle.network()), bundle.fixed_input()
-    path = bundle.root / "models" / "model.ts"
+    path = bundle.root / GRAPH
     traced = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
     parts = []
     formats = {"model.ts": _both_outputs(traced)}
@@ -97,6 +100,8 @@ def check_traced_run(bundle: Bundle) -> str:
     """MONAI gets the same from the traced network, without the network's code."""
     if not bundle.retrainable:
         raise CheckSkippedError("inference.json itself takes model.ts")
+    if GRAPH in bundle.left_out:
+        raise CheckSkippedError(f"{GRAPH}: {bundle.left_out[GRAPH]}")
     rows = [
         _run_on_sample(bundle, configs)
         for configs in (["inference.json"], ["inference.json", "inference_ts.json"])

@@ -37,6 +37,12 @@ class Bundle:
         """Whether the network is there as code and weights."""
         return not (self.metadata.get("medfuse") or {}).get("graph_only")
 
+    @property
+    def left_out(self) -> dict[str, str]:
+        """What the writer left out by intention, and why."""
+        found: dict[str, str] = (self.metadata.get("medfuse") or {}).get("left_out") or {}
+        return found
+
     def config_path(self, name: str) -> str:
         """Return where a configuration lies."""
         return str(self.root / "configs" / name)
