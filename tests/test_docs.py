@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -255,17 +256,24 @@ def test_quick_start_of_the_readme_runs_literally(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_bundle_of_the_demo_is_made_and_predicts_as_its_page_says(tmp_path: Path) -> None:
-    (tmp_path / "bundles").mkdir()
-    (console,) = code_blocks(REPOSITORY / "bundles/README.md", "console")
-    run_console(console.replace("$ ", "").splitlines(), tmp_path)
-    with (tmp_path / "predictions.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert len(rows) == len(list((tmp_path / "demo/images/nodule").iterdir()))
-    assert sum(row["predicted"] == "nodule" for row in rows) > 0.6 * len(rows)
+def test_a_bundle_that_ships_runs_as_its_page_says(tmp_path: Path) -> None:
+    page = REPOSITORY / "bundles/README.md"
+    (tmp_path / "bundles").symlink_to(REPOSITORY / "bundles")
+    (console,) = code_blocks(page, "console")
+    run_console(console.replace("$ ", "").splitlines(), tmp_path, (0, 4))
+    (shell,) = code_blocks(page, "sh")
+    subprocess.run(
+        [sys.executable, *shlex.split(shell)[1:]], cwd=tmp_path, check=True, capture_output=True
+    )
+    tables = []
+    for name in ("predictions.csv", "out/predictions.csv"):
+        with (tmp_path / name).open(newline="") as file:
+            tables.append([float(row["prob_Covid-19"]) for row in csv.DictReader(file)])
+    assert len(tables[0]) == 3
+    assert tables[0] == pytest.approx(tables[1], abs=1e-5)
 
 
-def run_console(commands: list[str], folder: Path) -> None:
+def run_console(commands: list[str], folder: Path, codes: Sequence[int] = (0,)) -> None:
     """Run commands as a page prints them, with the programs of this environment first."""
     programs = Path(sys.executable).parent
     environment = {**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
@@ -274,7 +282,7 @@ def run_console(commands: list[str], folder: Path) -> None:
             shlex.split(command),
             cwd=folder, env=environment, capture_output=True, text=True, check=False,
         )  # fmt: skip
-        assert done.returncode == 0, (command, done.stderr)
+        assert done.returncode in codes, (command, done.stderr)
 
 
 def example_of_several_inputs(folder: Path) -> dict[str, object]:

@@ -1,0 +1,1 @@
+"""Code that this bundle's network is built from."""
