@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from medfuse.device import find_device
 from medfuse.errors import BundleError, MedfuseError
 from medfuse.serving.cases import CaseInput, NamedCase, Table, named_case
 from medfuse.serving.inputs import bundle_in
-from medfuse.serving.prediction import Prediction
+from medfuse.serving.prediction import Answer, Prediction
 from medfuse.serving.refusal import Refusal, refusal_of
 
 if TYPE_CHECKING:
@@ -142,50 +143,27 @@ class Predictor:
             BundleError: the network itself failed.
             CohortError: a case is not of the kind that the bundle takes.
         """
-        found: list[Prediction] = []
-        size = batch_size or self._batch_size
-        with tempfile.TemporaryDirectory(prefix="medfuse-predict-") as folder:
-            for start in range(0, len(cases), size):
-                chunk = enumerate(cases[start : start + size], start=start)
-                named = [named_case(n, case, self.table, folder) for n, case in chunk]
-                found += self._predict_batch(named)
-        return found
+        return [answer.prediction for answer in self.answers(cases, batch_size)]
 
-    def features(self, cases: Sequence[CaseInput]) -> np.ndarray:
-        """Return the standardized features of each case ``(N, sum of F)``; NaN where refused.
-
-        They are what ``network.features`` gives: those of all sources side by side.
+    def answers(
+        self, cases: Iterable[CaseInput], batch_size: int | None = None
+    ) -> Iterator[Answer]:
+        """Yield the answer to each case as its batch is done, so that of many none is kept.
 
         Args:
-            cases: as in `predict`.
+            cases: as in `predict`; taken batch by batch.
+            batch_size: as in `predict`.
 
         Raises:
             BundleError: the network itself failed.
             CohortError: a case is not of the kind that the bundle takes.
         """
-        rows: dict[int, np.ndarray] = {}
-        size = self._batch_size
-        with tempfile.TemporaryDirectory(prefix="medfuse-predict-") as folder:
-            for start in range(0, len(cases), size):
-                chunk = enumerate(cases[start : start + size], start=start)
-                named = {n: named_case(n, case, self.table, folder) for n, case in chunk}
-                rows |= self._features_of(named)
-        width = len(next(iter(rows.values()))) if rows else 0
-        nothing = np.full(width, np.nan, np.float32)
-        return np.array([rows.get(n, nothing) for n in range(len(cases))])
-
-    def _features_of(self, cases: dict[int, NamedCase]) -> dict[int, np.ndarray]:
-        found = {number: self._canonical(case) for number, case in cases.items()}
-        read = {n: items for n, items in found.items() if not isinstance(items, Refusal)}
-        if not read:
-            return {}
-        network: Any = self._parts.network
-        try:
-            with torch.inference_mode():
-                values = network.features(*self._stacked(list(read.values())))
-        except (RuntimeError, ValueError, TypeError) as error:
-            raise BundleError(f"the bundle's network failed ({error}).") from error
-        return dict(zip(read, values.float().cpu().numpy(), strict=True))
+        numbered = enumerate(cases)
+        while chunk := list(islice(numbered, batch_size or self._batch_size)):
+            with tempfile.TemporaryDirectory(prefix="medfuse-predict-") as folder:
+                named = [named_case(number, case, self.table, folder) for number, case in chunk]
+                found = self._answer_batch(named)
+            yield from found
 
     def _stacked(self, cases: Sequence[dict[str, Any]]) -> list[Tensor]:
         """Return one batch for each input of the network."""
@@ -196,20 +174,27 @@ class Predictor:
             for name in self._shapes
         ]
 
-    def _predict_batch(self, cases: list[NamedCase]) -> list[Prediction]:
-        answers: dict[int, Prediction] = {}
+    def _answer_batch(self, cases: list[NamedCase]) -> list[Answer]:
+        answers: dict[int, Answer] = {}
         canonical: dict[int, dict[str, Any]] = {}
         for index, case in enumerate(cases):
             items = self._canonical(case)
             if isinstance(items, Refusal):
                 text = case.without_paths(str(items))
-                answers[index] = self._refused(case, Refusal(items.code, text))
+                answers[index] = Answer(self._refused(case, Refusal(items.code, text)))
             else:
                 canonical[index] = items
         found = list(self._probabilities(canonical))
-        for index, answer in zip(canonical, self._judged(found), strict=True):
-            answers[index] = self._answer(cases[index], *answer)
+        judged, features = self._judged(found), self._features(len(found))
+        for index, answer, row in zip(canonical, judged, features, strict=True):
+            answers[index] = Answer(self._answer(cases[index], *answer), row)
         return [answers[index] for index in range(len(cases))]
+
+    def _features(self, cases: int) -> Sequence[np.ndarray | None]:
+        """Return the features of the last batch, by case."""
+        if not self.judges or not cases:
+            return [None] * cases
+        return list(self._parts.inferer.features.numpy())
 
     def _canonical(self, case: NamedCase) -> dict[str, Any] | Refusal:
         if not case.items:

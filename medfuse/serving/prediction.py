@@ -8,6 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
@@ -49,6 +52,20 @@ class Prediction:
         }
         data.pop("inputs")
         return {**data, **{name: value for name, value in optional.items() if value}}
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """A prediction, and what it was made from.
+
+    Attributes:
+        prediction: what a user sees.
+        features: standardized features of all sources side by side ``(sum of F,)``; ``None``
+            where the case was refused, and of a bundle that judges no case.
+    """
+
+    prediction: Prediction
+    features: NDArray[np.float32] | None = None
 
 
 def prediction_table(

@@ -16,6 +16,7 @@ from medfuse.evaluation.drift import label_shift, source_drift
 from medfuse.evaluation.feature_distance import DISTANCES, FeatureDistances, load_distances
 from medfuse.report import Section, Table
 from medfuse.serving.predict import Predictor
+from medfuse.serving.prediction import Answer
 from medfuse.workflows.gallery import Gallery
 
 ABSENT = "The bundle holds no distances of its training cases, so drift cannot be measured."
@@ -36,13 +37,16 @@ class Drift:
     facts: dict[str, Any]
 
 
-def measure_drift(predictor: Predictor, bundle: Path, cases: Sequence[Case]) -> Drift | None:
+def measure_drift(
+    predictor: Predictor, bundle: Path, answered: Sequence[tuple[Case, Answer]]
+) -> Drift | None:
     """Return the drift of features, and of labels where cases have some.
 
     Args:
         predictor: of the bundle.
         bundle: its folder.
-        cases: that the bundle can read; a label counts classes as the bundle does.
+        answered: cases that the bundle could read, with its answers; a label counts classes as the
+            bundle does.
 
     Returns:
         ``None`` where the bundle keeps no distances.
@@ -50,8 +54,8 @@ def measure_drift(predictor: Predictor, bundle: Path, cases: Sequence[Case]) -> 
     file = bundle / "models" / DISTANCES
     if not file.is_file():
         return None
-    known = load_distances(file)
-    features = predictor.features([given_to(predictor, case) for case in cases])
+    known, cases = load_distances(file), [case for case, _ in answered]
+    features = np.array([answer.features for _, answer in answered])
     distances = known(features, _present(known, predictor, cases))
     patients = [case.patient_id for case in cases]
     trained = predictor.metadata["medfuse"]["details"].get("class_counts", {})

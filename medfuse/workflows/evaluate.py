@@ -141,7 +141,8 @@ def _carry_out(bundle: Path | str, request: _Request) -> EvaluationOutcome:
     )
     write_json(folder / _STATE, {"medfuse": {"kind": "evaluation", "version": 1}})
     with raw_logits(predictor.network) as raw:
-        answers = predictor.predict([given_to(predictor, case) for case in cases])
+        given = list(predictor.answers(given_to(predictor, case) for case in cases))
+    answers = [answer.prediction for answer in given]
     write_predictions(
         folder / "predictions.csv", _rows(cases, answers, predictor), predictor.classes
     )
@@ -152,7 +153,8 @@ def _carry_out(bundle: Path | str, request: _Request) -> EvaluationOutcome:
     )
     if measured is not None:
         measured = _with_uncalibrated(measured, uncalibrated_answers(raw, answers, predictor))
-    drift = measure_drift(predictor, bundle, [case for case, _ in answered])
+    read = [(case, a) for case, a in zip(cases, given, strict=True) if a.prediction.probabilities]
+    drift = measure_drift(predictor, bundle, read)
     events = tally([*found.events, *_refusals(cases, answers)])
     trusted = _trusted(answered, predictor) if measured is not None else None
     trust = trust_facts(measured.predictions, trusted) if measured and trusted else None

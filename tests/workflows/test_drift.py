@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from medfuse.config import EvaluationConfig
 from medfuse.data import Case
 from medfuse.errors import CohortError
 from medfuse.evaluation.feature_distance import DISTANCES, load_distances
+from medfuse.serving.cases import NamedCase
 from medfuse.serving.predict import load_bundle
 from medfuse.workflows.drift import ABSENT, drift_section, measure_drift
 from medfuse.workflows.evaluate import evaluate, evaluate_drift
@@ -64,11 +66,15 @@ def test_distances_of_the_bundle_are_those_of_its_network(
     files = sorted(images.rglob("*.png"))[:5]
     predictor = load_bundle(finished_run.bundle)
     cases = [Case(f.name, {"image": str(f)}, None, f.name) for f in files]
-    drift = measure_drift(predictor, finished_run.bundle, cases)
+    answers = list(predictor.answers(str(f) for f in files))
+    drift = measure_drift(predictor, finished_run.bundle, list(zip(cases, answers, strict=True)))
     assert drift is not None
-    features = predictor.features([str(f) for f in files])
+    canonical = [predictor.canonical(NamedCase(f.name, {"image": str(f)})) for f in files]
+    batch = torch.stack([torch.as_tensor(c["image"]).as_subclass(torch.Tensor) for c in canonical])
+    with torch.inference_mode():
+        features = predictor.network.features(batch).numpy()
     known = load_distances(finished_run.folder / DISTANCES)
-    np.testing.assert_allclose(drift.distances, known(features), rtol=1e-6)
+    np.testing.assert_allclose(drift.distances, known(features), rtol=1e-4)
 
 
 def test_a_refused_image_has_no_features(
@@ -76,9 +82,11 @@ def test_a_refused_image_has_no_features(
 ) -> None:
     (tmp_path / "bad.png").write_bytes(b"nothing")
     good = str(min(images.rglob("*.png")))
-    features = load_bundle(finished_run.bundle).features([str(tmp_path / "bad.png"), good])
-    assert np.isnan(features[0]).all()
-    assert np.isfinite(features[1]).all()
+    predictor = load_bundle(finished_run.bundle)
+    bad, fine = predictor.answers([str(tmp_path / "bad.png"), good])
+    assert bad.features is None
+    assert fine.features is not None
+    assert np.isfinite(fine.features).all()
 
 
 def test_a_bundle_without_distances_says_so(finished_run: TrainingOutcome, tmp_path: Path) -> None:

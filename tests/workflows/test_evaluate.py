@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from medfuse.config import EvaluationConfig
 from medfuse.errors import CohortError, OutputError
+from medfuse.serving.cases import NamedCase
+from medfuse.serving.predict import Predictor
 from medfuse.workflows.evaluate import evaluate
 from medfuse.workflows.train import TrainingOutcome
 
@@ -16,9 +19,16 @@ QUICK = EvaluationConfig(bootstrap=20)
 
 
 def test_bundle_on_the_test_part_gives_the_reported_metrics(
-    finished_run: TrainingOutcome, tmp_path: Path
+    finished_run: TrainingOutcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cohort = finished_run.folder / "cohort.csv"
+    cohort, read = finished_run.folder / "cohort.csv", list[str]()
+    canonical = Predictor._canonical
+
+    def count(predictor: Predictor, case: NamedCase) -> Any:
+        read.append(case.name)
+        return canonical(predictor, case)
+
+    monkeypatch.setattr(Predictor, "_canonical", count)
     found = evaluate(finished_run.bundle, cohort, tmp_path / "out", part="test", settings=QUICK)
     reported = finished_run.metrics["test"]["overall"]
     for name in ("accuracy", "auroc_macro", "brier"):
@@ -38,7 +48,9 @@ def test_bundle_on_the_test_part_gives_the_reported_metrics(
     assert 'id="abstention"' in page
     assert "before calibration" in page
     assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == found.metrics
+    assert sorted(read) == sorted(set(read)), "each image is read once, for metrics and drift"
     assert (tmp_path / "out" / "report.html").is_file()
+    assert found.metrics["drift"] is not None
     again = evaluate(finished_run.bundle, cohort, tmp_path / "out", part="test", settings=QUICK)
     assert again.metrics == found.metrics
 
