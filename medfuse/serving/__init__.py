@@ -4,6 +4,6 @@
 only bundles from somebody you trust.
 """
 
-from medfuse.serving.prediction import Prediction, prediction_table
+from medfuse.serving.prediction import Answer, Prediction
 
-__all__ = ["Prediction", "prediction_table"]
+__all__ = ["Answer", "Prediction"]

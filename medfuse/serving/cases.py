@@ -20,6 +20,14 @@ CaseInput = str | Path | NDArray[Any] | Mapping[str, InputValue]
 
 
 @dataclass(frozen=True)
+class ListedCase:
+    """A case as it is called in the results, and as a predictor takes it."""
+
+    name: str
+    given: CaseInput
+
+
+@dataclass(frozen=True)
 class NamedCase:
     """A case on its way through a bundle.
 

@@ -6,12 +6,14 @@ import csv
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from medfuse.bundle.case_table import CASE_ID, TABLE, read_cases
 from medfuse.bundle.digests import DIGESTS
 from medfuse.bundle.image_list import list_images
 from medfuse.bundle.volume_list import list_volumes
 from medfuse.errors import BundleError, CohortError
+from medfuse.serving.cases import ListedCase
 
 _TABLES = (".csv", ".tsv")
 _OF_A_BUNDLE = ("configs", DIGESTS)
@@ -46,6 +48,31 @@ def require_inputs(inputs: Sequence[str]) -> None:
     for given in inputs:
         if not Path(given.partition("::")[0]).exists():
             raise CohortError(f"{given}: no such file or folder.")
+
+
+class Listing(Protocol):
+    """How a bundle finds its cases; a `medfuse.serving.predict.Predictor` knows it."""
+
+    @property
+    def table(self) -> Mapping[str, Sequence[str] | None] | None: ...  # noqa: D102
+    @property
+    def suffixes(self) -> Sequence[str]: ...  # noqa: D102
+    @property
+    def volumes(self) -> bool: ...  # noqa: D102
+    @property
+    def modality(self) -> str: ...  # noqa: D102
+
+
+def listed_cases(inputs: Sequence[str], listing: Listing) -> list[ListedCase]:
+    """Return every case in files, folders and tables, in the order of the results.
+
+    Raises:
+        CohortError: as `expand_inputs` and `table_cases`.
+    """
+    if listing.table is not None:
+        return [ListedCase(case[CASE_ID], case) for case in table_cases(inputs, listing.table)]
+    found = expand_inputs(inputs, listing.suffixes, listing.volumes, listing.modality)
+    return [ListedCase(name, reference) for name, reference in found]
 
 
 def expand_inputs(

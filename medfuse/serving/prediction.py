@@ -1,10 +1,8 @@
-"""What a bundle says about one case, and the table of many."""
+"""What a bundle says about one case."""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -53,6 +51,18 @@ class Prediction:
         data.pop("inputs")
         return {**data, **{name: value for name, value in optional.items() if value}}
 
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> Prediction:
+        """Return the prediction of which `to_dict` gave these data.
+
+        Raises:
+            TypeError: they are of something else.
+        """
+        known = dict(data)
+        known["inputs"] = tuple(known.get("inputs", ()))
+        known["conformal_set"] = tuple(known.pop("set", ()))
+        return cls(**known)
+
 
 @dataclass(frozen=True, eq=False)
 class Answer:
@@ -66,33 +76,3 @@ class Answer:
 
     prediction: Prediction
     features: NDArray[np.float32] | None = None
-
-
-def prediction_table(
-    predictions: Sequence[Prediction],
-    classes: Sequence[str],
-    with_inputs: bool = False,
-    judged: bool = False,
-) -> str:
-    """Return CSV: ``case,status,reason_code,predicted,prob_<class>...``, blank where refused.
-
-    Args:
-        predictions: one row each.
-        classes: in the order of the columns.
-        with_inputs: add the column ``inputs`` before ``predicted``, names joined by ``;``.
-        judged: add the columns ``set``, joined by ``;``, and ``distance``, the largest of all
-            sources, at the end.
-    """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    extra = ["inputs"] if with_inputs else []
-    names = [f"prob_{name}" for name in classes]
-    last = ["set", "distance"] if judged else []
-    writer.writerow(["case", "status", "reason_code", *extra, "predicted", *names, *last])
-    for p in predictions:
-        inputs = [";".join(p.inputs)] if with_inputs else []
-        values = [p.probabilities.get(name, "") for name in classes]
-        far = max(p.distances.values(), default="") if judged else ""
-        end: list[Any] = [";".join(p.conformal_set), far] if judged else []
-        writer.writerow([p.case, p.status, p.reason_code, *inputs, p.predicted, *values, *end])
-    return text.getvalue()

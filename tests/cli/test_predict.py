@@ -1,16 +1,18 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from medfuse.cli.main import run
 from medfuse.errors import BundleError
-from medfuse.serving import Prediction
+from medfuse.serving import Answer, Prediction
 from medfuse.serving import predict as serving
 
 
@@ -22,8 +24,11 @@ class FakePredictor:
     modality = "other"
     judges = False
 
-    def predict(self, images: Sequence[str], _: int) -> list[Prediction]:
-        return [self._one(str(image)) for image in images]
+    metadata: ClassVar = {"name": "B", "version": "0.1.0"}
+
+    def answers(self, images: Iterable[str], _: int | None) -> Iterator[Answer]:
+        for image in images:
+            yield Answer(self._one(str(image)))
 
     def _one(self, image: str) -> Prediction:
         if "bad" in image:
@@ -46,6 +51,9 @@ class FakePredictor:
 def _fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     Path("B", "configs").mkdir(parents=True)
+    Path("B", "SHA256SUMS").write_text("")
+    for name in ("WORLD_SIZE", "MERCURE_IN_DIR", "HOLOSCAN_INPUT_PATH", "WORKFLOW_DIR"):
+        monkeypatch.delenv(name, raising=False)
     Path("broken", "configs").mkdir(parents=True)
 
     def load(path: str, device: str) -> FakePredictor:
@@ -151,6 +159,65 @@ def test_a_folder_as_out_is_refused_before_anything_is_computed(
     monkeypatch.setattr(serving, "load_bundle", None)
     assert run(["predict", "B", str(images), "--out", str(tmp_path)]) == 1
     assert f"{tmp_path}: a folder, expected the name of a file." in capsys.readouterr().err
+
+
+def test_mercure_s_folders_get_a_table_and_a_result(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (images / "bad#1.png").write_bytes(b"")
+    (images / "task.json").write_text("{}")
+    monkeypatch.setenv("MERCURE_IN_DIR", str(images))
+    monkeypatch.setenv("MERCURE_OUT_DIR", str(tmp_path / "out"))
+    assert run(["predict", "B"]) == 3
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "predictions.csv",
+        "result.json",
+    ]
+    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert [row["case"] for row in result["cases"]] == ["bad#1.png", "ward/1.png"]
+    assert result["model"]["name"] == "B"
+
+
+def test_a_series_of_kaapana_without_images_does_not_stop_the_others(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    batch = tmp_path / "batch"
+    for series in ("1", "2"):
+        (batch / series / "in").mkdir(parents=True)
+    shutil.copy(images / "ward" / "1.png", batch / "2" / "in")
+    monkeypatch.setenv("WORKFLOW_DIR", str(tmp_path))
+    monkeypatch.setenv("BATCH_NAME", "batch")
+    monkeypatch.setenv("OPERATOR_IN_DIR", "in")
+    monkeypatch.setenv("OPERATOR_OUT_DIR", "out")
+    assert run(["predict", "B"]) == 1
+    assert f"error: {batch / '1' / 'in'}: no image in this folder" in capsys.readouterr().err
+    assert (batch / "2" / "out" / "predictions.csv").read_text().count("\n") == 2
+    assert not (batch / "1" / "out").exists()
+
+
+def test_nothing_to_predict_and_two_places_for_results_are_errors(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    assert run(["predict", "B"]) == 1
+    assert "no INPUT is given, and no platform names folders" in capsys.readouterr().err
+    monkeypatch.setenv("MERCURE_IN_DIR", str(images))
+    monkeypatch.setenv("MERCURE_OUT_DIR", str(tmp_path / "out"))
+    assert run(["predict", "B", "--out", "p.csv"]) == 1
+    assert "--out p.csv: without INPUT the results go into" in capsys.readouterr().err
+
+
+def test_rows_of_other_inputs_are_refused_until_fresh(images: Path, capsys) -> None:
+    row = {"case": "x.png", "status": "ok", "predicted": "no", "probabilities": {"no": 1.0}}
+    part = Path("p.csv.part")
+    part.mkdir()
+    (part / "rows-0.jsonl").write_text(json.dumps(row) + "\n")
+    mark = {"medfuse": {"kind": "predictions", "version": 1}, "identity": "of another"}
+    (part / "state.json").write_text(json.dumps(mark))
+    command = ["predict", "B", str(images), "--out", "p.csv"]
+    assert run(command) == 1
+    assert "p.csv.part: holds rows of another bundle or of other inputs" in capsys.readouterr().err
+    assert run([*command, "--fresh"]) == 0
+    assert "x.png" not in Path("p.csv").read_text()
 
 
 @pytest.mark.parametrize("size", ["many", "-2"])

@@ -1,22 +1,21 @@
 from __future__ import annotations
 
-import csv
-import io
 import json
 
-from medfuse.serving import Prediction, prediction_table
+import pytest
 
-OK = Prediction(case="a", status="ok", predicted="x,y", probabilities={"x,y": 0.75, "z": 0.25})
+from medfuse.serving import Prediction
+
+OK = Prediction(
+    case="a",
+    status="ok",
+    inputs=("ct", "age"),
+    predicted="x,y",
+    probabilities={"x,y": 0.75, "z": 0.1 + 0.2},
+    conformal_set=("x,y", "z"),
+    distances={"one": 0.5},
+)
 BAD = Prediction(case="b", status="refused", reason_code="TRUNCATED", reason="ends early")
-
-
-def test_the_table_is_blank_where_an_image_was_refused() -> None:
-    rows = list(csv.reader(io.StringIO(prediction_table([OK, BAD], ["x,y", "z"]))))
-    assert rows == [
-        ["case", "status", "reason_code", "predicted", "prob_x,y", "prob_z"],
-        ["a", "ok", "", "x,y", "0.75", "0.25"],
-        ["b", "refused", "TRUNCATED", "", "", ""],
-    ]
 
 
 def test_predictions_become_plain_data() -> None:
@@ -28,3 +27,8 @@ def test_predictions_become_plain_data() -> None:
         "predicted": "",
         "probabilities": {},
     }
+
+
+@pytest.mark.parametrize("one", [OK, BAD])
+def test_plain_data_become_the_same_prediction(one: Prediction) -> None:
+    assert Prediction.of(json.loads(json.dumps(one.to_dict()))) == one
