@@ -42,7 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--fusion", metavar="F", help="name, or {use: name, option: value}")
     parser.add_argument("--head", metavar="H", help="name, or {use: name, option: value}")
-    parser.add_argument("--modality", choices=("XR", "CT", "MR", "other"), help="of the images")
+    parser.add_argument(
+        "--modality",
+        choices=("XR", "CT", "MR", "other"),
+        help="of the images; as DICOM says, else other",
+    )
     parser.add_argument("--group-pattern", metavar="REGEX", help="patient id in a file name")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="change one setting"

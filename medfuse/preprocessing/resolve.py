@@ -94,7 +94,15 @@ def tell(resolved: InputConfig, fingerprint: Mapping[str, Any]) -> None:
         _LOGGER.info("input: %s", describe_volumes(resolved))
     else:
         _LOGGER.info(
-            "input: %d-bit images, intensity by %s", fingerprint["bits"], resolved.intensity
+            "input: %d-bit images of modality %s, intensity by %s",
+            fingerprint["bits"],
+            resolved.modality,
+            resolved.intensity,
+        )
+    if resolved.modality == "other":
+        _LOGGER.info(
+            "input: views of modality other are made as those of X-rays; if it is CT or MR, say so "
+            "with modality (train: --modality)"
         )
     for warning in fingerprint["warnings"]:
         _LOGGER.warning("input: %s", warning)

@@ -89,3 +89,11 @@ def test_the_defaults_of_the_measured_sets_stay(shared_data, name):
         "channels": 1,
         "crop": "none",
     }
+
+
+@pytest.mark.parametrize(("modality", "told"), [("auto", True), ("MR", False)])
+def test_it_is_told_what_images_of_no_named_modality_count_as(tmp_path, caplog, modality, told):
+    caplog.set_level("INFO")
+    resolve_input(InputConfig(modality=modality), _pictures(tmp_path, [(32, 32)]))
+    assert f"images of modality {'other' if told else 'MR'}, intensity by" in caplog.text
+    assert ("made as those of X-rays; if it is CT or MR, say so" in caplog.text) == told
