@@ -6,6 +6,8 @@ import argparse
 import json
 from typing import Any
 
+from medfuse.cli.run_options import add_run_options
+
 SUMMARY = "does fusing help on your cases, and by how much"
 
 _EPILOG = """\
@@ -65,12 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--accept-overlap", action="store_true", help="sources trained on this data set, too"
     )
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="change one setting"
-    )
-    parser.add_argument("--fresh", action="store_true", help="replace an earlier comparison in DIR")
-    parser.add_argument("--download", action="store_true", help="allow weights to be fetched")
-    parser.add_argument("--json", action="store_true", help="print comparison.json to stdout")
+    add_run_options(parser, "replace an earlier comparison in DIR", "comparison.json")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -6,6 +6,8 @@ import argparse
 import json
 from typing import Any
 
+from medfuse.cli.run_options import add_run_options
+
 SUMMARY = "train a backbone on images, with or without labels, for use as a source"
 
 _EPILOG = """\
@@ -54,12 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, metavar="N", help="of everything random (0)")
     parser.add_argument("--license", metavar="SPDX", help="license of the weights")
     parser.add_argument("--device", metavar="D", help="auto, cpu, cuda, cuda:N (auto)")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="change one setting"
-    )
-    parser.add_argument("--fresh", action="store_true", help="replace an earlier one in DIR")
-    parser.add_argument("--download", action="store_true", help="allow weights to be fetched")
-    parser.add_argument("--json", action="store_true", help="print card.json to stdout")
+    add_run_options(parser, "replace an earlier one in DIR", "card.json")
 
 
 def run(arguments: argparse.Namespace) -> int:

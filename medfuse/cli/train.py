@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from medfuse.cli.run_options import add_run_options
+
 SUMMARY = "train a fused classifier and write its bundle"
 
 _EPILOG = """\
@@ -48,12 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of the images; as DICOM says, else other",
     )
     parser.add_argument("--group-pattern", metavar="REGEX", help="patient id in a file name")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="change one setting"
-    )
-    parser.add_argument("--fresh", action="store_true", help="replace an earlier run in RUN")
-    parser.add_argument("--download", action="store_true", help="allow weights to be fetched")
-    parser.add_argument("--json", action="store_true", help="print metrics.json to stdout")
+    add_run_options(parser, "replace an earlier run in RUN", "metrics.json")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 
+from medfuse.cli.run_options import add_run_options
+
 SUMMARY = "train without each site in turn, and measure there"
 
 _EPILOG = """\
@@ -22,12 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("config", metavar="CONFIG", help="a YAML file, as for train")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the results")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="change one setting"
-    )
-    parser.add_argument("--fresh", action="store_true", help="train again what is there")
-    parser.add_argument("--download", action="store_true", help="allow weights to be fetched")
-    parser.add_argument("--json", action="store_true", help="print metrics.json to stdout")
+    add_run_options(parser, "train again what is there", "metrics.json")
 
 
 def run(arguments: argparse.Namespace) -> int:
