@@ -51,7 +51,7 @@ def build(name: str, run: Path) -> Path:
     images = target / "examples" / "images"
     draw_examples(DRAWN[name], images)
     answers = images.parent / "predictions.csv"
-    if medfuse(["predict", str(target), str(images), "--out", str(answers)]) not in (0, 4):
+    if medfuse(["predict", str(target), str(images), "--out", str(answers)]) != 0:
         raise SystemExit(f"{target}: its examples get no answer")
     write_digests(target)
     return target
