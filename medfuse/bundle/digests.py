@@ -11,6 +11,7 @@ from medfuse.storage import sha256_file, write_text
 
 __all__ = ["DIGESTS", "check_digests", "read_digests", "write_digests"]
 
+DECIDING = ("models/model.pt", "models/distances.safetensors")
 _EXECUTED = ("configs", "scripts")
 
 
@@ -36,6 +37,8 @@ def check_digests(root: Path) -> None:
         name = path.relative_to(root).as_posix()
         if name not in listed and name.split("/")[0] in _EXECUTED:
             raise BundleError(f"{path}: not named in {DIGESTS}, but would be executed. Remove it.")
+        if name not in listed and name in DECIDING:
+            raise BundleError(f"{path}: not named in {DIGESTS}. Copy the bundle again.")
 
 
 def _files(root: Path) -> Iterator[Path]:

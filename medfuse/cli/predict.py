@@ -64,17 +64,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print or write the predictions; 3 if some images were refused."""
-    from medfuse.serving.inputs import bundle_in, require_inputs
+    from medfuse.serving.inputs import bundle_in, require_apart, require_inputs
     from medfuse.serving.shards import joined_shard
     from medfuse.storage import require_file_name
     from medfuse.workflows.predict import predict_jobs
 
-    bundle_in(arguments.bundle)
+    bundle = bundle_in(arguments.bundle)
     name = "predictions.json" if arguments.json else "predictions.csv"
     jobs = predict_jobs(arguments.inputs, arguments.out, os.environ, name)
     for job in jobs:
         if job.out:
             require_file_name(job.out)
+            require_apart(job.out, job.inputs, bundle)
         require_inputs(job.inputs)
     if arguments.dicom_out:
         _require_reports(arguments.dicom_out, jobs)
@@ -108,14 +109,18 @@ def _require_reports(folder: Path, jobs: Sequence[PredictJob]) -> None:
         raise OutputError(
             f"--dicom-out {folder}: one folder for {len(jobs)} series, expected one. Name an INPUT."
         )
+    out = jobs[0].out
+    if out and out.resolve().is_relative_to(folder.resolve()):
+        raise OutputError(f"--out {out}: lies in --dicom-out {folder}, which holds reports alone.")
     require_reports(folder)
 
 
 def _done(job: PredictJob, batch: BatchPrediction, alone: bool) -> bool:
     """Carry out one job; of several, one without images does not stop the others."""
     if job.out is None:
-        for text in batch.printed(job):
-            sys.stdout.write(text)
+        for text in batch.printed(job):  # names of files need not be UTF-8
+            encoding = sys.stdout.encoding or "utf-8"
+            sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
         return True
     try:
         batch.write(job)

@@ -152,7 +152,11 @@ def _compute(
 
 def _write(target: Target, places: Sequence[Place]) -> None:
     for file, text_of in target.files.items():
-        with atomic_path(file) as temporary, temporary.open("w", encoding="utf-8") as handle:
+        with (
+            atomic_path(file) as temporary,
+            # names of files need not be UTF-8
+            temporary.open("w", encoding="utf-8", errors="backslashreplace") as handle,
+        ):
             handle.writelines(text_of(rows_at(places)))
     if target.then:
         target.then(rows_at(places))

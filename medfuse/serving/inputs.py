@@ -12,10 +12,11 @@ from medfuse.bundle.case_table import CASE_ID, TABLE, read_cases
 from medfuse.bundle.digests import DIGESTS
 from medfuse.bundle.image_list import list_images
 from medfuse.bundle.volume_list import list_volumes
-from medfuse.errors import BundleError, CohortError
+from medfuse.errors import BundleError, CohortError, OutputError
 from medfuse.serving.cases import ListedCase
 
 _TABLES = (".csv", ".tsv")
+_RESULTS = (".csv", ".json")  # what an earlier command may have left beside the images
 _OF_A_BUNDLE = ("configs", DIGESTS)
 
 
@@ -116,8 +117,31 @@ def expand_inputs(
             )
         else:
             found.append((path.name, given))
+    return _distinct(found)
+
+
+def require_apart(out: Path, inputs: Sequence[str], bundle: Path) -> None:
+    """Pass if writing ``out`` harms neither what is read nor the bundle.
+
+    Raises:
+        OutputError: it is an input, another file of a folder of images, or lies in the bundle.
+    """
+    target = out.resolve()
+    read = {place.resolve() for given in inputs for place in (Path(given), Path(given) / TABLE)}
+    beside = any(target.is_relative_to(place) for place in read if place.is_dir())
+    if target in read or (beside and target.is_file() and target.suffix.lower() not in _RESULTS):
+        raise OutputError(f"--out {out}: is what is read. Choose another name.")
+    if target.is_relative_to(bundle.resolve()):
+        raise OutputError(f"--out {out}: lies in the bundle, which must stay as it is.")
+
+
+def _distinct(found: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return them with a name for each image: its reference where two names are the same."""
     counts = Counter(name for name, _ in found)
-    return [(name if counts[name] == 1 else reference, reference) for name, reference in found]
+    named = [(name if counts[name] == 1 else reference, reference) for name, reference in found]
+    if len({name for name, _ in named}) < len(set(named)):
+        return [(reference, reference) for _, reference in found]
+    return named
 
 
 def table_cases(

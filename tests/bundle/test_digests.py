@@ -45,6 +45,15 @@ def test_added_code_is_refused_but_added_data_is_not(folder: Path) -> None:
         check_digests(folder)
 
 
+def test_weights_that_are_not_named_are_refused(folder: Path) -> None:
+    (folder / "models").mkdir(exist_ok=True)
+    (folder / "models" / "model_candidate.pt").write_bytes(b"")
+    check_digests(folder)
+    (folder / "models" / "distances.safetensors").write_bytes(b"")
+    with pytest.raises(BundleError, match=r"distances\.safetensors: not named in SHA256SUMS"):
+        check_digests(folder)
+
+
 def test_folders_without_digests_are_no_bundle(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="expected the digests of a medfuse bundle"):
         check_digests(tmp_path)

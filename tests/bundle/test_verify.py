@@ -143,6 +143,20 @@ def test_weights_that_leave_something_over_fail(copy: Bundle) -> None:
                 del sys.modules[name]
 
 
+def test_a_loader_that_can_be_left_out_fails(copy: Bundle) -> None:
+    edit(copy.root, lambda d: d.update(handlers=[{"_disabled_": True}]), "inference.json")
+    with pytest.raises(CheckFailedError, match="a node has '_disabled_'"):
+        run_checks.check_weights(copy)
+
+
+def test_weights_that_no_digest_names_fail(copy: Bundle) -> None:
+    sums = copy.root / "SHA256SUMS"
+    lines = [x for x in sums.read_text().splitlines(True) if not x.endswith("models/model.pt\n")]
+    sums.write_text("".join(lines))
+    with pytest.raises(CheckFailedError, match=r"model\.pt: not in SHA256SUMS, but decides"):
+        file_checks.check_digests(copy)
+
+
 def test_missing_files_are_named(copy: Bundle) -> None:
     (copy.root / "models" / "model.ts").unlink()
     with pytest.raises(CheckFailedError, match=r"missing: models/model\.ts"):

@@ -161,6 +161,25 @@ def test_a_folder_as_out_is_refused_before_anything_is_computed(
     assert f"{tmp_path}: a folder, expected the name of a file." in capsys.readouterr().err
 
 
+def test_a_table_among_the_reports_is_refused_before_anything_is_computed(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    monkeypatch.setattr(serving, "load_bundle", None)
+    reports = tmp_path / "reports"
+    for out in (reports, reports / "predictions.csv"):
+        command = ["predict", "B", str(images), "--out", str(out), "--dicom-out", str(reports)]
+        assert run(command) == 1
+        assert "lies in --dicom-out" in capsys.readouterr().err
+    assert not reports.exists()
+
+
+def test_an_input_as_out_is_refused(images: Path, capsys) -> None:
+    image = images / "ward" / "1.png"
+    assert run(["predict", "B", str(image), "--out", str(image)]) == 1
+    assert "is what is read. Choose another name." in capsys.readouterr().err
+    assert image.read_bytes() == b""
+
+
 def test_mercure_s_folders_get_a_table_and_a_result(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

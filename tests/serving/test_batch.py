@@ -138,6 +138,13 @@ def test_a_case_that_is_named_twice_has_its_row_twice(tmp_path: Path) -> None:
     assert names(out) == [CASES[0].name, CASES[1].name, CASES[0].name]
 
 
+def test_a_name_that_is_not_utf_8_does_not_lose_the_others(tmp_path: Path) -> None:
+    cases = [*CASES[:2], ListedCase("ward/b\udcff.png", "/in/ward/002.png")]
+    out = tmp_path / "out.csv"
+    assert predict_to_files(Fake(), cases, target(out), QUIET) == 0
+    assert names(out) == ["ward/000.png", "ward/001.png", "ward/b\\udcff.png"]
+
+
 def test_every_file_of_a_target_has_all_rows(tmp_path: Path) -> None:
     files = {
         tmp_path / "p.csv": lambda rows: csv_text(rows, Columns(["no", "yes"])),

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from medfuse.errors import CohortError
-from medfuse.serving.inputs import expand_inputs
+from medfuse.errors import CohortError, OutputError
+from medfuse.serving.inputs import expand_inputs, require_apart
 
 
 def touch(root: Path, *names: str) -> None:
@@ -58,3 +58,35 @@ def test_what_does_not_exist_is_an_error(tmp_path: Path) -> None:
 def test_folders_without_images_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(CohortError, match=r"no image in this folder, expected files with \.png"):
         expand_inputs([str(tmp_path)], [".png"])
+
+
+def test_no_name_of_one_image_is_that_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(tmp_path, "x/a.png", "z/a.png", "y/x/a.png")
+    monkeypatch.chdir(tmp_path)
+    found = expand_inputs(["x/a.png", "z/a.png", "y"], [".png"])
+    assert len({name for name, _ in found}) == len(found) == 3
+
+
+@pytest.mark.parametrize(
+    ("out", "why"),
+    [
+        ("in/1.png", "is what is read"),
+        ("cases.csv", "is what is read"),
+        ("in/cases.csv", "is what is read"),
+        ("in/2.png", "is what is read"),
+        ("B/SHA256SUMS", "lies in the bundle"),
+        ("B/new/predictions.csv", "lies in the bundle"),
+    ],
+)
+def test_results_never_replace_what_is_read_or_a_part_of_the_bundle(
+    tmp_path: Path, out: str, why: str
+) -> None:
+    touch(tmp_path, "in/1.png", "in/2.png", "in/cases.csv", "cases.csv", "B/SHA256SUMS")
+    inputs = [str(tmp_path / name) for name in ("in/1.png", "cases.csv", "in")]
+    with pytest.raises(OutputError, match=why):
+        require_apart(tmp_path / out, inputs, tmp_path / "B")
+    touch(tmp_path, "in/predictions.csv")
+    require_apart(tmp_path / "in/predictions.csv", inputs, tmp_path / "B")
+    require_apart(tmp_path / "out.csv", inputs, tmp_path / "B")

@@ -19,6 +19,7 @@ FILES = (
     "scripts/__init__.py",
 )
 GRAPH = "models/model.ts"
+DECIDING = ("models/model.pt", "models/distances.safetensors")
 UNSAFE_SUFFIXES = (".pkl", ".pickle", ".joblib", ".dill", ".pth", ".ckpt", ".so", ".pyd", ".dll")
 MACHINE_PATH = re.compile(
     r"(?<![\w.:/])(?:/(?:home|root|Users|tmp|mnt|work)/|[A-Za-z]:\\\\)[\w.-]+"
@@ -93,6 +94,8 @@ def check_digests(bundle: Bundle) -> str:
         name = path.relative_to(bundle.root).as_posix()
         if name not in listed and name.split("/")[0] in ("configs", "scripts"):
             raise CheckFailedError(f"{name}: not in SHA256SUMS, but would be executed")
+        if name not in listed and name in DECIDING:
+            raise CheckFailedError(f"{name}: not in SHA256SUMS, but decides the answers")
     return f"{len(listed)} files as written"
 
 

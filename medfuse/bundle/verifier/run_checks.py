@@ -48,6 +48,11 @@ def check_weights(bundle: Bundle) -> str:
     """The weights fit the network, none missing and none left over."""
     if not bundle.retrainable:
         raise CheckSkippedError("the network exists only as a graph")
+    if _holds(bundle.config("inference.json"), "_disabled_"):
+        raise CheckFailedError(
+            "inference.json: a node has '_disabled_'; if it is the loader of the weights, random "
+            "ones answer"
+        )
     count = sum(tensor.numel() for tensor in bundle.network().state_dict().values())
     return f"{count} numbers fit the network exactly"
 
@@ -194,6 +199,13 @@ def _probabilities(row: dict[str, str]) -> list[float]:
 def _distance(expected: Any, found: Any) -> float:
     """Return the largest difference, relative to the largest value where that is above 1."""
     return float((expected - found).abs().max() / expected.abs().max().clamp(min=1.0))
+
+
+def _holds(node: Any, key: str) -> bool:
+    """Return whether any node of a configuration has the key."""
+    if isinstance(node, dict):
+        return key in node or any(_holds(value, key) for value in node.values())
+    return isinstance(node, list) and any(_holds(value, key) for value in node)
 
 
 def _run_on_sample(bundle: Bundle, configs: list[str]) -> list[dict[str, str]]:
