@@ -272,4 +272,6 @@ def test_evaluation_of_volumes_beside_missing_pictures_gives_the_metrics_of_the_
     assert found.refused == 0
     for name, metric in outcome.metrics["test"]["overall"].items():
         value = found.metrics["overall"][name]["value"]
-        assert value == pytest.approx(metric["value"], abs=1e-5, nan_ok=True), name
+        # a slope of few cases is far from 0, and as sensitive as it is large
+        expected = pytest.approx(metric["value"], rel=1e-4, abs=1e-5, nan_ok=True)
+        assert value == expected, name

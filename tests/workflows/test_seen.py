@@ -97,7 +97,6 @@ def test_test_images_that_a_source_has_seen_are_flagged(
         card = {**sources[0].card, "weights": "random"}
         return seen_by_sources([_replaced(sources[0], spec, card), *sources[1:]])
 
-    monkeypatch.setattr("medfuse.workflows.train.seen_by_sources", with_list)
     monkeypatch.setattr("medfuse.workflows.package.seen_by_sources", with_list)
     settings = {"bootstrap": 0, "baselines": False}
     experiment = small_experiment(images, bank={"path": str(shared_bank)}, evaluation=settings)
