@@ -14,7 +14,7 @@ import pytest
 
 from medfuse.bundle import BundleRequest
 from medfuse.bundle import write as write_module
-from medfuse.bundle.digests import check_digests
+from medfuse.bundle.digests import check_digests, write_digests
 from medfuse.bundle.export import KINDS, export_bundle
 from medfuse.bundle.write import write_bundle
 from medfuse.cli.main import run
@@ -134,8 +134,6 @@ def _format(root: Path) -> None:
     document: dict[str, Any] = json.loads(path.read_text())
     document["medfuse"]["format"] = 99
     path.write_text(json.dumps(document))
-    from medfuse.bundle.digests import write_digests
-
     write_digests(root)
 
 
@@ -158,6 +156,36 @@ def test_what_is_not_as_it_was_written_is_refused(
     tamper(root)
     with pytest.raises(BundleError, match=match):
         export_bundle(root, "label", tmp_path / "app")
+    assert [path.name for path in tmp_path.iterdir()] == [root.name]
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lambda _: [], "metadata.json: not that of a bundle. Copy the bundle again"),
+        (
+            lambda d: {**d, "name": None, "network_data_format": {}},
+            "not that of a bundle .KeyError",
+        ),
+        (
+            lambda d: (
+                d["network_data_format"]["outputs"]["pred"].update(channel_def={"0": "b", "1": "a"})
+                or d
+            ),
+            "its classes b, a are not the class_names of inference.json",
+        ),
+    ],
+    ids=["no object", "no inputs", "swapped names"],
+)
+def test_metadata_that_do_not_fit_are_refused_in_words(
+    change: Callable[[Any], Any], match: str, bundle: Path, tmp_path: Path
+) -> None:
+    root = Path(shutil.copytree(bundle, tmp_path / "b_classification"))
+    place = root / "configs" / "metadata.json"
+    place.write_text(json.dumps(change(json.loads(place.read_text()))))
+    write_digests(root)
+    with pytest.raises(BundleError, match=match):
+        export_bundle(root, "deploy", tmp_path / "app")
     assert [path.name for path in tmp_path.iterdir()] == [root.name]
 
 

@@ -97,7 +97,27 @@ def read_subject(root: Path) -> Subject:
             f"{root}: bundle format {found}, expected {FORMAT}. "
             "Use the medfuse version that wrote it, or write it anew."
         )
-    return Subject(root, metadata, inference)
+    subject = Subject(root, metadata, inference)
+    _check_parts(subject)
+    return subject
+
+
+def _check_parts(subject: Subject) -> None:
+    """Pass if everything that an export takes from the metadata is there, and fits."""
+    place = subject.root / "configs" / "metadata.json"
+    try:
+        _ = subject.folder_name, dict(subject.inputs), dict(subject.packages)
+        classes = list(subject.classes)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise BundleError(
+            f"{place}: not that of a bundle ({type(error).__name__}: {error}). Copy the bundle "
+            "again."
+        ) from error
+    if subject.inference.get("class_names") != classes:
+        raise BundleError(
+            f"{place}: its classes {', '.join(classes)} are not the class_names of inference.json. "
+            "Copy the bundle again."
+        )
 
 
 def _read(root: Path, name: str) -> dict[str, Any]:
@@ -106,6 +126,8 @@ def _read(root: Path, name: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise BundleError(f"{path}: cannot be read ({error}). Copy the bundle again.") from error
+    if not isinstance(found, dict) or not isinstance(found.get("medfuse", {}), dict):
+        raise BundleError(f"{path}: not that of a bundle. Copy the bundle again.")
     return found
 
 
