@@ -25,7 +25,7 @@ COMMANDS = {
     "evaluate": "measure a bundle on labelled images",
     "predict": "classify images with a bundle",
     "explain": "show what a model looked at",
-    "bundle": "verify a bundle, or export it for MONAI Label",
+    "bundle": "verify a bundle, or export it for MONAI Label or Deploy",
     "bank": "what the feature bank holds; prune it",
     "doctor": "versions, devices, plugins and caches",
 }

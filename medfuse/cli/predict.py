@@ -80,19 +80,20 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.dicom_out:
         _require_reports(arguments.dicom_out, jobs)
     with joined_shard(os.environ) as shard:
-        return _carried_out(jobs, arguments, shard)
+        return _carried_out(jobs, bundle, arguments, shard)
 
 
-def _carried_out(jobs: Sequence[PredictJob], arguments: argparse.Namespace, shard: Shard) -> int:
+def _carried_out(
+    jobs: Sequence[PredictJob], bundle: Path, arguments: argparse.Namespace, shard: Shard
+) -> int:
     from medfuse.serving.batch import BatchOptions
-    from medfuse.serving.inputs import bundle_in
     from medfuse.serving.predict import load_bundle  # imports torch, which takes seconds
     from medfuse.workflows.predict import BatchPrediction
 
     if shard.count > 1 and jobs[0].out is None:
         raise OutputError(f"{shard.count} processes cannot share stdout. Add --out FILE.")
     batch = BatchPrediction(
-        bundle_in(arguments.bundle),
+        bundle,
         load_bundle(arguments.bundle, shard.device(arguments.device)),
         BatchOptions(arguments.batch_size, shard, arguments.fresh, not arguments.quiet),
         arguments.json,

@@ -8,7 +8,7 @@ from pathlib import Path
 from string import Template
 from types import MappingProxyType
 
-from medfuse.bundle.export.modules import copy_license, copy_modules
+from medfuse.bundle.export.modules import copy_modules
 from medfuse.bundle.export.subject import Subject
 from medfuse.errors import BundleError
 from medfuse.storage import write_text
@@ -49,8 +49,6 @@ def write_app(subject: Subject, folder: Path) -> tuple[str, ...]:
         template = Template(source.joinpath(f"{name}.tmpl").read_text(encoding="utf-8"))
         write_text(folder / name, template.substitute(values))
     write_text(folder / "requirements.txt", requirements_text(subject))
-    copy_license(folder)
-    subject.copy_to(folder / "model" / subject.folder_name)
     return ()
 
 

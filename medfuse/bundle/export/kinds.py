@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from medfuse.bundle.export.modules import copy_license
 from medfuse.bundle.export.subject import Subject, read_subject
 from medfuse.errors import BundleError, OutputError
 from medfuse.storage import atomic_folder
@@ -21,7 +22,8 @@ class ExportKind:
     Attributes:
         summary: what the folder is, for the command line.
         writer: ``module:function`` that takes a `Subject` and an empty folder, fills it, and
-            returns what its user should know: remarks, one line each.
+            returns what its user should know: remarks, one line each. License and bundle are
+            added to what it writes.
         start: how the folder is started, from within it.
     """
 
@@ -91,6 +93,8 @@ def export_bundle(bundle: Path | str, kind: str, out: Path | str) -> Exported:
     _require_free(target)
     with atomic_folder(target) as folder:
         remarks = KINDS[kind].write(subject, folder)
+        copy_license(folder)
+        subject.copy_to(folder / "model" / subject.folder_name)
     return Exported(target, KINDS[kind].start, remarks)
 
 

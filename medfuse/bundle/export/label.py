@@ -7,7 +7,7 @@ from pathlib import Path
 from string import Template
 from types import MappingProxyType
 
-from medfuse.bundle.export.modules import copy_license, copy_modules
+from medfuse.bundle.export.modules import copy_modules
 from medfuse.bundle.export.subject import Subject
 from medfuse.storage import write_text
 
@@ -53,8 +53,6 @@ def write_app(subject: Subject, folder: Path) -> tuple[str, ...]:
     readme = Template(source.joinpath(_TEMPLATE).read_text(encoding="utf-8"))
     write_text(folder / "README.md", readme.substitute(_values(subject, remarks)))
     write_text(folder / "requirements.txt", requirements_text(subject))
-    copy_license(folder)
-    subject.copy_to(folder / "model" / subject.folder_name)
     return remarks
 
 
