@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from medfuse.backbones.source import selected_modules
 from medfuse.backbones.stages import trainable_paths
 from medfuse.config import BankConfig, SourceConfig
 from medfuse.features.sizes import readable
+from medfuse.memory import memory_size
 
 _FLOAT = 4
 _GIGABYTE = 1_000_000_000
@@ -105,7 +105,7 @@ class BorderPlan:
 
     def _room(self) -> float:
         """Return how many bytes of activations may be held: they lie in memory while learning."""
-        return min(self.bank.budget_gb * _GIGABYTE, _memory() / 3)
+        return min(self.bank.budget_gb * _GIGABYTE, memory_size() / 3)
 
 
 def frozen_parts(
@@ -151,11 +151,3 @@ def _say_too_large(part: FrozenPart, size: float, left: float) -> None:
         "memory; images go through it in every epoch instead",
         part.label, readable(size), readable(left),
     )  # fmt: skip
-
-
-def _memory() -> float:
-    """Return the bytes of memory of this machine; without bound where it does not say."""
-    try:
-        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    except (AttributeError, OSError, ValueError):
-        return float("inf")

@@ -1,0 +1,32 @@
+"""How much memory this process may count on."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+# The limit that a container or a batch system sets, of control groups of version 2 and 1.
+_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+
+
+def memory_size() -> float:
+    """Return the bytes of memory of this machine, or of the container where it has fewer.
+
+    Without bound where neither says.
+    """
+    return min([_of_machine(), *map(_limit, _LIMITS)])
+
+
+def _of_machine() -> float:
+    try:
+        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    except (AttributeError, OSError, ValueError):
+        return float("inf")
+
+
+def _limit(file: Path) -> float:
+    """Return the number of a file; without bound where it is absent or says ``max``."""
+    try:
+        return float(file.read_text())
+    except (OSError, ValueError):
+        return float("inf")
