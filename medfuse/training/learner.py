@@ -18,6 +18,7 @@ from medfuse.model import (
 from medfuse.training.activations import Activations
 from medfuse.training.batches import Batch
 from medfuse.training.data import TrainingData
+from medfuse.training.feature_scale import feature_scale
 
 
 class LearningSource(Protocol):
@@ -106,7 +107,7 @@ class Learner(nn.Module):
 
     @torch.no_grad()
     def standardize(self, data: TrainingData, batches: Iterable[Batch]) -> None:
-        """Fit mean and standard deviation of every source on the clean views of ``data``.
+        """Fit mean and scale (`feature_scale`) of every source on the clean views of ``data``.
 
         A source that learns computes them as it will in training: the batch statistics of an
         untrained network are far from its stored ones, which this pass also brings near.
@@ -126,6 +127,7 @@ class Learner(nn.Module):
                 x = torch.cat([self._live(i, batch.to(device)) for batch in batches])
             present = slice(None) if data.mask is None else data.mask[:, i] > 0
             part.fit(x[present])
+            part.std.copy_(feature_scale(x[present]))
 
     def _mixed(self, features: list[Tensor], batch: Batch) -> list[Tensor]:
         if batch.partner is None:
