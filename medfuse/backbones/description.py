@@ -72,10 +72,10 @@ def card_of(draft: Draft, loaded: Loaded) -> dict[str, Any]:
             draft.contract.adapter["mean"],
             draft.contract.adapter["std"],
         )
-    stated = {"license": draft.config.license} if draft.config.license else {}
+    card = recipe.weights_card(None if untrained else draft.weights, known=known)
     return {
-        **recipe.weights_card(None if untrained else draft.weights, known=known),
-        **stated,
+        **card,
+        "license": recipe.stated_license(card["license"], draft.config.license),
         "providers": recipe.provider_versions(draft.spec),
         "source": label_of(draft),
         "file": loaded.file.name if loaded.file else None,

@@ -15,6 +15,7 @@ _ADAPTER = "medfuse.backbones.adapter"
 _CUT = "medfuse.backbones.cut"
 _LEVELS = "medfuse.backbones.levels"
 _SLICES = "medfuse.backbones.slices"
+UNKNOWN_LICENSE = "LicenseRef-unknown"
 
 
 def source_node(
@@ -95,6 +96,19 @@ def provider_versions(spec: BackboneSpec) -> dict[str, str]:
 def export_target(spec: BackboneSpec) -> str:
     """Return what builds the backbone, as an importable path."""
     return spec.export.target if isinstance(spec.export, PublicTarget) else spec.factory
+
+
+def stated_license(published: str, stated: str | None) -> str:
+    """Return the license of weights: as published, and as stated where that says something else.
+
+    What is stated replaces only what nobody else tells; a published license holds beside it.
+    """
+    if not stated or stated == published:
+        return published or UNKNOWN_LICENSE
+    if published in ("", UNKNOWN_LICENSE):
+        return stated
+    parts = (f"({text})" if " OR " in text else text for text in (published, stated))
+    return " AND ".join(parts)
 
 
 def weights_card(weights: WeightsSpec | None, *, known: bool) -> dict[str, Any]:

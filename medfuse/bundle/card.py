@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
+from medfuse.bundle.license_gate import accepted_terms
 from medfuse.bundle.licenses import strictest
 from medfuse.bundle.metadata import copyright_of, description, in_words, intended_use, license_of
 from medfuse.bundle.names import bundle_folder_name
@@ -235,7 +236,12 @@ def _license(request: BundleRequest) -> str:
         None: "Commercial use is open: the terms of a part are not known.",
     }[verdict.commercial]
     unknown = f" Unknown to medfuse: {', '.join(verdict.unknown)}." if verdict.unknown else ""
-    return f"{license_of(request)} (see `LICENSE`). {commercial}{unknown}"
+    accepted = [
+        f"- {name} {terms}." for name, terms in accepted_terms(request.part_licenses).items()
+    ]
+    said = "\n\nAccepted by who made this bundle, and binding for who uses it:\n\n"
+    terms = said + "\n".join(accepted) if accepted else ""
+    return f"{license_of(request)} (see `LICENSE`). {commercial}{unknown}{terms}"
 
 
 def _how_to_run(request: BundleRequest, packages: dict[str, str]) -> str:

@@ -15,12 +15,36 @@ _ROWS: tuple[tuple[str, ...], ...] = (
     ("MPL-2.0", "LGPL-2.1-only", "LGPL-2.1-or-later", "LGPL-3.0-only", "LGPL-3.0-or-later"),
     ("CC-BY-SA-4.0", "GPL-2.0-only", "GPL-3.0-only", "GPL-3.0-or-later"),
     ("AGPL-3.0-only", "AGPL-3.0-or-later"),
-    ("CC-BY-NC-3.0", "CC-BY-NC-4.0", "CC-BY-NC-SA-4.0"),
-    ("CC-BY-NC-ND-4.0", "LicenseRef-research-only"),
+    (
+        *(f"CC-BY-NC-{number}" for number in ("1.0", "2.0", "2.5", "3.0", "4.0")),
+        *(f"CC-BY-NC-SA-{number}" for number in ("1.0", "2.0", "2.5", "3.0", "4.0")),
+        "PolyForm-Noncommercial-1.0.0",
+        "Prosperity-3.0.0",
+    ),
+    (
+        *(f"CC-BY-NC-ND-{number}" for number in ("1.0", "2.0", "2.5", "3.0", "4.0")),
+        "LicenseRef-research-only",
+        "LicenseRef-fair-noncommercial-research-license",
+        "LicenseRef-apple-amlr",
+    ),
+)
+# Licenses of published weights with conditions of their own, which only a reader can judge.
+_OWN_TERMS = tuple(
+    f"LicenseRef-{name}"
+    for name in (
+        *("apple-ascl", "cvnets-license", "dinov3-license", "fastvit-license", "gemma"),
+        *("mobileone-license", "nvidia-open-model-license", "qwen-community-1.0"),
+        *("sapiens2-license", "seer-license"),
+    )
 )
 _RANK = {name.lower(): rank for rank, row in enumerate(_ROWS) for name in row}
 _UNKNOWN_RANK = len(_ROWS)
 _NON_COMMERCIAL_RANK = 5
+_TERMS = {
+    **{name.lower(): "forbids commercial use" for row in _ROWS[5:] for name in row},
+    **{name.lower(): "forbids all but research" for name in _ROWS[6] if "Ref" in name},
+    **{name.lower(): "has conditions of its own on what may be done" for name in _OWN_TERMS},
+}
 
 
 @dataclass(frozen=True)
@@ -54,6 +78,24 @@ def strictest(licenses: Iterable[str]) -> LicenseVerdict:
         commercial=_commercial([found for found, _ in ranked]),
         unknown=unknown,
     )
+
+
+def restricted(expression: str) -> dict[str, str]:
+    """Return each license that restricts for what a work may be used, and what it forbids.
+
+    Of ``A OR B`` it is the alternative that restricts least; of a license that medfuse does not
+    know nothing is said.
+    """
+    alternatives = _split(expression, "OR")
+    if len(alternatives) > 1:
+        return min((restricted(text) for text in alternatives), key=len)
+    parts = _split(expression, "AND")
+    if len(parts) > 1:
+        return {name: terms for text in parts for name, terms in restricted(text).items()}
+    if _is_enclosed(parts[0]):
+        return restricted(parts[0][1:-1])
+    bare = re.sub(r"\s+WITH\s+.*$", "", parts[0].strip())
+    return {bare: _TERMS[bare.lower()]} if bare.lower() in _TERMS else {}
 
 
 def rank(expression: str) -> int:

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
+from medfuse.bundle.license_gate import accepted_terms
 from medfuse.bundle.licenses import strictest
 from medfuse.bundle.nodes import reads_dicom
 from medfuse.bundle.request import BundleRequest, InputSpec
@@ -155,6 +156,7 @@ def _provenance(request: BundleRequest) -> dict[str, Any]:
         "license": license_of(request),
         "commercial_use": verdict.commercial,
         "unknown_licenses": list(verdict.unknown),
+        "accepted_licenses": accepted_terms(request.part_licenses),
         "sources": [asdict(source) for source in request.provenance.sources],
         "split_digest": request.provenance.split_digest,
         "graph_only": list(request.graph_only),

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
+from medfuse.bundle.license_gate import require_accepted
 from medfuse.bundle.licenses import rank, strictest
 from medfuse.bundle.request import BundleRequest
 from medfuse.errors import BundleError
@@ -73,6 +74,7 @@ def _check_inputs(request: BundleRequest) -> None:
 
 
 def _check_license(request: BundleRequest) -> None:
+    require_accepted(request.part_licenses, request.accepted_licenses)
     needed = strictest(source.license for source in request.provenance.sources).expression
     if request.license and rank(request.license) < rank(needed):
         raise BundleError(

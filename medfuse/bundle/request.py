@@ -130,6 +130,7 @@ class BundleRequest:
         link: how logits become probabilities; ``sigmoid`` of labels that exclude nothing.
         thresholds: with ``sigmoid``, from which probability on each label holds; 0.5 if empty.
         license: SPDX expression of the bundle; ``None`` takes the strictest of its parts.
+        accepted_licenses: those that restrict the use of a part, and were accepted.
         provenance: what it was made from.
         metrics: plain data, measured on the test cases.
         examples: cases for the parity check, which are not stored: a reference each, or references
@@ -162,6 +163,7 @@ class BundleRequest:
     link: Literal["softmax", "sigmoid"] = "softmax"
     thresholds: tuple[float, ...] = ()
     license: str | None = None
+    accepted_licenses: tuple[str, ...] = ()
     metrics: Mapping[str, Any] = field(default_factory=dict)
     examples: tuple[str | Mapping[str, str], ...] = ()
     data: str = "Not described."
@@ -188,6 +190,11 @@ class BundleRequest:
     def from_table(self) -> bool:
         """Whether a folder of cases needs a table: several inputs, or columns."""
         return len(self.inputs) > 1 or self.inputs[0].kind == "tabular"
+
+    @property
+    def part_licenses(self) -> dict[str, str]:
+        """The SPDX expression of each source's weights."""
+        return {f"source {one.label}": one.license for one in self.provenance.sources}
 
     @property
     def endings(self) -> tuple[str, ...]:

@@ -51,6 +51,13 @@ def _add_export(actions: Any) -> None:
     export.add_argument("bundle", help="folder <name>_classification, or of a run")
     export.add_argument("--for", dest="kind", required=True, choices=list(KINDS), help="program")
     export.add_argument("--out", required=True, metavar="DIR", help="new folder for it")
+    export.add_argument(
+        "--accept-license",
+        action="append",
+        default=[],
+        metavar="SPDX",
+        help="keep to a license of its weights that restricts their use; repeat",
+    )
     export.add_argument("--json", action="store_true", help="machine-readable result")
 
 
@@ -71,7 +78,9 @@ def _export(arguments: argparse.Namespace) -> int:
     from medfuse.bundle.export import export_bundle
     from medfuse.serving.inputs import bundle_in
 
-    done = export_bundle(bundle_in(arguments.bundle), arguments.kind, arguments.out)
+    done = export_bundle(
+        bundle_in(arguments.bundle), arguments.kind, arguments.out, arguments.accept_license
+    )
     if arguments.json:
         print(json.dumps({**vars(done), "folder": str(done.folder)}, indent=2))
         return 0

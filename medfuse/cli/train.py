@@ -49,13 +49,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("XR", "CT", "MR", "other"),
         help="of the images; as DICOM says, else other",
     )
+    parser.add_argument(
+        "--accept-license",
+        action="append",
+        default=[],
+        metavar="SPDX",
+        help="keep to a license of weights that restricts their use, such as CC-BY-NC-4.0; repeat",
+    )
     parser.add_argument("--group-pattern", metavar="REGEX", help="patient id in a file name")
     add_run_options(parser, "replace an earlier run in RUN", "metrics.json")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Train and print where the results are."""
-    experiment = _experiment(arguments)
+    experiment = experiment_of(arguments)
     from medfuse.workflows.train import train
 
     outcome = train(
@@ -99,6 +106,15 @@ def _single_line(row: Mapping[str, Any], comparison: Mapping[str, Any]) -> str:
     return f"alone    {', '.join(shown)}: {row['source']}{seen}"
 
 
+def experiment_of(arguments: argparse.Namespace) -> Any:
+    """Return the experiment that a command line asks for.
+
+    Raises:
+        ConfigError: options that do not go together, or a configuration that cannot be.
+    """
+    return _accepting(_experiment(arguments), arguments.accept_license)
+
+
 def _experiment(arguments: argparse.Namespace) -> Any:
     from medfuse.config import load_experiment, parse_experiment, with_overrides
     from medfuse.errors import ConfigError
@@ -135,6 +151,18 @@ def _experiment(arguments: argparse.Namespace) -> Any:
     if arguments.modality:
         data["inputs"] = {"image": {"modality": arguments.modality}}
     return parse_experiment(with_overrides(data, arguments.set), "command line")
+
+
+def _accepting(experiment: Any, licenses: list[str]) -> Any:
+    """Return the experiment with the licenses accepted beside those of its own."""
+    from medfuse.config import parse_experiment
+
+    if not licenses:
+        return experiment
+    plain = experiment.model_dump(mode="json", exclude_unset=True)
+    accepted = [*experiment.bundle.accept_licenses, *licenses]
+    plain["bundle"] = {**plain.get("bundle", {}), "accept_licenses": list(dict.fromkeys(accepted))}
+    return parse_experiment(plain, "--accept-license")
 
 
 def component(text: str, option: str) -> dict[str, Any]:

@@ -99,12 +99,14 @@ class BundleConfig(Section):
 
     ``license`` (SPDX) may be stricter than that of the sources, never freer. ``data`` says what the
     training data are, whose, and under which terms; ``references`` name the papers to cite.
+    ``accept_licenses`` names those (SPDX) that restrict the use of weights, and that you keep to.
     Without ``graphs`` the bundle has no ``model.ts`` and no ``model.onnx``: a third of its size.
     """
 
     authors: str = Field("Not named.", min_length=1)
     copyright: str | None = Field(None, min_length=1)
     license: License | None = None
+    accept_licenses: tuple[License, ...] = ()
     description: str | None = Field(None, min_length=1)
     data: str | None = Field(None, min_length=1)
     references: tuple[str, ...] = ()
@@ -144,6 +146,10 @@ class Experiment(Section):
 
     def digest(self) -> str:
         """Return a digest of all that decides the result (not of where the bank lies)."""
-        unnamed = {"bundle"} if self.bundle == BundleConfig() else set()
-        unnamed |= {"adaptation"} if self.adaptation is None else set()
-        return digest_of(self.model_dump(mode="json", exclude={"bank", *unnamed}))
+        plain = self.model_dump(mode="json", exclude={"bank"})
+        del plain["bundle"]["accept_licenses"]
+        if self.bundle.model_copy(update={"accept_licenses": ()}) == BundleConfig():
+            del plain["bundle"]
+        if self.adaptation is None:
+            del plain["adaptation"]
+        return digest_of(plain)

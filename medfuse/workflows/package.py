@@ -144,6 +144,7 @@ def _request(task: LearningTask, model: LearnedModel, measured: Measured) -> Bun
         authors=task.experiment.bundle.authors,
         copyright=task.experiment.bundle.copyright or "",
         license=task.experiment.bundle.license,
+        accepted_licenses=task.experiment.bundle.accept_licenses,
         description=task.experiment.bundle.description or "",
         references=task.experiment.bundle.references,
         graphs=task.experiment.bundle.graphs,

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from safetensors.torch import save_file
 
 from medfuse import plots
+from medfuse.backbones.recipe import UNKNOWN_LICENSE, stated_license
 from medfuse.pretraining.network import Trainee
 from medfuse.pretraining.settings import PretrainingSettings
 from medfuse.registry.described import DESCRIPTION, WEIGHTS, InputRange, SourceDescription
@@ -125,11 +126,20 @@ def _description(source: PretrainedSource, sha256: str) -> SourceDescription:
         size_policy="fixed" if fixed else "any",
         interpolation=adapter["interpolation"],
         color_order=adapter["color_order"],
-        license=settings.license,
+        license=_license(source),
         citation=f"Pretrained with medfuse: {PAPERS[settings.method]}",
         seen=SEEN,
         remap=source.trainee.tensors()[1],
     )
+
+
+def _license(source: PretrainedSource) -> str:
+    """Return the license as stated, and beside it that of the weights it began from."""
+    stated = source.settings.license
+    if source.settings.init is None:
+        return stated
+    begun: str = source.trainee.built.card["license"]
+    return stated_license(begun, None if stated == UNKNOWN_LICENSE else stated)
 
 
 def _curves(source: PretrainedSource) -> dict[str, list[float]]:
@@ -156,7 +166,7 @@ def _card(source: PretrainedSource, sha256: str) -> dict[str, Any]:
         "images": len(source.found.pool),
         "repeated_pictures_left_out": source.found.pool.repeated,
         "sets": source.found.counts(),
-        "license": settings.license,
+        "license": _license(source),
         "settings": {
             **settings.model_dump(mode="json", exclude={"backbone", "license", "device"}),
             "init": begun,
@@ -178,7 +188,7 @@ def _page(card: dict[str, Any]) -> Iterator[str]:
     yield ""
     yield f"- method: {card['paper']}"
     yield f"- begun from: {card['begun_from']}"
-    yield f"- license, as stated by who trained it: {card['license']}"
+    yield f"- license, as stated, and of what it began from: {card['license']}"
     yield f"- SHA-256 of `{WEIGHTS}`: `{card['sha256']}`"
     yield f"- made: {card['created']}, with " + ", ".join(
         f"{name} {number}" for name, number in card["versions"].items()

@@ -45,6 +45,7 @@ from medfuse.workflows.extract import ExtractedFeatures, extract, load_networks,
 from medfuse.workflows.figures import TestPart, draw_cohort, draw_test, draw_training
 from medfuse.workflows.gallery import Gallery
 from medfuse.workflows.learn import LearnedModel, LearningTask, learn
+from medfuse.workflows.licensing import check_licenses
 from medfuse.workflows.package import Measured, graph_only_parts, seen_before, write_run_bundle
 from medfuse.workflows.preflight import check_experiment, check_with_cohort, check_with_sources
 from medfuse.workflows.prepare import prepare_cohort
@@ -104,6 +105,7 @@ def train(
     refuse_own_bundle(config, Path(out))
     if fresh or not is_finished(out, config):
         check_experiment(config, registry, download=download)
+        check_licenses(config, registry)
     with claim_run_folder(out, config, fresh=fresh) as folder:
         if folder.finished and _is_whole(folder):
             _log.info("%s: this run is complete; use --fresh to train again", folder.path)

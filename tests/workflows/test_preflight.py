@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from medfuse.cli.train import add_arguments, experiment_of
 from medfuse.config import parse_experiment
-from medfuse.errors import MedfuseError
+from medfuse.errors import BundleError, MedfuseError
 from medfuse.registry import load_registry
 from medfuse.workflows import settle
+from medfuse.workflows.licensing import check_licenses
 from medfuse.workflows.phantoms import write_phantoms
 from medfuse.workflows.preflight import check_experiment
 from medfuse.workflows.train import TrainingOutcome, train
@@ -81,6 +84,11 @@ def no_image_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
         (source(unfreeze=LATE), r"sources\.0\.unfreeze\.0\.after is 2, but training\.epochs is 2"),
         (source(options={"model": "vit"}), "option 'model' is 'vit', expected test_resnet"),
         (source(sha256="0" * 64), "random loads no weights, but found sha256"),
+        (
+            source(license="CC-BY-NC-4.0"),
+            r"sources\.0, timm:test_resnet\.random: license CC-BY-NC-4\.0 forbids commercial use.*"
+            r"--accept-license CC-BY-NC-4\.0",
+        ),
         ({"cohort": {"split": {"test": 0.9}}}, "test, validation and calibration take 1.05"),
     ],
     ids=lambda value: str(value)[:60] if isinstance(value, dict) else "",
@@ -181,3 +189,30 @@ def test_earlier_run_survives_a_typo_in_the_cohort_of_a_fresh_one(
         train(experiment, finished_run.folder, fresh=True, progress=False)
     assert finished_run.report.is_file()
     assert (finished_run.folder / "config.yaml").is_file()
+
+
+def test_published_license_holds_whatever_the_configuration_states(images: Path) -> None:
+    use = "torchvision:regnet_y_16gf.imagenet1k_swag_linear_v1"
+    mine = {"use": "timm:test_resnet.random", "license": "LicenseRef-research-only"}
+    stated = small_experiment(images, sources=[{"use": use, "license": "MIT"}, mine])
+    registry = load_registry()
+    with pytest.raises(BundleError, match=r"sources\.0, .*: license CC-BY-NC-4\.0 forbids"):
+        check_licenses(parse_experiment(stated), registry)
+    accepting = {**stated, "bundle": {"accept_licenses": ["CC-BY-NC-4.0"]}}
+    with pytest.raises(BundleError, match=r"sources\.1, .*: license LicenseRef-research-only"):
+        check_licenses(parse_experiment(accepting), registry)
+    accepting["bundle"]["accept_licenses"].append("LicenseRef-research-only")
+    check_licenses(parse_experiment(accepting), registry)
+    assert parse_experiment(accepting).digest() == parse_experiment(stated).digest()
+
+
+def test_license_accepted_on_the_command_line_joins_those_of_the_file(tmp_path: Path) -> None:
+    place = tmp_path / "a.yaml"
+    accepted = "bundle: {accept_licenses: [CC-BY-NC-4.0], authors: Ward 7}"
+    place.write_text(f"cohort: {{path: x}}\nsources: [mini:resnet]\n{accepted}\n")
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    given = ["--accept-license", "LicenseRef-research-only", "--accept-license", "CC-BY-NC-4.0"]
+    found = experiment_of(parser.parse_args([str(place), "--out", "r", *given]))
+    assert found.bundle.accept_licenses == ("CC-BY-NC-4.0", "LicenseRef-research-only")
+    assert found.bundle.authors == "Ward 7"

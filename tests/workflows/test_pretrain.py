@@ -174,10 +174,19 @@ def test_a_damaged_file_is_counted_by_code(images, tmp_path):
     assert card["images"] == 59
 
 
-def test_the_card_names_a_file_to_begin_with_without_its_folder(pretrained, images, tmp_path):
-    weights = pretrained.folder / "weights.safetensors"
-    card = run(images, tmp_path / "out", init=str(weights)).card
-    assert card["begun_from"] == card["settings"]["init"] == "weights.safetensors"
+def test_the_card_names_a_file_to_begin_with_and_inherits_its_license(pretrained, images, tmp_path):
+    begun = tmp_path / "begun"
+    begun.mkdir()
+    for name in ("weights.safetensors", "source.json", "seen.txt.gz"):
+        if (pretrained.folder / name).exists():
+            shutil.copy(pretrained.folder / name, begun)
+    described = json.loads((begun / "source.json").read_text())
+    (begun / "source.json").write_text(json.dumps({**described, "license": "CC-BY-NC-4.0"}))
+    done = run(images, tmp_path / "out", init=str(begun / "weights.safetensors"), license="MIT")
+    assert done.card["begun_from"] == done.card["settings"]["init"] == "weights.safetensors"
+    assert done.card["license"] == "CC-BY-NC-4.0 AND MIT"
+    written = json.loads((done.folder / "source.json").read_text())
+    assert written["license"] == "CC-BY-NC-4.0 AND MIT"
 
 
 def test_another_kind_or_size_than_the_backbone_takes_is_refused(images, tmp_path):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
 from medfuse.bundle.export.modules import copy_license
 from medfuse.bundle.export.subject import Subject, read_subject
+from medfuse.bundle.license_gate import accepted_terms, require_accepted
 from medfuse.errors import BundleError, OutputError
 from medfuse.storage import atomic_folder
 from medfuse.suggest import did_you_mean
@@ -72,30 +73,39 @@ class Exported:
     remarks: tuple[str, ...]
 
 
-def export_bundle(bundle: Path | str, kind: str, out: Path | str) -> Exported:
+def export_bundle(
+    bundle: Path | str, kind: str, out: Path | str, accept_licenses: Collection[str] = ()
+) -> Exported:
     """Write the folder from which another program serves a bundle, whole or not at all.
 
     Args:
         bundle: its folder, ``<name>_classification``; it is copied, and not executed.
         kind: a key of `KINDS`.
         out: a folder that does not exist yet, or is empty.
+        accept_licenses: those that restrict the use of its weights and that you keep to, beside
+            those that were accepted when it was written.
 
     Raises:
         BundleError: the kind is unknown, the folder is no bundle, was changed since it was
-            written, or is one that the program cannot take.
+            written, is one that the program cannot take, or holds weights whose license restricts
+            their use and was not accepted.
         OutputError: something is at ``out`` already, or it cannot be written.
     """
     if kind not in KINDS:
         hint = did_you_mean(kind, KINDS)
         raise BundleError(f"export for {kind!r} is unknown.{hint} Known: {', '.join(KINDS)}.")
     subject = read_subject(Path(bundle))
+    accepted = (*subject.block.get("accepted_licenses", {}), *accept_licenses)
+    require_accepted(subject.part_licenses, accepted)
     target = Path(out)
     _require_free(target)
     with atomic_folder(target) as folder:
         remarks = KINDS[kind].write(subject, folder)
         copy_license(folder)
         subject.copy_to(folder / "model" / subject.folder_name)
-    return Exported(target, KINDS[kind].start, remarks)
+    terms = accepted_terms(subject.part_licenses)
+    binding = tuple(f"license {name} {what}, here too" for name, what in terms.items())
+    return Exported(target, KINDS[kind].start, (*remarks, *binding))
 
 
 def _require_free(target: Path) -> None:

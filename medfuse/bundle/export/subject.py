@@ -53,6 +53,12 @@ class Subject:
         return found
 
     @property
+    def part_licenses(self) -> dict[str, str]:
+        """The SPDX expression of each source's weights."""
+        sources = self.block.get("sources", [])
+        return {f"source {one['label']}": str(one["license"]) for one in sources}
+
+    @property
     def packages(self) -> Mapping[str, str]:
         """Distribution -> version that its scripts need."""
         found: Mapping[str, str] = self.metadata["required_packages_version"]
@@ -108,6 +114,7 @@ def _check_parts(subject: Subject) -> None:
     try:
         _ = subject.folder_name, dict(subject.inputs), dict(subject.packages)
         classes = list(subject.classes)
+        _ = subject.part_licenses
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise BundleError(
             f"{place}: not that of a bundle ({type(error).__name__}: {error}). Copy the bundle "
