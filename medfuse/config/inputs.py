@@ -20,6 +20,7 @@ _SIZE = Says("auto | [rows, columns] | [rows, columns, slices]")
 _ORIENTATION = Says("three letters, one each of LR, AP and SI")
 _SPACING = Says("auto | none | [mm, mm, mm]")
 _WINDOWS = Says("list of up to 8 names or [low, high]")
+_OTHER_DEPTHS = Says("refuse | percentile | name of a window | [low, high]")
 _COLUMNS = Says("mapping of a column to number or category")
 
 
@@ -77,6 +78,10 @@ def _one_window(value: object) -> object:
     return tuple(float(n) for n in numbers)
 
 
+def _other_depths(value: object) -> object:
+    return value if value in ("refuse", "percentile") else _one_window(value)
+
+
 class InputConfig(Section):
     """How a file becomes the canonical image; ``auto`` is resolved from the cohort.
 
@@ -105,6 +110,9 @@ class InputConfig(Section):
         Field(max_length=8),
         _WINDOWS,
     ] = ()
+    other_depths: Annotated[
+        str | tuple[float, float], BeforeValidator(_other_depths), _OTHER_DEPTHS
+    ] = "refuse"
     columns: Annotated[dict[str, Column], BeforeValidator(checked_columns), _COLUMNS] = {}
 
     @property
@@ -125,6 +133,13 @@ class InputConfig(Section):
             return (self.window,)
         return tuple(WINDOWS[w] if isinstance(w, str) else w for w in self.windows)
 
+    @property
+    def rendered_window(self) -> tuple[float, float] | None:
+        """Bounds of CT of another bit depth than in training, in HU; ``None`` without them."""
+        if isinstance(self.other_depths, str):
+            return WINDOWS.get(self.other_depths)
+        return self.other_depths
+
     @model_validator(mode="before")
     @classmethod
     def _a_channel_for_each_window(cls, data: Any) -> Any:
@@ -138,6 +153,17 @@ class InputConfig(Section):
     def _columns_are_of_a_table(self) -> InputConfig:
         if (self.kind == "tabular") != bool(self.columns):
             raise ValueError("kind: tabular needs columns: {NAME: number}, and only it")
+        return self
+
+    @model_validator(mode="after")
+    def _depths_are_of_an_image(self) -> InputConfig:
+        if self.other_depths != "refuse" and (
+            self.kind not in ("auto", "image") or self.intensity not in ("auto", "range")
+        ):
+            raise ValueError(
+                "other_depths says what becomes of images of another bit depth with intensity: "
+                "range, expected kind: image (or auto) and intensity: range (or auto)"
+            )
         return self
 
     @model_validator(mode="after")

@@ -20,6 +20,7 @@ IMAGE_MODULES = (
     "medfuse.data.image_array",
     "medfuse.data.image_facts",
     "medfuse.data.plugin_reader",
+    "medfuse.data.rendering",
     "medfuse.data.tiff_pages",
     "medfuse.data.volume_dicom",
     "medfuse.data.volume_facts",
@@ -133,7 +134,17 @@ def _image_reader(config: InputConfig, bits: int | None) -> Node:
         "_target_": "scripts.data_image_reader.ImageFileReader",
         "scale": "dtype" if config.intensity == "range" else "none",
         "bits": bits,
+        **({"others": _rendering(config)} if config.other_depths != "refuse" else {}),
     }
+
+
+def _rendering(config: InputConfig) -> Node:
+    node = {
+        "_target_": "scripts.data_rendering.Rendering",
+        "percentiles": list(config.percentiles),
+    }
+    bounds = config.rendered_window
+    return node if bounds is None else {**node, "window": list(bounds)}
 
 
 def _volume_reader(config: InputConfig) -> Node:

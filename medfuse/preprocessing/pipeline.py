@@ -115,7 +115,8 @@ class Preprocessing:
         values = self._reader.to_float(pixels, facts, reference)
         channels_first = values[None] if values.ndim == 2 else np.moveaxis(values, -1, 0)
         image = torch.from_numpy(np.ascontiguousarray(channels_first))
-        return _Stored(image, pixel_digest(pixels), facts.events)
+        events = (*facts.events, *self._reader.told(facts))
+        return _Stored(image, pixel_digest(pixels), events)
 
     def _stored_volume(self, reference: str) -> _Stored:
         volume = read_volume(reference, self._plugins)

@@ -14,7 +14,8 @@ from medfuse.config import InputConfig
 from medfuse.data.image_facts import ImageFileError
 from medfuse.data.image_file import read_pixels
 from medfuse.data.plugin_reader import PluginReader
-from medfuse.errors import ImageError
+from medfuse.data.rendering import NO_WINDOW
+from medfuse.errors import ConfigError, ImageError
 from medfuse.preprocessing.kind import kind_of
 from medfuse.preprocessing.resolve_volumes import (
     HEADERS,
@@ -30,7 +31,6 @@ SAMPLE_SIZE = 64
 KIND_SAMPLE = 5
 RESOLVE_VERSION = 1
 IMAGE_SIZE = (224, 224)
-NO_WINDOW = "NO_VOI"
 _STRETCHED = 1.5
 _FAR_STRETCHED = 2.0
 _MODALITIES = {"CT": "CT", "MR": "MR", "CR": "XR", "DX": "XR", "MG": "XR", "RF": "XR", "XA": "XR"}
@@ -152,6 +152,11 @@ def _resolve_images(
         **_intensity(input, looks, common),
     }
     resolved = input.model_copy(update=settled)
+    if resolved.other_depths != "refuse" and resolved.intensity != "range":
+        raise ConfigError(
+            f"inputs: other_depths is given, but the images have {common} bits and intensity: "
+            f"{resolved.intensity}, expected range. Leave other_depths out, or set intensity."
+        )
     return resolved, {**_fingerprint(looks, common), "stretch": list(stretch)}
 
 
