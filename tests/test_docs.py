@@ -194,17 +194,49 @@ def test_python_of_a_page_runs(page: str, tmp_path: Path, monkeypatch: pytest.Mo
 def test_commands_and_python_about_a_bundle_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    write_bundle_and_images()
+    page = REPOSITORY / "docs/bundles.md"
+    with_medfuse, without = code_blocks(page, "python")
+    exec(compile(with_medfuse, page.name, "exec"), {"__name__": "fragment"})
+    printed = capsys.readouterr().out
+    assert "scan.png ok" in printed
+    probabilities = re.findall(r"0\.\d+", printed)
+    assert [float(one) for one in probabilities] == pytest.approx(
+        [float(one) for one in re.findall(r"0\.\d+", run_without_medfuse(without, tmp_path))],
+        abs=1e-5,
+    )
+    commands = [
+        line.partition(" #")[0].strip()
+        for block in code_blocks(page, "sh") for line in block.splitlines()
+    ]  # fmt: skip
+    # in the folders of applications, see .ci/label and .ci/deploy; torchrun in test_evaluation.py
+    elsewhere = ("pip ", "python -m monailabel", "python . ", "torchrun ")
+    run_console([c for c in commands if not c.startswith(elsewhere)], tmp_path)
+    for app, start in {"label_app": "python -m monailabel", "deploy_app": "python . "}.items():
+        (command,) = [c for c in commands if c.startswith(start)]
+        assert command in (tmp_path / app / "README.md").read_text().splitlines()
+    tables = [
+        Path(folder, "predictions.csv").read_text().splitlines()
+        for folder in ("out", "out_ts", "measured", "")
+    ]
+    assert [len(table) for table in tables] == [31, 31, 31, 31]
+    assert "accuracy," in Path("measured/metrics.csv").read_text()
+    assert Path("B/models/model_candidate.pt").is_file()
+
+
+def write_bundle_and_images() -> None:
+    """Write what docs/bundles.md names: B, scan.png, scans, labelled and data."""
     import shutil
 
     from medfuse.workflows.phantoms import write_phantoms
     from medfuse.workflows.train import train
 
-    monkeypatch.chdir(tmp_path)
     images = write_phantoms("scans", patients_per_class=5)
     run = train(
         {
             "cohort": {"path": "scans"},
-            "inputs": {"image": {"size": [48, 48]}},
             "sources": [{"use": "timm:test_resnet.random"}],
             "training": {"epochs": 1, "members": 1},
             "evaluation": {"bootstrap": 0},
@@ -212,22 +244,21 @@ def test_commands_and_python_about_a_bundle_run(
         "run",
         progress=False,
     )
-    run.bundle.rename("B")
+    Path("B").symlink_to(run.bundle.resolve())  # verify wants a name that says the task
     shutil.copy(next(images.rglob("*.png")), "scan.png")
-    page = REPOSITORY / "docs/bundles.md"
-    run_python(page)
-    assert "scan.png ok" in capsys.readouterr().out
-    commands = [line for block in code_blocks(page, "sh") for line in block.splitlines()]
-    for command in (c for c in commands if c.startswith("python -m monai.bundle")):
-        subprocess.run([sys.executable, *shlex.split(command)[1:]], check=True)
-    run_console([c for c in commands if c.startswith("medfuse bundle export")], tmp_path)
-    for app, start in {"label_app": "python -m monailabel", "deploy_app": "python . "}.items():
-        (command,) = [c for c in commands if c.startswith(start)]
-        assert command in (tmp_path / app / "README.md").read_text().splitlines()
-    tables = [
-        Path(folder, "predictions.csv").read_text().splitlines() for folder in ("out", "out_ts")
-    ]
-    assert len(tables[0]) == len(tables[1]) == 31
+    for copy in ("labelled", "data/train", "data/val"):
+        shutil.copytree("scans", copy)
+
+
+def run_without_medfuse(code: str, folder: Path) -> str:
+    """Return what a fragment prints in a process where medfuse cannot be imported."""
+    blocked = "import sys\nsys.modules['medfuse'] = None\n"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", blocked + code],
+        cwd=folder, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
 
 
 def run_python(page: Path) -> None:

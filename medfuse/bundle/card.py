@@ -39,6 +39,7 @@ def model_card(
         "Authors": f"{request.authors}\n\n{copyright_of(request)}",
         "License": _license(request),
         "How to run": _how_to_run(request, packages),
+        "Measuring it on your data": _measuring(left_out),
         "Fine-tuning": _fine_tuning(request, left_out),
         "Files left out": "\n".join(f"- `{f}`: {why}" for f, why in left_out.items()) or "None.",
     }
@@ -110,9 +111,10 @@ def _abstention(request: BundleRequest) -> str:
     said = f"It abstains where {', or '.join(reasons)}." if reasons else "It never abstains."
     return (
         f"{said} The column `status` of `predictions.csv` says so, `reason_code` why; `distance` "
-        "above 1 is farther than what is like the training cases. MONAI Label and MONAI Deploy "
-        "show probabilities only: there nobody abstains. The thresholds are under `abstention` in "
-        "`configs/inference.json`, and can be given to the command, for example "
+        "above 1 is farther than what is like the training cases. The applications that `medfuse "
+        "bundle export` writes tell it too; clients of MONAI Label, its stock application and "
+        "MONAI Deploy's own operator show probabilities only. The thresholds are under "
+        "`abstention` in `configs/inference.json`, and can be given to the command, for example "
         "`--abstention#confidence 0.8`."
     )
 
@@ -142,7 +144,23 @@ def _input(request: BundleRequest) -> str:
     files = f"file ({kinds}) or {dicom}"
     return (
         f"One {in_words(spec)} per {files}. The bundle's own preprocessing makes "
-        f"it {_size(spec)}, float32 in [0, 1]."
+        f"it {_size(spec)}, float32 in [0, 1].{_other_depths(request)}"
+    )
+
+
+def _other_depths(request: BundleRequest) -> str:
+    """Return what becomes of DICOM and deeper images where training saw 8-bit pictures."""
+    reader = request.preprocessing_nodes[request.inputs[0].name][0].get("reader")
+    others = reader.get("others") if isinstance(reader, Mapping) else None
+    if not isinstance(reader, Mapping) or not isinstance(others, Mapping):
+        return ""
+    low, high = others["percentiles"]
+    window = others.get("window")
+    ct = f", CT of DICOM between {window[0]:g} and {window[1]:g} HU" if window else ""
+    return (
+        f" Training saw {reader['bits']}-bit pictures. Files of another depth are made such: "
+        f"X-rays of DICOM by the window in the file, all else between percentiles {low:g} and "
+        f"{high:g} of the image{ct}."
     )
 
 
@@ -293,8 +311,8 @@ def _hosts(request: BundleRequest) -> str:
     if request.from_table:
         return "MONAI Label and MONAI Deploy hand a network one image, so they cannot run it."
     return (
-        "For MONAI Label, `medfuse bundle export $B --for label --out APP` writes an app; in MONAI "
-        "Deploy, give this folder as `bundle_path`."
+        "For MONAI Label, `medfuse bundle export $B --for label --out APP` writes an app, with "
+        "`--for deploy` an application for MONAI Deploy."
     )
 
 
@@ -307,5 +325,22 @@ def _fine_tuning(request: BundleRequest, left_out: Mapping[str, str]) -> str:
         "it. The other files, the temperature and the performance above still belong to the old "
         "weights.\n\n"
         "```\npython -m monai.bundle run --config_file $B/configs/train.json --bundle_root $B "
-        "--dataset_dir $DATA\n```"
+        "--dataset_dir $DATA\n```\n\n"
+        "`DATA/train` and `DATA/val` may hold `labels.csv` (columns `image`, relative to it, and "
+        "`label`) in place of class folders. On several GPUs, `torchrun --standalone "
+        "--nproc_per_node N -m monai.bundle run --config_file \"['$B/configs/train.json',"
+        "'$B/configs/multi_gpu_train.json']\"` and the same options."
+    )
+
+
+def _measuring(left_out: Mapping[str, str]) -> str:
+    if "configs/evaluate.json" in left_out:
+        return f"Not possible by MONAI alone: {left_out['configs/evaluate.json']}."
+    return (
+        "Put labelled images into `DATA/<class>/`, or name them in `DATA/labels.csv`. "
+        "`metrics.csv` holds accuracy, AUROC, sensitivity, precision and F1 (averaged over "
+        "classes), over all cases, abstentions among them; `predictions.csv` a row for each "
+        "case.\n\n"
+        "```\npython -m monai.bundle run --config_file $B/configs/evaluate.json --bundle_root $B "
+        "--dataset_dir $DATA --output_dir $OUT\n```"
     )

@@ -25,6 +25,14 @@ from medfuse.bundle.nodes import (
 from medfuse.bundle.request import BundleRequest, InputSpec
 from medfuse.evaluation.feature_distance import DISTANCES
 
+# Never `_disabled_` here: without weights inference must fail, not guess.
+WEIGHTS = {
+    "_target_": "CheckpointLoader",
+    "load_path": "@ckpt_path",
+    "load_dict": {"model": "@network"},
+    "map_location": "@device",
+    "strict": True,
+}
 _TRACED = "$torch.jit.load(@bundle_root + '/models/model.ts', map_location=@device)"
 
 
@@ -44,10 +52,10 @@ def inference_config(request: BundleRequest) -> dict[str, Any]:
             "transform": "@preprocessing",
         },
         "dataloader": loader("@dataset", "@batch_size", shuffle=False),
-        **_judging(request),
+        **judging(request),
         "postprocessing": _postprocessing(request),
         "handlers": _handlers(request),
-        "evaluator": _evaluator(request),
+        "evaluator": evaluator(request),
         "check_data": with_code(
             {
                 "_target_": REQUIRE_IMAGES,
@@ -61,7 +69,7 @@ def inference_config(request: BundleRequest) -> dict[str, Any]:
     }
 
 
-def _judging(request: BundleRequest) -> dict[str, Any]:
+def judging(request: BundleRequest) -> dict[str, Any]:
     """Return the inferer, and the policy that reads what it keeps."""
     if request.abstention is None:
         return {"inferer": {"_target_": "SimpleInferer"}}
@@ -120,6 +128,39 @@ def preprocessing(request: BundleRequest) -> list[Any]:
     return [*each, {"_target_": f"{CASE_INPUTS}.CompleteCased", "shapes": shapes, **needed}]
 
 
+def evaluator(request: BundleRequest) -> dict[str, Any]:
+    """Return the engine that goes through the cases."""
+    node = {
+        "_target_": "SupervisedEvaluator",
+        "device": "@device",
+        "val_data_loader": "@dataloader",
+        "network": "@network",
+        "inferer": "@inferer",
+        "postprocessing": "@postprocessing",
+        "val_handlers": "@handlers",
+    }
+    if request.from_table:
+        names = {"_target_": f"{CASE_INPUTS}.PrepareInputs", "names": list(request.keyed)}
+        node["prepare_batch"] = with_code(names)
+    return node
+
+
+def writer(request: BundleRequest) -> dict[str, Any]:
+    """Return the handler that writes a row for each case."""
+    node: dict[str, Any] = {
+        "_target_": CASE_WRITER if request.from_table else PREDICTION_WRITER,
+        "output_dir": "@output_dir",
+        "dataset_dir": "@dataset_dir",
+        "class_names": "@class_names",
+        "exclusive": request.link == "softmax",
+    }
+    if request.thresholds:
+        node["thresholds"] = list(request.thresholds)
+    if request.abstention is not None:
+        node |= {"abstention": "@abstention", "inferer": "@inferer"}
+    return node
+
+
 def has_volume(request: BundleRequest) -> bool:
     """Return whether an input is a volume; then few cases fit into memory at once."""
     return any(spec.kind == "volume" for spec in request.inputs)
@@ -141,22 +182,6 @@ def _columns(spec: InputSpec) -> list[str] | None:
     return list(spec.columns) if spec.kind == "tabular" else None
 
 
-def _evaluator(request: BundleRequest) -> dict[str, Any]:
-    evaluator = {
-        "_target_": "SupervisedEvaluator",
-        "device": "@device",
-        "val_data_loader": "@dataloader",
-        "network": "@network",
-        "inferer": "@inferer",
-        "postprocessing": "@postprocessing",
-        "val_handlers": "@handlers",
-    }
-    if request.from_table:
-        names = {"_target_": f"{CASE_INPUTS}.PrepareInputs", "names": list(request.keyed)}
-        evaluator["prepare_batch"] = with_code(names)
-    return evaluator
-
-
 def _postprocessing(request: BundleRequest) -> dict[str, Any]:
     return compose(
         [
@@ -167,23 +192,5 @@ def _postprocessing(request: BundleRequest) -> dict[str, Any]:
 
 
 def _handlers(request: BundleRequest) -> list[dict[str, Any]]:
-    """The loader is never ``_disabled_`` here: without weights inference must fail, not guess."""
-    weights = {
-        "_target_": "CheckpointLoader",
-        "load_path": "@ckpt_path",
-        "load_dict": {"model": "@network"},
-        "map_location": "@device",
-        "strict": True,
-    }
-    writer = {
-        "_target_": CASE_WRITER if request.from_table else PREDICTION_WRITER,
-        "output_dir": "@output_dir",
-        "dataset_dir": "@dataset_dir",
-        "class_names": "@class_names",
-        "exclusive": request.link == "softmax",
-    }
-    if request.thresholds:
-        writer["thresholds"] = list(request.thresholds)
-    if request.abstention is not None:
-        writer |= {"abstention": "@abstention", "inferer": "@inferer"}
-    return list(with_code([writer] if request.network_node is None else [weights, writer]))
+    rows = writer(request)
+    return list(with_code([rows] if request.network_node is None else [WEIGHTS, rows]))

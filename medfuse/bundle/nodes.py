@@ -20,6 +20,7 @@ CASE_INPUTS = "scripts.bundle_case_inputs"
 CASE_WRITER = "scripts.bundle_case_writer.CasePredictionWriter"
 PREDICTION_WRITER = "scripts.bundle_prediction_writer.PredictionWriter"
 DROP_SPATIAL_SHAPE = "scripts.bundle_spatial_shape.DropSpatialShaped"
+EVALUATION_WRITER = "scripts.bundle_evaluation_writer.EvaluationWriter"
 CLASS_LABEL = "scripts.bundle_class_label.ClassLabeld"
 ABSTENTION = "scripts.evaluation_abstention.Abstention"
 FEATURE_INFERER = "scripts.bundle_feature_inferer.FeatureInferer"
@@ -59,7 +60,7 @@ def own_modules(request: BundleRequest) -> tuple[str, ...]:
     if request.abstention is not None:
         modules += _JUDGING_MODULES
     if not why_not_trainable(request):
-        modules.append("medfuse.bundle.class_label")
+        modules += ["medfuse.bundle.class_label", "medfuse.bundle.evaluation_writer"]
     return tuple(modules)
 
 

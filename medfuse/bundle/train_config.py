@@ -22,11 +22,11 @@ def train_config(request: BundleRequest) -> dict[str, Any]:
         **shared(request),
         "ckpt_dir": "$@bundle_root + '/models'",
         "seed": 0,
-        "batch_size": 2 if has_volume(request) else 16,
+        "batch_size": batch_size(request),
         "learning_rate": 1e-4,
         "val_interval": 1,
-        "train_list": _labelled(request, "train"),
-        "val_list": _labelled(request, "val"),
+        "train_list": labelled(request, "$os.path.join(@dataset_dir, 'train')"),
+        "val_list": labelled(request, "$os.path.join(@dataset_dir, 'val')"),
         "loss": {"_target_": "torch.nn.CrossEntropyLoss"},
         "optimizer": {
             "_target_": "torch.optim.AdamW",
@@ -45,6 +45,41 @@ def train_config(request: BundleRequest) -> dict[str, Any]:
     }
 
 
+def batch_size(request: BundleRequest) -> int:
+    """Return how many labelled images go through the network at once."""
+    return 2 if has_volume(request) else 16
+
+
+def labelled(request: BundleRequest, folder: str) -> Any:
+    """Return the node that lists the labelled images of a folder."""
+    images = f"{IMAGE_LIST}.list_labelled_images"
+    return with_code(
+        {
+            "_target_": (f"{VOLUME_LIST}.list_labelled_volumes" if has_volume(request) else images),
+            "folder": folder,
+            "class_names": "@class_names",
+            "suffixes": "@suffixes",
+            "modality": request.inputs[0].modality,
+        }
+    )
+
+
+def answers(answer: str, truth: str) -> str:
+    """Return what makes ``(N, K)`` and ``(N,)`` of two keys of the output, each one of K."""
+    return (
+        f"$lambda items: (torch.stack([item['{answer}'] for item in items]), "
+        f"torch.stack([item['{truth}'].argmax() for item in items]))"
+    )
+
+
+def accuracy(answer: str, truth: str) -> dict[str, Any]:
+    """Return the share of right answers between two keys of the output."""
+    return {
+        "_target_": "ignite.metrics.Accuracy",
+        "output_transform": answers(answer, truth),
+    }
+
+
 def _train(request: BundleRequest) -> dict[str, Any]:
     return {
         "preprocessing": compose([_LABEL, *preprocessing(request), *_augmentation(request)]),
@@ -58,7 +93,7 @@ def _train(request: BundleRequest) -> dict[str, Any]:
         ),
         "inferer": {"_target_": "SimpleInferer"},
         "postprocessing": _one_hot(),
-        "key_metric": {"train_accuracy": _accuracy()},
+        "key_metric": {"train_accuracy": accuracy("pred", "label")},
         "handlers": [
             {
                 "_target_": "ValidationHandler",
@@ -95,7 +130,7 @@ def _validate(request: BundleRequest) -> dict[str, Any]:
         "dataloader": loader("@validate::dataset", "@batch_size", shuffle=False),
         "inferer": {"_target_": "SimpleInferer"},
         "postprocessing": _one_hot(),
-        "key_metric": {"val_accuracy": _accuracy()},
+        "key_metric": {"val_accuracy": accuracy("pred", "label")},
         "handlers": [
             {"_target_": "StatsHandler", "iteration_log": False},
             {
@@ -123,19 +158,6 @@ def _augmentation(request: BundleRequest) -> list[Any]:
     return list(request.augmentation_nodes.get(request.inputs[0].name, ()))
 
 
-def _labelled(request: BundleRequest, part: str) -> Any:
-    images = f"{IMAGE_LIST}.list_labelled_images"
-    return with_code(
-        {
-            "_target_": (f"{VOLUME_LIST}.list_labelled_volumes" if has_volume(request) else images),
-            "folder": f"$os.path.join(@dataset_dir, '{part}')",
-            "class_names": "@class_names",
-            "suffixes": "@suffixes",
-            "modality": request.inputs[0].modality,
-        }
-    )
-
-
 def _dataset(part: str, data: str) -> dict[str, Any]:
     return {"_target_": "Dataset", "data": data, "transform": f"@{part}::preprocessing"}
 
@@ -151,10 +173,3 @@ def _one_hot() -> dict[str, Any]:
             }
         ]
     )
-
-
-def _accuracy() -> dict[str, Any]:
-    return {
-        "_target_": "ignite.metrics.Accuracy",
-        "output_transform": "$monai.handlers.from_engine(['pred', 'label'])",
-    }

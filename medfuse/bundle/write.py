@@ -16,8 +16,10 @@ import torch
 
 from medfuse.bundle.card import license_text, model_card
 from medfuse.bundle.digests import write_digests
+from medfuse.bundle.evaluation_config import evaluation_config
 from medfuse.bundle.inference_config import inference_config, inference_ts_config
 from medfuse.bundle.metadata import metadata
+from medfuse.bundle.multi_gpu_config import multi_gpu_train_config
 from medfuse.bundle.names import bundle_folder_name, check_request
 from medfuse.bundle.nodes import own_modules, why_not_trainable
 from medfuse.bundle.onnx_model import write_onnx
@@ -39,6 +41,7 @@ GRAPHS_LEFT_OUT = (
     "not asked for (bundle.graphs), to keep the bundle small; MONAI's ckpt_export and onnx_export "
     "make them"
 )
+LABELLED = ("configs/train.json", "configs/multi_gpu_train.json", "configs/evaluate.json")
 logger = logging.getLogger("medfuse")
 
 
@@ -112,9 +115,11 @@ def _write_configs(request: BundleRequest, document: Any, folder: Path) -> dict[
         write_json(folder / "inference_ts.json", inference_ts_config())
     why_not = why_not_trainable(request)
     if why_not:
-        left_out["configs/train.json"] = why_not
+        left_out |= dict.fromkeys(LABELLED, why_not)
     else:
         write_json(folder / "train.json", train_config(request))
+        write_json(folder / "multi_gpu_train.json", multi_gpu_train_config())
+        write_json(folder / "evaluate.json", evaluation_config(request))
     if request.network_node is None:
         left_out["models/model.pt"] = why_not
     conf = files("medfuse.bundle").joinpath("logging.conf").read_text(encoding="utf-8")

@@ -221,6 +221,11 @@ def request_for() -> Callable[..., BundleRequest]:
 
 
 @pytest.fixture(scope="session")
+def write_ward() -> Callable[..., list[Path]]:
+    return write_images
+
+
+@pytest.fixture(scope="session")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("images")
     write_images(folder / "ward")

@@ -56,6 +56,7 @@ def test_bundles_of_volumes_and_of_several_inputs_pass_every_check(
         assert details["net_in_out"].startswith("inputs ct, xray, clinical")
         assert details["sample_run"].endswith(", and 3 that lack an input")
         assert details["train_properties"].startswith("this bundle cannot be trained")
+        assert details["labelled_run"].endswith("class folders cannot hold cases of a table")
     assert not list(written[name].rglob("__pycache__"))
 
 
@@ -116,11 +117,13 @@ def test_a_bad_bundle_fails_where_it_is_bad_and_is_checked_to_the_end(copy: Bund
     )
     edit(root, lambda d: d.pop("initialize"), "inference.json")
     edit(root, lambda d: d["train"].pop("trainer"), "train.json")
+    edit(root, lambda d: d["handlers"].pop(), "evaluate.json")
     report = verify_bundle(root)
     failed = {check.name for check in report.checks if check.status == "failed"}
     assert not report.ok
     assert {"digests", "agreement", "traced_run", "train_properties", "empty_input"} <= failed
-    assert report.checks[-1].name == "empty_input"
+    assert {"multi_gpu_properties", "labelled_run"} <= failed
+    assert report.checks[-1].name == "multi_gpu_properties"
     assert {"net_in_out", "weights"}.isdisjoint(failed)
 
 

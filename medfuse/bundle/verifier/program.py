@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import file_checks, run_checks
+from . import file_checks, labelled_checks, run_checks
 from .subject import Bundle, CheckSkippedError, root_cause
 
 CHECKS: tuple[tuple[str, Callable[[Bundle], str]], ...] = (
@@ -27,7 +27,10 @@ CHECKS: tuple[tuple[str, Callable[[Bundle], str]], ...] = (
     ("agreement", run_checks.check_agreement),
     ("sample_run", run_checks.check_sample_run),
     ("traced_run", run_checks.check_traced_run),
+    ("labelled_run", labelled_checks.check_labelled_run),
     ("empty_input", run_checks.check_empty_input),
+    # the last one: Ignite keeps that there were processes
+    ("multi_gpu_properties", labelled_checks.check_multi_gpu_properties),
 )
 
 

@@ -126,12 +126,27 @@ def check_empty_input(bundle: Bundle) -> str:
     empty = bundle.work / "empty"
     empty.mkdir()
     try:
-        _monai_run(bundle, ["inference.json"], empty, bundle.work / "none")
+        monai_run(bundle, ["inference.json"], empty, bundle.work / "none")
     except Exception as error:
         if "no input images" not in root_cause(error):
             raise
         return "refused"
     raise CheckFailedError("an empty folder passes without an error")
+
+
+def monai_run(bundle: Bundle, configs: list[str], images: Path, out: Path) -> None:
+    """Do what ``python -m monai.bundle run`` does, on the processor."""
+    from monai.bundle.scripts import run
+
+    settings: dict[str, Any] = {"logging_file": False}
+    run(
+        config_file=[bundle.config_path(name) for name in configs],
+        bundle_root=str(bundle.root),
+        dataset_dir=str(images),
+        output_dir=str(out),
+        device="cpu",
+        **settings,
+    )
 
 
 def _check_properties(bundle: Bundle, config: str, kind: str) -> str:
@@ -210,7 +225,7 @@ def _holds(node: Any, key: str) -> bool:
 
 def _run_on_sample(bundle: Bundle, configs: list[str]) -> list[dict[str, str]]:
     out = bundle.work / "-".join(configs)
-    _monai_run(bundle, configs, sample_folder(bundle), out)
+    monai_run(bundle, configs, sample_folder(bundle), out)
     with (out / "predictions.csv").open(newline="", encoding="utf-8") as handle:
         header, *rows = list(csv.reader(handle))
     first = ["image"] if bundle.table is None else ["case_id", "inputs"]
@@ -221,17 +236,3 @@ def _run_on_sample(bundle: Bundle, configs: list[str]) -> list[dict[str, str]]:
     if header != expected or len(rows) != sample_count(bundle):
         raise CheckFailedError(f"predictions.csv has header {header} and {len(rows)} rows")
     return [dict(zip(header, row, strict=True)) for row in rows]
-
-
-def _monai_run(bundle: Bundle, configs: list[str], images: Path, out: Path) -> None:
-    from monai.bundle.scripts import run
-
-    settings: dict[str, Any] = {"logging_file": False}
-    run(
-        config_file=[bundle.config_path(name) for name in configs],
-        bundle_root=str(bundle.root),
-        dataset_dir=str(images),
-        output_dir=str(out),
-        device="cpu",
-        **settings,
-    )
