@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -44,15 +45,21 @@ def main() -> None:
 
 def build(name: str, run: Path) -> Path:
     """Return the bundle of ``NAME.yaml``, trained in ``run`` and copied here."""
-    trained = train(load_experiment(HERE / f"{name}.yaml"), run).bundle
+    return publish(name, train(load_experiment(HERE / f"{name}.yaml"), run).bundle)
+
+
+def publish(name: str, trained: Path) -> Path:
+    """Put a trained bundle beside this file, with examples; return where it lies."""
     target = HERE / trained.name
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(trained, target)
     images = target / "examples" / "images"
     draw_examples(DRAWN[name], images)
-    answers = images.parent / "predictions.csv"
-    if medfuse(["predict", str(target), str(images), "--out", str(answers)]) != 0:
-        raise SystemExit(f"{target}: its examples get no answer")
+    with tempfile.TemporaryDirectory() as work:
+        answers = Path(work) / "predictions.csv"
+        if medfuse(["predict", str(target), str(images), "--out", str(answers)]) != 0:
+            raise SystemExit(f"{target}: its examples get no answer")
+        shutil.copy(answers, images.parent)
     write_digests(target)
     return target
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import logging
 import os
 from collections import Counter
@@ -11,6 +12,7 @@ from pathlib import Path
 from .bundle_required_images import require_images
 from .data_dicom_tree import is_dicom_file; from .data_dicom_tree import list_tree; from .data_dicom_tree import reason_to_leave_out
 
+LABELS = "labels.csv"
 logger = logging.getLogger(__name__)
 
 
@@ -55,13 +57,17 @@ def list_labelled_images(
     modality: str = "other",
     find: Callable[[Path, Sequence[str], str], list[str]] = list_images,
 ) -> list[dict[str, object]]:
-    """Return ``{"image": file, "label": index}`` for the class folders in ``folder``.
+    """Return ``{"image": file, "label": index}`` for the images in ``folder``.
+
+    They lie in a folder for each class, or are the rows of ``labels.csv``.
 
     Raises:
-        FileNotFoundError: a class has no folder or no image.
-        ValueError: a folder has the name of no class.
+        FileNotFoundError: a class has no folder or no image, or a row's image is not there.
+        ValueError: a folder or a row has the name of no class.
     """
     root = Path(folder)
+    if (root / LABELS).is_file():
+        return _labelled_rows(root, class_names)
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: no such folder, expected one folder per class in it")
     others = {p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")}
@@ -73,6 +79,24 @@ def list_labelled_images(
         images = find(root / name, suffixes, modality)
         require_images(images, root / name)
         items += [{"image": image, "label": label} for image in images]
+    return items
+
+
+def _labelled_rows(root: Path, class_names: Sequence[str]) -> list[dict[str, object]]:
+    """Return the rows of ``labels.csv``: columns ``image``, relative to it, and ``label``."""
+    items: list[dict[str, object]] = []
+    with (root / LABELS).open(newline="", encoding="utf-8-sig") as file:
+        for number, row in enumerate(csv.DictReader(file), start=1):
+            image, label = str(row.get("image") or ""), str(row.get("label"))
+            if label not in class_names:
+                raise ValueError(
+                    f"{LABELS}, row {number}: label is {label[:60]!r}, expected one of "
+                    f"{', '.join(class_names)}"
+                )
+            if not image or not (root / image.partition("::")[0]).exists():
+                raise FileNotFoundError(f"{LABELS}, row {number}: its image is not there")
+            items.append({"image": str(root / image), "label": list(class_names).index(label)})
+    require_images([str(item["image"]) for item in items], root / LABELS)
     return items
 
 

@@ -5,6 +5,7 @@ This file is copied into every bundle, so it imports numpy, monai and its neighb
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -16,6 +17,9 @@ from numpy.typing import NDArray
 from .data_image_facts import ImageFacts; from .data_image_facts import ImageFileError
 from .data_image_file import read_pixels
 from .data_plugin_reader import PluginReader
+from .data_rendering import OTHER_DEPTH; from .data_rendering import Rendering
+
+_LOGGER = logging.getLogger(__name__)
 
 
 class ImageFileReader(ImageReader):
@@ -29,14 +33,20 @@ class ImageFileReader(ImageReader):
             already); ``none`` gives the stored values.
         bits: refuse files of another bit depth.
         readers: of plugins, for files whose ending is theirs.
+        others: makes pictures of those files, which are not refused then.
     """
 
     def __init__(
-        self, scale: str = "dtype", bits: int | None = None, readers: Sequence[PluginReader] = ()
+        self,
+        scale: str = "dtype",
+        bits: int | None = None,
+        readers: Sequence[PluginReader] = (),
+        others: Rendering | None = None,
     ) -> None:
         super().__init__()
         self.scale = scale
         self.bits = bits
+        self.others = others
         self.readers = tuple(readers)
 
     def verify_suffix(self, filename: Any) -> bool:  # noqa: ARG002
@@ -59,7 +69,16 @@ class ImageFileReader(ImageReader):
             "affine": np.eye(4),
             "bits": facts.bits,
         }
+        for code, detail in self.told(facts):
+            _LOGGER.info("%s: %s: %s", os.path.basename(str(img)), code, detail)  # noqa: PTH119
         return self.to_float(pixels, facts, img), meta
+
+    def told(self, facts: ImageFacts) -> tuple[tuple[str, str], ...]:
+        """Return ``(code, detail)`` of what is done to samples of another bit depth."""
+        if self.others is None or self.bits is None or facts.bits == self.bits:
+            return ()
+        stored = facts.stored_bits or facts.bits
+        return ((OTHER_DEPTH, f"{stored}-bit samples, made a picture as of {self.bits} bits"),)
 
     def to_float(
         self, pixels: NDArray[Any], facts: ImageFacts, reference: str
@@ -69,6 +88,8 @@ class ImageFileReader(ImageReader):
         Raises:
             ImageFileError: another bit depth than ``bits``, or floats outside [0, 1].
         """
+        if self.told(facts) and self.others is not None:
+            return self.others(pixels, facts)
         if self.bits is not None and facts.bits != self.bits:
             raise ImageFileError(
                 "BIT_DEPTH",
