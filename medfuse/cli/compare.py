@@ -35,7 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-baselines", action="store_true", help="no classic classifiers")
     parser.add_argument("--folds", type=int, default=5, metavar="K", help="where there are none")
     parser.add_argument(
-        "--members", type=int, default=1, metavar="N", help="networks averaged per candidate"
+        "--members",
+        type=int,
+        metavar="N",
+        help="networks averaged per candidate (those of training below 500 cases, else 1)",
     )
     parser.add_argument(
         "--curve",

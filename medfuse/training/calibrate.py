@@ -10,13 +10,17 @@ from medfuse.errors import TrainingError
 
 _LOWEST = 0.05
 _HIGHEST = 20.0
+_PRIOR = 4.0
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Return the temperature that gives held-out cases the highest likelihood.
+    """Return the most probable temperature, by held-out cases.
 
-    The loss is convex in the inverse temperature, so the minimum over [0.05, 20] is the global
-    one (Guo et al., 2017, "On calibration of modern neural networks", arXiv:1706.04599).
+    Temperature scaling (Guo et al., 2017, "On calibration of modern neural networks",
+    arXiv:1706.04599) with a prior: a handful of cases that are all classified well would ask for
+    certainty. Beforehand the inverse temperature has a gamma density with its mode at 1 and a
+    standard deviation of about one half, which a hundred cases outweigh. The loss is convex in
+    the inverse temperature, so the minimum over [0.05, 20] is the global one.
 
     Args:
         logits: ``(N, K)`` of cases that were not trained on.
@@ -39,7 +43,8 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     rows = np.arange(len(target))
 
     def loss(inverse: float) -> float:
-        return float(-log_softmax(values * inverse, axis=1)[rows, target].mean())
+        likelihood = log_softmax(values * inverse, axis=1)[rows, target].sum()
+        return float(_PRIOR * (inverse - np.log(inverse)) - likelihood)
 
     found = minimize_scalar(loss, bounds=(1 / _HIGHEST, 1 / _LOWEST), method="bounded")
     return float(1 / found.x)

@@ -28,6 +28,7 @@ Rows: TypeAlias = NDArray[np.int64]
 
 _PARTS = 5
 _STEPS = 40
+_FEW = 500
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,11 +83,19 @@ class Recipe:
         head: of every network.
         training: of every network.
         members: networks that are averaged; with several, source heads too if ``training`` asks.
+            ``None``: those of ``training`` where there are fewer than 500 cases to learn from, so
+            that a fifth of them is too small to stop one network by, and else one.
     """
 
     head: ComponentConfig
     training: TrainingConfig
-    members: int = 1
+    members: int | None = 1
+
+    def members_of(self, cases: int) -> int:
+        """Return how many networks learn from so many cases."""
+        if self.members is not None:
+            return self.members
+        return self.training.members if cases < _FEW else 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +139,7 @@ def fit_candidate(cases: BankedCases, fit: Fit, recipe: Recipe) -> Fitted:
 
     A network is one member of the ensemble that `medfuse train` would average: it learns from four
     fifths of the training cases, grouped by patient; the fifth part stops it early and gives its
-    temperature. With ``recipe.members`` above 1 it is that ensemble. Beyond 1280 cases batches
+    temperature. With several members it is that ensemble. Beyond 1280 cases batches
     grow, so that an epoch takes no more than 40 steps.
 
     Raises:
@@ -150,7 +159,7 @@ def _network(
     cases: BankedCases, fit: Fit, recipe: Recipe, parts: tuple[TrainingData, TrainingData]
 ) -> Fitted:
     data, new = parts
-    members = min(recipe.members, most_members(data))
+    members = min(recipe.members_of(len(fit.train)), most_members(data))
     built = _built(cases, fit, recipe)
     run = Run(
         classes=cases.classes,

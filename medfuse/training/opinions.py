@@ -12,8 +12,6 @@ from medfuse.fusion.opinion_pool import OpinionPool
 from medfuse.training.choices import known_choices
 from medfuse.training.data import TrainingData
 
-_PENALTY = 1e-2
-
 
 def weigh_opinions(members: Sequence[nn.Module], left_out: Sequence[TrainingData]) -> None:
     """Give all members that pool opinions the weights that fit best on the cases left out.
@@ -36,9 +34,10 @@ def weigh_opinions(members: Sequence[nn.Module], left_out: Sequence[TrainingData
 def fit_weights(opinions: Tensor, labels: Tensor) -> Tensor:
     """Return one weight per opinion ``(O,)``, none negative.
 
-    Penalized maximum likelihood of the weighted sum of log-probabilities on cases that were held
-    out (van der Laan et al., 2007, "Super learner", doi:10.2202/1544-6115.1309). The penalty, 0.01
-    times the squared distance from equal weights, decides where there is little evidence.
+    The most probable weights of a sum of log-probabilities, by cases that were held out (van der
+    Laan et al., 2007, "Super learner", doi:10.2202/1544-6115.1309). Beforehand each weight is
+    normal around ``1 / O`` with a standard deviation of ``1 / O``: equal weights are what two
+    dozen cases can hardly change, and what a thousand decide by themselves.
 
     Args:
         opinions: log-probabilities ``(N, O, K)``.
@@ -52,8 +51,8 @@ def fit_weights(opinions: Tensor, labels: Tensor) -> Tensor:
         optimizer.zero_grad()
         weights = scores.exp()
         logits = torch.einsum("nok,o->nk", said, weights)
-        distance = ((weights - 1.0 / count) ** 2).sum()
-        value: Tensor = F.cross_entropy(logits, labels) + _PENALTY * distance
+        surprise = 0.5 * ((count * weights - 1) ** 2).sum()
+        value: Tensor = F.cross_entropy(logits, labels) + surprise / len(labels)
         value.backward()  # type: ignore[no-untyped-call]
         return value
 

@@ -147,7 +147,8 @@ class Workshop:
     def _cost(self, fit: Fit) -> int:
         """Return about how long a fit takes, in no unit."""
         width = sum(self.cases.values[i].shape[-1] for i in fit.sources)
-        return max(1, len(fit.train) * int(width) // 1000)
+        members = self.recipe.members_of(len(fit.train)) if fit.method == "network" else 1
+        return max(1, members * len(fit.train) * int(width) // 1000)
 
     @contextlib.contextmanager
     def _bar(self, queue: Sequence[NamedFit], title: str) -> Iterator[Any]:

@@ -133,10 +133,10 @@ def _cases_text(comparison: Mapping[str, Any]) -> str:
         text += f" The {comparison['left_aside']} cases of the test part took no part."
     members = comparison["members"]
     how = "one network" if members == 1 else f"{members} networks, averaged,"
-    return (
-        f"{text} Each candidate is {how} in each fold; a run of medfuse train averages several, "
-        "which lifts all of them."
-    )
+    text = f"{text} Each network candidate is {how} in each fold"
+    if members > 1:
+        return f"{text}, as medfuse train makes it."
+    return f"{text}; a run of medfuse train averages several, which lifts all of them."
 
 
 def _figures(gallery: Gallery, comparison: Mapping[str, Any]) -> dict[str, list[Figure]]:

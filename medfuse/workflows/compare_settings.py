@@ -19,7 +19,8 @@ class CompareSettings:
             ``all`` also those that are fitted on decisions out of fold.
         pairs: every two sources too.
         baselines: k-NN and logistic regression too.
-        members: networks averaged for each candidate.
+        members: networks averaged for each candidate; if ``None``, as `medfuse train` does where
+            fewer than 500 cases are learned from, and else one.
         curve: sizes of a learning curve; none where ``None``, 25, 50, 100 ... where empty.
         draws: of the training cases at each size.
         scratch: source, as the configuration names it, whose network is also trained from random
@@ -38,7 +39,7 @@ class CompareSettings:
     fusions: Sequence[str] = (AUTO,)
     pairs: bool = False
     baselines: bool = True
-    members: int = 1
+    members: int | None = None
     curve: Sequence[int] | None = None
     draws: int = 3
     scratch: str | None = None

@@ -113,7 +113,9 @@ class CompareTask:
         by = {renamed[name]: count for name, count in self.seen.summary()["by"].items()}
         return {
             "left_aside": self.compared.left_aside,
-            "members": self.settings.members,
+            "members": max(
+                self.workshop.recipe.members_of(len(self.outside(fold))) for fold in self.folds
+            ),
             "sources": {
                 label: {
                     "features": source.feature_dim,

@@ -84,6 +84,14 @@ def test_several_members_are_averaged() -> None:
     np.testing.assert_allclose(three.probabilities.sum(1), 1)
 
 
+def test_of_few_cases_as_many_networks_learn_as_in_training() -> None:
+    asked = replace(RECIPE, members=None)
+    found = fit_candidate(_cases(), _fit(), asked)
+    five = fit_candidate(_cases(), _fit(), replace(RECIPE, members=TRAINING.members))
+    np.testing.assert_array_equal(found.probabilities, five.probabilities)
+    assert (asked.members_of(499), asked.members_of(500)) == (5, 1)
+
+
 def test_large_sets_are_learned_in_larger_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
     import medfuse.training.candidate as module

@@ -78,6 +78,17 @@ def test_weights_follow_who_knows() -> None:
     assert (weights[1:] < 0.2 * weights[0]).all()
 
 
+def test_weights_of_a_few_cases_stay_near_equal() -> None:
+    """That one opinion was right five times and the others guessed says little."""
+    torch.manual_seed(0)
+    labels = torch.arange(500) % 2
+    knows = torch.nn.functional.one_hot(labels, 2) * 4.0
+    opinions = torch.stack([knows, *torch.randn(2, 500, 2)], 1).log_softmax(-1)
+    few, many = fit_weights(opinions[:5], labels[:5]), fit_weights(opinions, labels)
+    assert 0.2 < few[0] < 0.7
+    assert many[0] > 2 * few[0]
+
+
 def test_weights_stay_equal_without_evidence() -> None:
     opinions = torch.zeros(6, 3, 2).log_softmax(-1)
     weights = fit_weights(opinions, torch.arange(6) % 2)

@@ -22,7 +22,13 @@ from medfuse.workflows.compare_settings import CompareSettings
 from .conftest import experiment_with_table, small_experiment, table_of
 
 SOURCES = ["mini:resnet", "timm:test_resnet.random"]
-QUICK = {"folds": 3, "fusions": ("concat", "average"), "workers": 1, "progress": False}
+QUICK = {
+    "folds": 3,
+    "fusions": ("concat", "average"),
+    "members": 1,
+    "workers": 1,
+    "progress": False,
+}
 
 
 def _experiment(images: Path, bank: Path, **changes: Any) -> dict[str, Any]:

@@ -46,7 +46,9 @@ def faint(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-SETTINGS = CompareSettings(folds=2, fusions=("concat",), baselines=False, workers=1, progress=False)
+SETTINGS = CompareSettings(
+    folds=2, fusions=("concat",), baselines=False, members=1, workers=1, progress=False
+)
 
 
 def asked(images: Path, bank: Path, target: Path, out: Path) -> ComparisonOutcome:
