@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import sys
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from medfuse.bundle.torchscript import largest_difference, quiet_torchscript
+from medfuse.bundle.torchscript import largest_difference
+from medfuse.exporters import quiet_onnx
 
 if TYPE_CHECKING:
     from medfuse.model import FusedNetwork
@@ -107,32 +104,8 @@ def _export(network: nn.Module, example: Mapping[str, Tensor], path: Path, dynam
     else:
         names = (*example, "pred", "features")
         options |= {"dynamic_axes": {name: {0: "batch"} for name in names}}
-    with quiet_torchscript(), _silenced_output(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # exporters warn about their own future and shapes
+    with quiet_onnx():
         torch.onnx.export(network, tuple(example.values()), str(path), **options)
-
-
-@contextmanager
-def _silenced_output() -> Iterator[None]:
-    """Send file descriptors 1 and 2 nowhere: on failure torch prints the graph from C++."""
-    with ExitStack() as stack:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        stack.callback(os.close, nowhere)
-        _flush()
-        for number in (1, 2):
-            kept = os.dup(number)
-            stack.callback(os.close, kept)
-            stack.callback(os.dup2, kept, number)
-            os.dup2(nowhere, number)
-        # What Python still holds must go nowhere too, so it is flushed before the way back.
-        stack.callback(_flush)
-        yield
-
-
-def _flush() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            stream.flush()
 
 
 def _strip(path: Path) -> None:

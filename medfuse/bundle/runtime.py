@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from medfuse.bundle.torchscript import quiet_torchscript
 from medfuse.errors import BundleError
+from medfuse.exporters import quiet_torchscript
 
 if TYPE_CHECKING:
     from monai.bundle.config_parser import ConfigParser

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import io
 import json
-import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from medfuse.errors import BundleError
+from medfuse.exporters import quiet_torchscript
 
 if TYPE_CHECKING:
     from medfuse.model import FusedNetwork
@@ -94,16 +93,6 @@ def with_missing(batch: Batch) -> Iterator[Batch]:
         images = [image.clone() for image in batch]
         images[missing][0] = torch.nan
         yield tuple(images)
-
-
-@contextmanager
-def quiet_torchscript() -> Iterator[None]:
-    """Silence what torch.jit says about its future; it is the format that Deploy reads."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", r".*torch\.jit.*", FutureWarning)
-        warnings.filterwarnings("ignore", r".*torch\.jit.*", DeprecationWarning)
-        warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)  # type: ignore[attr-defined]
-        yield
 
 
 def _distance(expected: torch.Tensor, found: torch.Tensor) -> float:

@@ -86,12 +86,14 @@ class AdaptationConfig(Section):
 class BankConfig(Section):
     """Where features are kept, and how much room they may take.
 
-    ``activations`` keeps what the frozen part of a source that learns gives, too.
+    ``activations`` keeps what the frozen part of a source that learns gives, too. ``engine`` says
+    which library computes features on a processor.
     """
 
     path: str | None = None
     budget_gb: float = Field(8.0, gt=0)
     activations: bool = True
+    engine: Literal["auto", "torch", "openvino", "onnxruntime"] = "auto"
 
 
 class BundleConfig(Section):

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from medfuse.errors import SourceError
-from medfuse.features.copies import Copies
+from medfuse.features.forward import Network, laid_out
 from medfuse.features.request import ExtractionRequest, FeatureSource
 
 # The first layers of a 3D ResNet hold about 600 bytes for each voxel, whatever its channels.
@@ -44,30 +44,26 @@ class Engine:
     """Runs one source on batches padded to one size.
 
     Args:
-        source: gives the module, already in eval mode on ``device``.
-        device: where its parameters are.
+        source: says which shape its features have.
+        forward: computes a batch of images.
         batch_size: the size of every batch.
-        copies: how many threads may call it at once.
     """
 
-    def __init__(
-        self, source: FeatureSource, device: torch.device, batch_size: int, copies: int = 1
-    ) -> None:
+    def __init__(self, source: FeatureSource, forward: Network, batch_size: int) -> None:
         self._source = source
-        self._device = device
+        self._forward = forward
         self._size = batch_size
-        self._copies = Copies(source.extractor, copies)
 
     def run(self, images: Sequence[torch.Tensor]) -> np.ndarray:
         """Return features ``(n, F)`` or ``(n, tokens, F)``, float32, of n images ``(C, *spatial)``.
 
         Raises:
             SourceError: the network gives another shape than its description says.
+            EngineRefusedError: see `medfuse.features.forward.TranslatedForward`.
         """
         batch = torch.zeros((self._size, *images[0].shape), dtype=torch.float32)
         torch.stack(list(images), out=batch[: len(images)])
-        with torch.inference_mode(), self._copies.one() as extractor:
-            output = extractor(_laid_out(batch.to(self._device)))
+        output = self._forward(batch)
         self._check(output)
         values: np.ndarray = output[: len(images)].float().cpu().numpy()
         return values
@@ -111,7 +107,7 @@ def ready(modules: Sequence[torch.nn.Module], device: torch.device) -> Iterator[
 
 def lay_out(_module: torch.nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     """Return the inputs of a module with images channels last: the hook of `ready`."""
-    return tuple(_laid_out(x) if isinstance(x, torch.Tensor) else x for x in inputs)
+    return tuple(laid_out(x) if isinstance(x, torch.Tensor) else x for x in inputs)
 
 
 @contextmanager
@@ -133,9 +129,3 @@ def _may_be_laid_out(module: torch.nn.Module) -> bool:
     if getattr(module, "as_in_training", False):
         return False
     return all(p.dim() <= 4 for p in (*module.parameters(), *module.buffers()))
-
-
-def _laid_out(batch: torch.Tensor) -> torch.Tensor:
-    if batch.dim() == 4 and batch.device.type == "cpu":
-        return batch.contiguous(memory_format=torch.channels_last)
-    return batch

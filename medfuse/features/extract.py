@@ -20,6 +20,12 @@ from medfuse.device import find_device
 from medfuse.errors import ImageError, SourceError
 from medfuse.features.ahead import Room, map_ahead
 from medfuse.features.engine import Engine, batch_size_for, ready
+from medfuse.features.forward import (
+    EngineRefusedError,
+    Network,
+    TorchForward,
+    TranslatedForward,
+)
 from medfuse.features.keys import BankKey, recipe_digest
 from medfuse.features.lanes import Lanes, open_lanes
 from medfuse.features.ledger import Ledger
@@ -30,7 +36,7 @@ from medfuse.features.plan import (
     wanted_images,
     wanted_keys,
 )
-from medfuse.features.request import ExtractionRequest, Features
+from medfuse.features.request import ExtractionRequest, Features, FeatureSource
 from medfuse.threads import workers_of
 
 _log = logging.getLogger(__name__)
@@ -39,8 +45,9 @@ _log = logging.getLogger(__name__)
 def extract_features(request: ExtractionRequest, progress: bool = True) -> Features:
     """Return the features of all cases; only what the bank does not know is computed.
 
-    Whatever ends it early (an error, Ctrl-C, a kill), rows committed before stay; they are
-    committed about once a second.
+    A network that another library than torch cannot compute, or computes otherwise, is computed by
+    torch, and the log says so. Whatever ends it early (an error, Ctrl-C, a kill), rows committed
+    before stay; they are committed about once a second.
 
     Raises:
         ImageError: an image cannot be read, or has another size than the others.
@@ -48,6 +55,17 @@ def extract_features(request: ExtractionRequest, progress: bool = True) -> Featu
         BankError: the bank cannot be used.
         ConfigError: the device does not exist here.
     """
+    try:
+        return _extracted(request, progress)
+    except EngineRefusedError as error:
+        _log.warning(
+            "%s: %s by %s, so torch computes it", error.label, error.reason, request.engine
+        )
+        refused = request.refused | {error.label}
+        return extract_features(replace(request, refused=refused), progress)
+
+
+def _extracted(request: ExtractionRequest, progress: bool) -> Features:
     scan = request.images.scan((case.reference for case in request.cases), progress)
     for error in scan.failures.values():
         raise error
@@ -140,6 +158,8 @@ def _compute(
         return 0
     device = find_device(request.device, "training.device")
     sources = [ledger.source for ledger in active]
+    if request.engine != "torch":
+        _log.info("frozen networks are computed by %s", request.engine)
     with ExitStack() as stack:
         stack.enter_context(ready([source.extractor for source in sources], device))
         lanes = stack.enter_context(open_lanes(sources, request, device))
@@ -158,6 +178,15 @@ def _compute(
     return sum(run.forwards for run in runs)
 
 
+def _forward(
+    source: FeatureSource, request: ExtractionRequest, device: torch.device, lanes: int
+) -> Network:
+    engine = request.engine_of(source)
+    if engine == "torch":
+        return TorchForward(source.extractor, device, lanes)
+    return TranslatedForward(engine, source.label, source.extractor, lanes)
+
+
 class _Run:
     """Collects views into full batches for one source, and keeps their features in order."""
 
@@ -171,7 +200,8 @@ class _Run:
     ) -> None:
         self.forwards = 0
         self._size = batch_size_for(ledger.source, request)
-        self._engine = Engine(ledger.source, device, self._size, lanes.count)
+        forward = _forward(ledger.source, request, device, lanes.count)
+        self._engine = Engine(ledger.source, forward, self._size)
         self._ledger = ledger
         self._images = images
         self._lanes = lanes

@@ -139,7 +139,8 @@ class Ledger:
 
 def _recipe(source: FeatureSource, request: ExtractionRequest, kind: str) -> dict[str, Any]:
     device = request.device.partition(":")[0]
-    engine: dict[str, Any] = {"name": "torch", "device": device, "precision": "float32"}
+    name = request.engine_of(source)
+    engine: dict[str, Any] = {"name": name, "device": device, "precision": "float32"}
     if sees_volumes(source, request):
         engine["batch"] = batch_size_for(source, request)
     return {"source": dict(source.identity), "engine": engine, "values": kind}

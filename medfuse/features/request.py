@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from medfuse.features.bank import FeatureBank
+from medfuse.features.choice import EngineName
 from medfuse.features.digests import ImageFacts
 from medfuse.features.images import ImageIndex
 
@@ -23,7 +24,8 @@ class FeatureSource(Protocol):
     ``extractor`` maps ``(N, C, *spatial)`` to ``(N, feature_dim)``, or to
     ``(N, tokens, feature_dim)`` where ``tokens`` is not 0. It is asked for only if a feature is
     missing, so that it may be built on first use. Where ``slices`` is not 0, images are volumes
-    ``(C, H, W, slices)`` and ``extractor`` takes their slices ``[..., k]`` one by one.
+    ``(C, H, W, slices)`` and ``extractor`` takes their slices ``[..., k]`` one by one. One that
+    says ``as_in_training`` is computed by torch alone, for the bits that training would give.
     """
 
     @property
@@ -79,6 +81,8 @@ class ExtractionRequest:
             `medfuse.features.engine.batch_size_for`. Features of one batch size are bit-identical
             whatever was known before; of two, equal to rounding.
         tokens_as: how token maps are kept; vectors are always float32.
+        engine: which library computes on a processor; see `medfuse.features.choice`.
+        refused: labels of sources that this library cannot compute, so that torch does.
     """
 
     sources: Sequence[FeatureSource]
@@ -91,6 +95,13 @@ class ExtractionRequest:
     batch_size: int = BATCH_SIZE
     workers: int = 2
     tokens_as: Literal["float32", "float16"] = "float32"
+    engine: EngineName = "torch"
+    refused: frozenset[str] = frozenset()
+
+    def engine_of(self, source: FeatureSource) -> EngineName:
+        """Return which library computes a source; torch what has to have the bits of training."""
+        exact = getattr(source, "as_in_training", False)
+        return "torch" if exact or source.label in self.refused else self.engine
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import nn
 
@@ -33,6 +33,7 @@ class FrozenPart:
 
     whole: BuiltSource
     border: Border
+    as_in_training: ClassVar[bool] = True
 
     @property
     def label(self) -> str:

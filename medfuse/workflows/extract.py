@@ -15,6 +15,7 @@ from medfuse.config import Experiment, InputConfig, SourceConfig
 from medfuse.contract import FeatureFusionSpec
 from medfuse.device import find_device
 from medfuse.features.bank import FeatureBank
+from medfuse.features.choice import choose_engine
 from medfuse.features.extract import extract_features
 from medfuse.features.request import (
     Augmentation,
@@ -214,6 +215,8 @@ class _Job:
             for case, views in pairs
             if read.has(case)
         ]
+        device = device_of(self.experiment)
+        images = len(cases) + sum(case.views for case in cases)
         request = ExtractionRequest(
             sources=sources,
             cases=cases,
@@ -221,7 +224,8 @@ class _Job:
             bank=self.bank,
             augmentation=Augmentation(maker, maker.identity()) if maker.views else None,
             shape=(read.config.channels, *read.config.shape),
-            device=device_of(self.experiment),
+            device=device,
+            engine=choose_engine(self.experiment.bank.engine, device, images),
         )
         return extract_features(request, self.progress)
 

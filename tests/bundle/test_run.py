@@ -17,8 +17,8 @@ import torch
 from PIL import Image
 
 from medfuse.bundle import write as write_module
-from medfuse.bundle.torchscript import quiet_torchscript
 from medfuse.bundle.write import write_bundle
+from medfuse.exporters import quiet_torchscript
 
 
 @pytest.fixture(autouse=True)

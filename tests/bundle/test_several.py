@@ -14,8 +14,8 @@ import torch
 
 from medfuse.bundle.export import export_bundle
 from medfuse.bundle.names import check_request
-from medfuse.bundle.torchscript import quiet_torchscript
 from medfuse.errors import BundleError
+from medfuse.exporters import quiet_torchscript
 from medfuse.preprocessing import Preprocessing
 
 

@@ -12,9 +12,9 @@ import onnxruntime
 import pytest
 import torch
 
-from medfuse.bundle.torchscript import quiet_torchscript
 from medfuse.data.dicom.scan import series_key
 from medfuse.data.volume_file import read_volume
+from medfuse.exporters import quiet_torchscript
 from medfuse.preprocessing import Preprocessing
 
 NAMES = ("solid", "sliced")
