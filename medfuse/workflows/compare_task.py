@@ -261,6 +261,9 @@ def _context(cases: BankedCases, recipe: Recipe) -> str:
 
 
 def _seen_by(candidate: Candidate, seen: SeenCases, renamed: Mapping[str, str]) -> int:
-    """Return how many cases one of the candidate's sources has learned from."""
-    own = set(candidate.sources)
+    """Return how many cases one of the candidate's sources has learned from.
+
+    A network from random weights has the name of a source, and nothing of what that has learned.
+    """
+    own = set() if candidate.kind == "scratch" else set(candidate.sources)
     return sum(bool(own & {renamed[name] for name in names}) for names in seen.by)

@@ -248,17 +248,22 @@ def test_source_trained_on_the_cohort_is_refused_unless_accepted(
     assert "was trained on tiny" in found.report.read_text()
 
 
-def test_cases_that_a_source_has_seen_are_counted_for_every_candidate_that_reads_it(
-    images: Path, shared_bank: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def _let_be_seen(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a source have learned from seven of the cases."""
     from medfuse.workflows import compare_task
     from medfuse.workflows.seen import find_seen
 
     def some(digests: Any, seen: Any) -> Any:
         known = frozenset(next(iter(d)) for d in digests[:7])
-        return find_seen(digests, {"mini:resnet": known})
+        return find_seen(digests, {source: known})
 
     monkeypatch.setattr(compare_task, "find_seen", some)
+
+
+def test_cases_that_a_source_has_seen_are_counted_for_every_candidate_that_reads_it(
+    images: Path, shared_bank: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _let_be_seen("mini:resnet", monkeypatch)
     settings = CompareSettings(**{**QUICK, "baselines": False})
     found = compare(_experiment(images, shared_bank), tmp_path / "out", settings)
     seen = found.comparison["seen"]
@@ -305,8 +310,10 @@ def test_network_from_random_weights_is_trained_on_the_images_once(
     changes = {"baselines": False, "scratch": "timm:test_resnet.random", "scratch_epochs": 1}
     changes["scratch_size"] = (48, 48)
     settings = CompareSettings(**{**QUICK, **changes})
+    _let_be_seen("timm:test_resnet.random", monkeypatch)
     found = compare(experiment, tmp_path / "out", settings).comparison
     name = "timm:test_resnet.random from random weights"
+    assert (found["seen"][name], found["seen"]["timm:test_resnet.random"]) == (0, 7)
     assert [c["kind"] for c in found["candidates"] if c["name"] == name] == ["scratch"]
     row = next(r for r in found["comparisons"] if r["second"] == name)
     assert (row["question"], row["first"]) == ("baselines", "concat")
