@@ -52,9 +52,11 @@ class AttentionFusion(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.keys = nn.ModuleList(nn.Linear(dim, width) for dim in in_dims)
         self.query = nn.Parameter(torch.randn(heads, width // heads))
-        for i, dim in enumerate(in_dims):
-            channels = torch.arange(dim) * heads // dim
-            self.register_buffer(f"head_of_{i}", channels, persistent=False)
+        # Head h has the channels c with floor(c heads / dim) = h.
+        self.channels = [
+            torch.bincount(torch.arange(dim) * heads // dim, minlength=heads).tolist()
+            for dim in in_dims
+        ]
 
     def forward(self, features: Sequence[Tensor], mask: Tensor) -> tuple[Tensor, Tensor]:
         """Return ``(fused (N, out_dim), shares (N, S))``."""
@@ -63,8 +65,9 @@ class AttentionFusion(nn.Module):
         attention = self._attention(known, present)
         scale = attention * present.sum(1)[:, None, None]
         weighed = [
-            x * scale[:, :, i].index_select(1, self.get_buffer(f"head_of_{i}"))
+            part * scale[:, head, i, None]
             for i, x in enumerate(known)
+            for head, part in enumerate(torch.split(x, self.channels[i], dim=1))
         ]
         return torch.cat(weighed, dim=1), attention.mean(1)
 

@@ -72,6 +72,7 @@ class CaseBatches:
         self.num_classes = num_classes
         self.batch_size = batch_size
         self.live: frozenset[int] = _without_features(data)
+        self._targets = data.targets(torch.arange(len(data)), num_classes)
 
     def __len__(self) -> int:
         return math.ceil(len(self.data) / self.batch_size)
@@ -87,9 +88,8 @@ class CaseBatches:
             None if x is None or i in self.live else _draw(x, rows, views)
             for i, x in enumerate(data.features)
         ]
-        known = rows if data.rows is None else data.rows[rows]
         banked = {
-            i: held.take(known, views)
+            i: held.take(rows if data.rows is None else data.rows[rows], views)
             for i, held in data.activations.items()
             if i in self.live and held.values is not None
         }
@@ -99,8 +99,7 @@ class CaseBatches:
             cases = [data.images(row, view) for row, view in pairs]
             images = tuple(torch.stack(same) for same in zip(*cases, strict=True))
         mask = None if data.mask is None else data.mask[rows].float()
-        targets = data.targets(rows, self.num_classes)
-        return Batch(drawn, images, mask, targets, activations=banked)
+        return Batch(drawn, images, mask, self._targets[rows], activations=banked)
 
 
 @dataclass(frozen=True)
@@ -230,7 +229,8 @@ def _repeat_to(count: int, rows: Tensor, source: torch.Generator) -> Tensor:
 
 def _draw(x: Tensor, rows: Tensor, views: Tensor) -> Tensor:
     """Return ``x[rows, views]`` as float32, by one index over the flattened first axes."""
-    return x.flatten(0, 1).index_select(0, rows * x.shape[1] + views).float()
+    flat = rows if x.shape[1] == 1 else rows * x.shape[1] + views
+    return x.flatten(0, 1).index_select(0, flat).float()
 
 
 def _without_features(data: TrainingData) -> frozenset[int]:

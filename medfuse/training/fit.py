@@ -18,6 +18,7 @@ from medfuse.storage import digest_of
 from medfuse.threads import one_thread
 from medfuse.training.checkpoint import LAST, load_checkpoint
 from medfuse.training.data import TrainingData
+from medfuse.training.dropout import quick_dropout
 from medfuse.training.learner import Learner
 from medfuse.training.out_of_fold import fit_out_of_fold
 from medfuse.training.result import TrainingResult
@@ -66,10 +67,11 @@ def fit(
     # a busy machine, and gain little on an idle one.
     with nullcontext() if used else one_thread():
         learner = Learner(model, used, data.activations)
-        session, resumed_from = _prepare(learner, data, validation, config, run)
-        session.train()
-        session.keep_best()
-        session.learner.cpu()
+        with quick_dropout(learner.classifier):
+            session, resumed_from = _prepare(learner, data, validation, config, run)
+            session.train()
+            session.keep_best()
+            session.learner.cpu()
     result = TrainingResult(
         tuple(session.history), session.best.epoch, session.stopped, resumed_from
     )

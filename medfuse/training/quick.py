@@ -7,6 +7,7 @@ candidates on several folds can do without. The same seed draws the same batches
 from __future__ import annotations
 
 import copy
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -15,8 +16,10 @@ from torch import Tensor, nn
 from medfuse.config import TrainingConfig
 from medfuse.errors import TrainingError
 from medfuse.threads import one_thread
+from medfuse.training.batches import Batch
 from medfuse.training.checkpoint import cpu_state
 from medfuse.training.data import TrainingData
+from medfuse.training.dropout import quick_dropout
 from medfuse.training.fit import combines_by_fit
 from medfuse.training.learner import Learner
 from medfuse.training.out_of_fold import fit_out_of_fold
@@ -25,6 +28,7 @@ from medfuse.training.run import Run
 from medfuse.training.schedule import Schedule, build_optimizer
 from medfuse.training.seeds import derived_seed, seed_everything
 from medfuse.training.setup import Setup, build_setup
+from medfuse.training.standardized import standardized_once
 
 
 def fit_quickly(
@@ -56,13 +60,27 @@ def fit_quickly(
         learner = Learner(model)
         seed_everything(derived_seed(run.seed, "start"))
         learner.standardize(data, ())
-        result = _Loop(learner, build_setup(data, validation, config, run), run).train()
+        with quick_dropout(learner), _prepared(learner, (data, validation), config, run) as parts:
+            result = _Loop(learner, build_setup(*parts, config, run), run).train()
     if untrained is not None:
         inner = replace(run, last_epoch=result.best_epoch)
         fit_out_of_fold(
             (model, untrained), data, lambda m, d, r: fit_quickly(m, d, None, config, r), inner
         )
     return result
+
+
+def _prepared(
+    learner: Learner,
+    parts: tuple[TrainingData, TrainingData | None],
+    config: TrainingConfig,
+    run: Run,
+) -> AbstractContextManager[tuple[TrainingData, TrainingData | None]]:
+    """Standardize at once, unless features are mixed or hidden before they are standardized."""
+    hides = run.hides_inputs and config.input_dropout > 0 and parts[0].mask is not None
+    if hides or config.mixup > 0:
+        return nullcontext(parts)
+    return standardized_once(learner, parts)
 
 
 @dataclass
@@ -89,6 +107,11 @@ class _Loop:
     setup: Setup
     run: Run
     history: list[EpochRecord] = field(default_factory=list)
+    held_out: list[Batch] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        # They are the same in every epoch.
+        self.held_out = list(self.setup.validation or ())
 
     def train(self) -> TrainingResult:
         """Run the epochs and give the learner the parameters of the best one."""
@@ -146,7 +169,7 @@ class _Loop:
         self.learner.eval()
         self.setup.validation_loss.eval()
         total, cases = 0.0, 0
-        for batch in self.setup.validation:
+        for batch in self.held_out:
             loss = self.setup.validation_loss(self.learner(batch), batch.targets)
             total, cases = total + float(loss) * len(batch.targets), cases + len(batch.targets)
         return total / cases

@@ -8,6 +8,8 @@ from medfuse.fusion.attention import AttentionFusion
 
 from .conftest import DIMS
 
+_PARTS = ([3, 2, 3, 2], [2, 1, 2, 1])
+
 
 def _features(rows: int = 5) -> list[torch.Tensor]:
     torch.manual_seed(1)
@@ -51,9 +53,19 @@ def test_a_score_is_bounded_by_the_sharpness() -> None:
     assert shares.min() >= lowest - 1e-6
 
 
-def test_every_head_has_a_part_of_the_channels_of_every_source() -> None:
-    fusion = AttentionFusion((10,), heads=4, width=8)
-    assert fusion.get_buffer("head_of_0").bincount().tolist() == [3, 2, 3, 2]
+def test_every_head_weighs_its_own_part_of_the_channels_of_every_source() -> None:
+    torch.manual_seed(0)
+    fusion = AttentionFusion((10, 6), heads=4, width=8, sharpness=2.0).eval()
+    features = [torch.randn(5, 10), torch.randn(5, 6)]
+    fused, shares = fusion(features, torch.ones(5, 2))
+    scale = fused / torch.cat(features, 1)
+    sources = zip(scale.split([10, 6], 1), _PARTS, strict=True)
+    by_head = [part.split(sizes, 1) for part, sizes in sources]
+    for weighed, share in zip(by_head, shares.unbind(1), strict=True):
+        means = torch.stack([part.mean(1) for part in weighed])
+        assert all(torch.allclose(part, part[:, :1]) for part in weighed)
+        assert (means[1:] - means[:1]).abs().min() > 1e-4
+        torch.testing.assert_close(means.mean(0) / 2, share)
 
 
 def test_a_width_that_heads_do_not_divide_is_refused() -> None:
