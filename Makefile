@@ -50,6 +50,7 @@ test: install                  ## the whole suite
 
 test-slow: install             ## suites that need environments of their own
 	bash .ci/isolated
+	bash .ci/matrix
 	bash .ci/versions
 	bash .ci/oracles
 	bash .ci/dicom_reports

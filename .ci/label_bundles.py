@@ -24,9 +24,18 @@ EXPERIMENTS = {
     },
 }
 
-out = Path(sys.argv[1])
-write_phantoms(out / "flat" / "images", patients_per_class=8)
-write_volumes(out / "deep" / "images", patients_per_class=6)
-for name, experiment in EXPERIMENTS.items():
-    cohort = {"path": str(out / name / "images")}
-    train({"name": name, "cohort": cohort, **experiment}, out / name / "run", progress=False)
+
+def write_fresh(out: Path) -> dict[str, Path]:
+    """Train in ``OUT/NAME/run`` on images in ``OUT/NAME/images``; return the runs by name."""
+    write_phantoms(out / "flat" / "images", patients_per_class=8)
+    write_volumes(out / "deep" / "images", patients_per_class=6)
+    runs = {}
+    for name, experiment in EXPERIMENTS.items():
+        cohort = {"path": str(out / name / "images")}
+        runs[name] = out / name / "run"
+        train({"name": name, "cohort": cohort, **experiment}, runs[name], progress=False)
+    return runs
+
+
+if __name__ == "__main__":
+    write_fresh(Path(sys.argv[1]))
