@@ -1,19 +1,31 @@
-"""``medfuse bank``: what the feature bank holds, and making room in it."""
+"""``medfuse bank``: what the feature bank holds, filling it, merging, and making room in it."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 
-SUMMARY = "what the feature bank holds; prune it"
+SUMMARY = "what the feature bank holds; fill, merge, prune it"
+
+_FILL = """\
+Compute the features that training with CONFIG needs, and keep them. torchrun divides the cases
+among processes, on one machine or several: with one bank on a file system that all of them see, or
+with --bank FOLDER of its own on each machine, and medfuse bank merge afterwards.
+
+examples:
+  medfuse bank fill experiment.yaml
+  torchrun --nproc-per-node 4 -m medfuse bank fill experiment.yaml
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add ``stats`` and ``prune``."""
+    """Add ``stats``, ``fill``, ``merge`` and ``prune``."""
     commands = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     stats = commands.add_parser("stats", help="recipes, rows, size, last use")
     prune = commands.add_parser(
@@ -22,7 +34,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         description="Remove what the options choose. Without one, only files that are damaged "
         "or of another version go. Files in use by a running medfuse are left.",
     )
-    for command in (stats, prune):
+    fill = commands.add_parser(
+        "fill",
+        help="compute the features of an experiment",
+        description=_FILL,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    fill.add_argument("config", metavar="CONFIG", help="a YAML file, as for train")
+    fill.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="change one setting"
+    )
+    fill.add_argument("--download", action="store_true", help="allow weights to be fetched")
+    merge = commands.add_parser(
+        "merge",
+        help="take over the features of other banks",
+        description="Take over what other banks hold and this one does not. They stay as they are.",
+    )
+    merge.add_argument("sources", nargs="+", type=Path, metavar="FOLDER", help="of another bank")
+    merge.add_argument("--budget-gb", type=_not_negative, default=8.0, metavar="N", help="(8)")
+    for command in (stats, fill, merge, prune):
         command.add_argument("--bank", type=Path, metavar="DIR", help="default: MEDFUSE_BANK")
         command.add_argument("--json", action="store_true", help="the result as JSON")
     prune.add_argument("--older-than", type=_not_negative, metavar="DAYS", help="not used so long")
@@ -33,8 +63,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the bank's contents, or what was removed."""
-    return _stats(args) if args.action == "stats" else _prune(args)
+    """Print the bank's contents, or what was done to it."""
+    actions = {"stats": _stats, "fill": _fill, "merge": _merge, "prune": _prune}
+    return actions[args.action](args)
 
 
 def _stats(args: argparse.Namespace) -> int:
@@ -54,6 +85,40 @@ def _stats(args: argparse.Namespace) -> int:
             f"{file.recipe[:12]:12}  {file.images:>7}  {file.rows:>8}  "
             f"{readable(file.bytes):>9}  {_moment(file.last_use)}  {label}"
         )
+    return 0
+
+
+def _fill(args: argparse.Namespace) -> int:
+    from medfuse.config import load_experiment
+    from medfuse.serving.shards import joined_shard
+    from medfuse.workflows.fill import fill_bank
+
+    folder = [f"bank.path={json.dumps(str(args.bank.absolute()))}"] if args.bank else []
+    experiment = load_experiment(args.config, [*args.set, *folder])
+    with joined_shard(os.environ) as shard:
+        found = fill_bank(experiment, shard, download=args.download)
+    if not shard.first:
+        return 0
+    if args.json:
+        print(json.dumps({"known": found.known, "computed": found.computed}))
+        return 0
+    print(f"{found.known} images known, {found.computed} computed")
+    return 0
+
+
+def _merge(args: argparse.Namespace) -> int:
+    from medfuse.features.bank import FeatureBank
+    from medfuse.features.merge import Merged, merge_banks
+
+    target, total = FeatureBank(args.bank, args.budget_gb), Merged()
+    for folder in args.sources:
+        total += merge_banks(FeatureBank(folder), target)
+    if args.json:
+        print(json.dumps(asdict(total)))
+        return 0
+    print(f"{total.rows} rows of {total.recipes} recipes taken over, {total.known} known already")
+    if total.damaged:
+        print(f"{total.damaged} rows are damaged and were left behind", file=sys.stderr)
     return 0
 
 

@@ -45,8 +45,15 @@ class FeatureBank:
         Raises:
             BankError: the folder cannot be used, or the file is damaged or of another version.
         """
-        path = self.folder / f"{recipe_digest(identity)}.sqlite"
-        return RecipeStore(path, identity, label)
+        return self.recipe_file(recipe_digest(identity), identity, label)
+
+    def recipe_file(self, recipe: str, identity: Mapping[str, Any], label: str) -> RecipeStore:
+        """Return the open store of a recipe by its digest; its identity is only noted.
+
+        Raises:
+            BankError: as `recipe`.
+        """
+        return RecipeStore(self.folder / f"{recipe}.sqlite", identity, label)
 
     def memo(self) -> DigestMemo:
         """Return the open memo of image digests."""

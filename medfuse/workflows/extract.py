@@ -32,7 +32,22 @@ from medfuse.workflows.borders import BorderPlan, FrozenPart, frozen_parts
 from medfuse.workflows.prepare import PreparedCohort, PreparedInput
 from medfuse.workflows.seen import seen_by_sources
 
+_PORTION = 8192
+
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Banked:
+    """What `bank_features` found and did.
+
+    Attributes:
+        known: distinct images whose features were all in the bank.
+        computed: distinct images that a source had to look at now.
+    """
+
+    known: int
+    computed: int
 
 
 @dataclass(frozen=True)
@@ -156,18 +171,12 @@ def extract(
         BankError: the bank cannot be used.
         SourceError: a source gives values that are not finite.
     """
-    learned = ("train", "validation") if experiment.training.members > 1 else ("train",)
-    most = max(ViewMaker(experiment, i).views for i in prepared.inputs.values())
-    views = np.array([most if c.role in learned else 0 for c in prepared.cohort.cases])
+    views, most = _views(experiment, prepared)
     job = _Job(experiment, prepared, bank, views, progress)
     values: list[np.ndarray | None] = [None] * len(sources)
     known = computed = forwards = 0
     for name, read in prepared.inputs.items():
-        chosen = [
-            number
-            for number, config in enumerate(experiment.sources)
-            if config.input == name and config.train == "frozen"
-        ]
+        chosen = _frozen_sources(experiment, name)
         if not chosen:
             continue
         if read.config.kind == "tabular":
@@ -196,6 +205,59 @@ def extract(
     )
 
 
+def bank_features(
+    experiment: Experiment,
+    prepared: PreparedCohort,
+    sources: Sequence[BuiltSource],
+    rows: Sequence[int],
+    *,
+    progress: bool = True,
+) -> Banked:
+    """Compute what the bank of an experiment does not know of some cases, and keep it there alone.
+
+    Portions of the cases bound the memory.
+
+    Args:
+        experiment: says what is extracted, and where the bank is.
+        prepared: all cases.
+        sources: in the order of the configuration.
+        rows: positions of the cases.
+        progress: show bars on stderr where that is a terminal.
+
+    Raises:
+        BankError: the bank cannot be used.
+        SourceError: a source gives values that are not finite.
+    """
+    bank = FeatureBank(experiment.bank.path, experiment.bank.budget_gb)
+    views, most = _views(experiment, prepared)
+    job = _Job(experiment, prepared, bank, views, progress)
+    parts = frozen_parts(experiment.sources, sources)
+    banked = BorderPlan(experiment.bank, len(views), 1 + most).banked(parts)
+    known = computed = 0
+    for name, read in prepared.inputs.items():
+        if read.config.kind == "tabular":
+            continue
+        found: list[FeatureSource] = [sources[i] for i in _frozen_sources(experiment, name)]
+        found += [p for i, p in banked.items() if experiment.sources[i].input == name]
+        for start in range(0, len(rows) if found else 0, _PORTION):
+            portion = job.features(read, found, frozenset(rows[start : start + _PORTION]))
+            known, computed = known + portion.known, computed + portion.computed
+    return Banked(known, computed)
+
+
+def _views(experiment: Experiment, prepared: PreparedCohort) -> tuple[np.ndarray, int]:
+    """Return how many augmented views each case has, and how many those that have any."""
+    learned = ("train", "validation") if experiment.training.members > 1 else ("train",)
+    most = max(ViewMaker(experiment, i).views for i in prepared.inputs.values())
+    return np.array([most if c.role in learned else 0 for c in prepared.cohort.cases]), most
+
+
+def _frozen_sources(experiment: Experiment, name: str) -> list[int]:
+    """Return the numbers of the sources that read an input and never learn."""
+    configs = enumerate(experiment.sources)
+    return [i for i, config in configs if config.input == name and config.train == "frozen"]
+
+
 @dataclass(frozen=True)
 class _Job:
     """What the extraction of every input shares."""
@@ -206,17 +268,24 @@ class _Job:
     views: np.ndarray
     progress: bool
 
-    def features(self, read: PreparedInput, sources: Sequence[FeatureSource]) -> Features:
-        """Return the features of the cases that have an input, in their order."""
+    def features(
+        self,
+        read: PreparedInput,
+        sources: Sequence[FeatureSource],
+        only: frozenset[int] | None = None,
+    ) -> Features:
+        """Return the features of the cases that have an input, in their order; or ``only`` some."""
         maker = ViewMaker(self.experiment, read)
         pairs = zip(self.prepared.cohort.cases, self.views.tolist(), strict=True)
-        cases = [
-            CaseImage(case.case_id, case.inputs[read.name], views)
-            for case, views in pairs
+        listed = {
+            row: CaseImage(case.case_id, case.inputs[read.name], views)
+            for row, (case, views) in enumerate(pairs)
             if read.has(case)
-        ]
+        }
+        cases = [case for row, case in listed.items() if only is None or row in only]
         device = device_of(self.experiment)
-        images = len(cases) + sum(case.views for case in cases)
+        # All of them decide the engine, also where a process computes its share.
+        images = sum(1 + case.views for case in listed.values())
         request = ExtractionRequest(
             sources=sources,
             cases=cases,
