@@ -390,3 +390,11 @@ def test_what_the_readme_says_of_the_quick_demo_is_what_the_demo_sets() -> None:
     assert [int(number) for number in said.groups()] == [training.epochs, training.members]
     defaults = TrainingConfig()
     assert (training.epochs, training.members) != (defaults.epochs, defaults.members)
+
+
+def test_decisions_are_numbered_once_and_as_their_files() -> None:
+    pages = sorted((REPOSITORY / "docs/adr").glob("*.md"))
+    numbers = [int(page.name[:4]) for page in pages]
+    assert numbers == list(range(1, len(pages) + 1))
+    for number, page in zip(numbers, pages, strict=True):
+        assert page.read_text(encoding="utf-8").startswith(f"# {number}. "), page.name
