@@ -61,6 +61,19 @@ class Database:
         with self._errors():
             return self._connection.execute(sql, tuple(values)).fetchall()
 
+    def select_each(
+        self, sql: str, values: Iterable[tuple[Any, ...]]
+    ) -> list[list[tuple[Any, ...]]]:
+        """Return all rows that a query gives for each of the values, the file locked once."""
+        with self._errors():
+            execute = self._connection.execute
+            execute("BEGIN")
+            try:
+                return [execute(sql, each).fetchall() for each in values]
+            finally:
+                if self._connection.in_transaction:
+                    execute("ROLLBACK")
+
     def write(self, statements: Iterable[tuple[str, list[tuple[Any, ...]]]]) -> None:
         """Run every statement on its rows in one transaction: all of it is kept, or none."""
         with self._errors():

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ _TABLE = """CREATE TABLE features (
 _INSERT = "INSERT OR REPLACE INTO features VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _WHERE = "WHERE image = ? AND augmentation = ? AND view = ? AND slice = ?"
 _SELECT = f"SELECT type, shape, value, checksum FROM features {_WHERE}"  # noqa: S608
+# Few enough that others wait a moment alone and that rows of tokens need little memory.
+_BLOCK = 64
 _EXISTS = f"SELECT 1 FROM features {_WHERE}"  # noqa: S608
 
 
@@ -55,14 +58,16 @@ class RecipeStore:
         return dict(self.read(keys))
 
     def read(self, keys: Iterable[BankKey]) -> Iterator[tuple[BankKey, np.ndarray]]:
-        """Yield the known keys with their values, one at a time, in the given order."""
-        for key in keys:
-            rows = self._database.select(_SELECT, key.row())
-            values = decode(key, rows[0]) if rows else None
-            if values is not None:
-                yield key, values
-            elif rows:
-                self.damaged.add(key)
+        """Yield the known keys with their values, in the given order, a few read at a time."""
+        waiting = iter(keys)
+        while block := list(islice(waiting, _BLOCK)):
+            each = self._database.select_each(_SELECT, (key.row() for key in block))
+            for key, rows in zip(block, each, strict=True):
+                values = decode(key, rows[0]) if rows else None
+                if values is not None:
+                    yield key, values
+                elif rows:
+                    self.damaged.add(key)
 
     def holds(self, key: BankKey) -> bool:
         """Return whether a row is there, without reading its values."""

@@ -328,3 +328,26 @@ def assert_whole(bank: FeatureBank, count: int) -> None:
 
 def _refuse(*_: object) -> None:
     raise PermissionError("read only")
+
+
+def test_another_process_may_write_while_rows_are_being_read(tmp_path: Path) -> None:
+    wanted = keys(200)
+    with (
+        FeatureBank(tmp_path).recipe(IDENTITY) as reading,
+        FeatureBank(tmp_path).recipe(IDENTITY) as writing,
+    ):
+        reading.put({key: values(key) for key in wanted[:150]})
+        rows = reading.read(wanted)
+        first = [next(rows)[0] for _ in range(3)]
+        writing.put({key: values(key) for key in wanted[150:]})
+        assert first + [key for key, _ in rows] == wanted
+
+
+def test_many_rows_are_read_under_few_locks(tmp_path: Path) -> None:
+    with FeatureBank(tmp_path).recipe(IDENTITY) as store:
+        store.put({key: values(key) for key in keys(150)})
+        said: list[str] = []
+        store._database._connection.set_trace_callback(said.append)
+        assert len(store.get(keys(150))) == 150
+        assert sum(sql.startswith("BEGIN") for sql in said) == 3
+        assert not store._database._connection.in_transaction
