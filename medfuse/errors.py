@@ -59,7 +59,16 @@ class EvaluationError(MedfuseError):
 
 
 class BundleError(MedfuseError):
-    """A bundle cannot be written, read or verified."""
+    """A bundle cannot be written, read or verified.
+
+    Args:
+        message: the full text.
+        code: stable short name of the reason, where there is one.
+    """
+
+    def __init__(self, message: str, code: str = "") -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class OutputError(MedfuseError):

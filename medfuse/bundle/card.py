@@ -78,7 +78,7 @@ def limits(unit: str, classes: int, link: str = "softmax") -> tuple[str, ...]:
         answer,
         "Probabilities hold for the class frequencies of the training data.",
         "Configurations and scripts of a bundle are code: run it only if you trust its origin. "
-        "SHA256SUMS shows damage, not forgery.",
+        "SHA256SUMS shows damage, not forgery; a signature of it would.",
     )
 
 

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from medfuse.bundle.request import BundleRequest
 
+# Compiled code beside the scripts would be run and is named by no digest, so none is written.
 BUNDLE_CODE = (
-    "$sys.path.insert(0, os.path.abspath(@bundle_root)) "
-    "if os.path.abspath(@bundle_root) not in sys.path else None"
+    "$(setattr(sys, 'dont_write_bytecode', True), "
+    "sys.path.insert(0, os.path.abspath(@bundle_root)) "
+    "if os.path.abspath(@bundle_root) not in sys.path else None)"
 )
 REQUIRE_IMAGES = "scripts.bundle_required_images.require_images"
 IMAGE_LIST = "scripts.bundle_image_list"

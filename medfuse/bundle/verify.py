@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -11,7 +12,9 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Literal
 
-from medfuse.errors import BundleError
+from medfuse.bundle.archive import is_archive, unpack
+from medfuse.errors import BundleError, OutputError
+from medfuse.storage import atomic_folder
 
 TIMEOUT = 600.0
 
@@ -41,11 +44,13 @@ class Check:
         name: short, unique.
         status: what came out; ``skipped`` where the bundle has no such part.
         detail: what was found, in one line.
+        code: stable short name of the reason of a failure; empty otherwise.
     """
 
     name: str
     status: Literal["ok", "failed", "skipped"]
     detail: str
+    code: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,23 +71,59 @@ class VerifyReport:
 
 
 def verify_bundle(
-    path: Path | str, schema: Path | str | None = None, timeout: float = TIMEOUT
+    path: Path | str,
+    schema: Path | str | None = None,
+    timeout: float = TIMEOUT,
+    *,
+    trusted_key: Path | str | None = None,
+    unpack_to: Path | str | None = None,
 ) -> VerifyReport:
-    """Return what is right and wrong with a bundle; its code is executed.
+    """Return what is right and wrong with a bundle; its code is executed if its files are right.
 
     The checks run in one process, in a foreign working directory, where medfuse and its plugins
     cannot be imported.
 
     Args:
-        path: the bundle's folder.
+        path: the bundle's folder, or a ZIP archive of it, which is unpacked elsewhere.
         schema: MONAI's public JSON schema of ``metadata.json``, checked beside medfuse's own
             rules. It is not part of medfuse: download it from the address under ``schema``.
         timeout: seconds for all checks together.
+        trusted_key: public keys (Ed25519, OpenSSH), one of which must have signed the bundle.
+        unpack_to: of an archive, the folder that gets the bundle if no check failed.
 
     Raises:
         BundleError: there is no such folder, or the checks did not come to an end.
+        OutputError: there is something at ``unpack_to`` already.
     """
-    root = Path(path).resolve()
+    for file, what in ((schema, "MONAI's metadata schema"), (trusted_key, "a public key")):
+        if file is not None and not Path(file).is_file():
+            raise BundleError(f"{file}: no such file. Give {what}, or leave it out.")
+    files = {"schema": _absolute(schema), "trusted_key": _absolute(trusted_key)}
+    if not is_archive(Path(path)):
+        return _verified(str(path), Path(path).resolve(), files, timeout)
+    with tempfile.TemporaryDirectory(prefix="medfuse-unpacked-") as folder:
+        try:
+            root = unpack(Path(path), Path(folder)).resolve()
+        except BundleError as error:
+            return VerifyReport(str(path), (Check("archive", "failed", str(error), error.code),))
+        report = _verified(str(path), root, files, timeout)
+        if report.ok and unpack_to is not None:
+            _keep(root, Path(unpack_to))
+    return report
+
+
+def _absolute(file: Path | str | None) -> str | None:
+    return str(Path(file).resolve()) if file else None
+
+
+def _keep(root: Path, target: Path) -> None:
+    if (target / root.name).exists():
+        raise OutputError(f"{target / root.name}: exists, and is not replaced. Choose another.")
+    with atomic_folder(target / root.name) as folder:
+        shutil.copytree(root, folder, dirs_exist_ok=True)
+
+
+def _verified(path: str, root: Path, files: dict[str, str | None], timeout: float) -> VerifyReport:
     if not root.is_dir():
         raise BundleError(f"{path}: no such folder. Give a bundle, <name>_classification.")
     if not (root / "configs").is_dir():
@@ -90,18 +131,16 @@ def verify_bundle(
             f"{path}: no folder configs in it. Give a bundle, <name>_classification; that of a run "
             "lies below its folder bundle."
         )
-    if schema is not None and not Path(schema).is_file():
-        raise BundleError(f"{schema}: no such file. Give MONAI's metadata schema, or leave it out.")
     with tempfile.TemporaryDirectory(prefix="medfuse-verify-") as work:
         settings = {
             "bundle": str(root),
             "work": work,
-            "schema": str(Path(schema).resolve()) if schema else None,
+            **files,
             "blocked": _blocked_packages(root),
             "program": str(Path(__file__).parent / "verifier"),
             "report": str(Path(work) / "report.json"),
         }
-        return VerifyReport(str(path), _run(settings, timeout))
+        return VerifyReport(path, _run(settings, timeout))
 
 
 def _run(settings: dict[str, Any], timeout: float) -> tuple[Check, ...]:

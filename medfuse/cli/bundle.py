@@ -1,4 +1,4 @@
-"""``medfuse bundle verify`` and ``medfuse bundle export``."""
+"""``medfuse bundle verify``, ``sign`` and ``export``."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ import json
 import shlex
 from typing import Any
 
-SUMMARY = "verify a bundle, or export it for another program"
+SUMMARY = "verify or sign a bundle, or export it for another program"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     _add_verify(actions)
+    _add_sign(actions)
     _add_export(actions)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print what the action found or wrote; 1 if a check failed."""
-    return _verify(arguments) if arguments.action == "verify" else _export(arguments)
+    return {"verify": _verify, "sign": _sign, "export": _export}[arguments.action](arguments)
 
 
 def _add_verify(actions: Any) -> None:
@@ -27,14 +28,34 @@ def _add_verify(actions: Any) -> None:
         "verify",
         help="check a bundle where medfuse cannot be imported",
         description="Run all checks in one process that cannot import medfuse. "
-        "The bundle's code is executed: verify only what you trust.",
+        "The bundle's code is executed if its files are as they were written: verify only what "
+        "you trust, or whose signature you check.",
     )
-    verify.add_argument("bundle", help="folder <name>_classification")
+    verify.add_argument("bundle", help="folder <name>_classification, or a ZIP archive of it")
+    verify.add_argument(
+        "--trusted-key", metavar="FILE", help="public keys (ssh-ed25519), one of which signed it"
+    )
+    verify.add_argument(
+        "--unpack", metavar="DIR", help="of an archive, where the bundle goes if all is right"
+    )
     verify.add_argument("--schema", metavar="FILE", help="MONAI's public schema of metadata.json")
     verify.add_argument(
         "--timeout", type=float, default=600.0, metavar="SECONDS", help="for all checks (600)"
     )
     verify.add_argument("--json", action="store_true", help="machine-readable result")
+
+
+def _add_sign(actions: Any) -> None:
+    sign = actions.add_parser(
+        "sign",
+        help="sign the digests of a bundle",
+        description="Write SHA256SUMS.sig into a bundle: a signature of OpenSSH over the digests "
+        "of all its files. 'ssh-keygen -Y verify -n medfuse-bundle' reads it too.",
+    )
+    sign.add_argument("bundle", help="folder <name>_classification, or of a run")
+    sign.add_argument(
+        "--key", required=True, metavar="FILE", help="private key (ssh-keygen -t ed25519)"
+    )
 
 
 def _add_export(actions: Any) -> None:
@@ -64,14 +85,33 @@ def _add_export(actions: Any) -> None:
 def _verify(arguments: argparse.Namespace) -> int:
     from medfuse.bundle import verify_bundle
 
-    report = verify_bundle(arguments.bundle, arguments.schema, arguments.timeout)
+    report = verify_bundle(
+        arguments.bundle,
+        arguments.schema,
+        arguments.timeout,
+        trusted_key=arguments.trusted_key,
+        unpack_to=arguments.unpack,
+    )
     if arguments.json:
         print(json.dumps(report.to_dict(), indent=2))
     else:
         width = max(len(check.name) for check in report.checks)
         for check in report.checks:
-            print(f"{check.status:8} {check.name:{width}}  {check.detail}")
+            code = f"{check.code}: " if check.code else ""
+            print(f"{check.status:8} {check.name:{width}}  {code}{check.detail}")
     return 0 if report.ok else 1
+
+
+def _sign(arguments: argparse.Namespace) -> int:
+    from getpass import getpass
+
+    from medfuse.bundle.signing import sign_bundle
+    from medfuse.serving.inputs import bundle_in
+
+    root = bundle_in(arguments.bundle)
+    signer = sign_bundle(root, arguments.key, lambda: getpass(f"passphrase of {arguments.key}: "))
+    print(f"signed   {root} by {signer}")
+    return 0
 
 
 def _export(arguments: argparse.Namespace) -> int:

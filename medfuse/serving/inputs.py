@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from medfuse.bundle.archive import is_archive
 from medfuse.bundle.case_table import CASE_ID, TABLE, read_cases
 from medfuse.bundle.digests import DIGESTS
 from medfuse.bundle.image_list import list_images
@@ -27,6 +28,10 @@ def bundle_in(path: Path | str) -> Path:
         BundleError: there is neither.
     """
     folder = Path(path)
+    if is_archive(folder):
+        raise BundleError(
+            f"{path}: an archive. 'medfuse bundle verify ARCHIVE --unpack DIR' unpacks it, checked."
+        )
     if not folder.is_dir():
         raise BundleError(f"{path}: no such folder. Give a bundle, <name>_classification.")
     if any((folder / name).exists() for name in _OF_A_BUNDLE):

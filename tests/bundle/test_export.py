@@ -53,12 +53,12 @@ def test_what_came_after_the_bundle_was_written_is_left_behind(
     own = tmp_path / "renamed"
     shutil.copytree(bundle, own)
     (own / "models" / "model_candidate.pt").write_bytes(b"later")
-    (own / "scripts" / "__pycache__").mkdir()
-    (own / "scripts" / "__pycache__" / "model.pyc").write_bytes(b"compiled")
+    (own / "eval").mkdir()
+    (own / "eval" / "predictions.csv").write_text("later")
     export_bundle(own, "label", tmp_path / "app")
     copied = tmp_path / "app" / "model" / "tiny_classification"
     names = {path.name for path in copied.rglob("*")}
-    assert names.isdisjoint({"model_candidate.pt", "__pycache__", "model.pyc"})
+    assert names.isdisjoint({"model_candidate.pt", "eval", "predictions.csv"})
     assert "model.pt" in names
 
 
@@ -141,7 +141,7 @@ def _format(root: Path) -> None:
     ("tamper", "match"),
     [
         (_weights, r"model.pt: changed since the bundle was written"),
-        (_script, r"more.py: not named in SHA256SUMS, but would be executed"),
+        (_script, r"more.py: not named in SHA256SUMS, but could be run"),
         (_format, r"bundle format 99, expected 1"),
         (lambda root: (root / "LICENSE").unlink(), "LICENSE: named in SHA256SUMS, but absent"),
         (lambda root: shutil.rmtree(root / "configs"), "not a bundle. Give a folder"),

@@ -14,10 +14,11 @@ from medfuse.cli.main import run
 def report(monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
     calls: list[tuple] = []
 
-    def verify(*arguments: object) -> VerifyReport:
-        calls.append(arguments)
+    def verify(*arguments: object, **options: object) -> VerifyReport:
+        calls.append((*arguments, options))
         status = "failed" if "bad" in str(arguments[0]) else "skipped"
-        checks = (Check("files", "ok", "9 files"), Check("schema", status, "why"))
+        code = "SCHEMA" if status == "failed" else ""
+        checks = (Check("files", "ok", "9 files"), Check("schema", status, "why", code))
         return VerifyReport(str(arguments[0]), checks)
 
     monkeypatch.setattr(medfuse.bundle, "verify_bundle", verify)
@@ -25,23 +26,30 @@ def report(monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
 
 
 def test_one_line_per_check_and_skipped_ones_pass(report, capsys) -> None:
-    assert run(["bundle", "verify", "B", "--schema", "S", "--timeout", "5"]) == 0
+    options = ["--schema", "S", "--timeout", "5", "--trusted-key", "K", "--unpack", "D"]
+    assert run(["bundle", "verify", "B", *options]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "ok       files   9 files",
         "skipped  schema  why",
     ]
-    assert report == [("B", "S", 5.0)]
+    assert report == [("B", "S", 5.0, {"trusted_key": "K", "unpack_to": "D"})]
 
 
-def test_a_failed_check_gives_exit_code_one(report) -> None:
+def test_a_failed_check_gives_exit_code_one_and_its_code(report, capsys) -> None:
     assert run(["bundle", "verify", "bad"]) == 1
+    assert capsys.readouterr().out.splitlines()[-1] == "failed   schema  SCHEMA: why"
 
 
 def test_json_holds_the_same(report, capsys) -> None:
     assert run(["bundle", "verify", "bad", "--json"]) == 1
     found = json.loads(capsys.readouterr().out)
     assert found["ok"] is False
-    assert found["checks"][1] == {"name": "schema", "status": "failed", "detail": "why"}
+    assert found["checks"][1] == {
+        "name": "schema",
+        "status": "failed",
+        "detail": "why",
+        "code": "SCHEMA",
+    }
 
 
 def test_what_is_no_folder_is_an_error_in_one_line(tmp_path: Path, capsys) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medfuse.bundle.digests import DIGESTS, check_digests, read_digests
+from medfuse.bundle.digests import DIGESTS, SIGNATURE, check_digests, read_digests
 from medfuse.bundle.metadata import FORMAT
 from medfuse.bundle.names import bundle_folder_name
 from medfuse.errors import BundleError
@@ -81,7 +81,8 @@ class Subject:
 
     def copy_to(self, folder: Path) -> None:
         """Copy the files that the bundle was written with, and none that came later."""
-        for name in (*read_digests(self.root), DIGESTS):
+        signed = [SIGNATURE] if (self.root / SIGNATURE).is_file() else []
+        for name in (*read_digests(self.root), DIGESTS, *signed):
             target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(self.root / name, target)

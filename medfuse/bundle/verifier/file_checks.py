@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from pathlib import Path
 from typing import Any
 
+from .inert import require_inert
+from .integrity import require_as_written
+from .signature import read_signature, require_signed_by, trusted_keys
 from .subject import Bundle, CheckFailedError, CheckSkippedError
 
 FILES = (
@@ -19,8 +21,6 @@ FILES = (
     "scripts/__init__.py",
 )
 GRAPH = "models/model.ts"
-DECIDING = ("models/model.pt", "models/distances.safetensors")
-UNSAFE_SUFFIXES = (".pkl", ".pickle", ".joblib", ".dill", ".pth", ".ckpt", ".so", ".pyd", ".dll")
 MACHINE_PATH = re.compile(
     r"(?<![\w.:/])(?:/(?:home|root|Users|tmp|mnt|work)/|[A-Za-z]:\\\\)[\w.-]+"
 )
@@ -63,7 +63,7 @@ def check_files(bundle: Bundle) -> str:
         wanted += ["configs/inference_ts.json"] if bundle.retrainable else []
     missing = [name for name in wanted if not (bundle.root / name).is_file()]
     if missing:
-        raise CheckFailedError(f"missing: {', '.join(missing)}")
+        raise CheckFailedError(f"missing: {', '.join(missing)}", "MISSING_FILE")
     return f"{len(wanted)} required files"
 
 
@@ -78,42 +78,42 @@ def check_names(bundle: Bundle) -> str:
     if len(set(lower)) != len(names) or "background" in lower:
         raise CheckFailedError(f"classes {names}: not unique in lower case, or one is 'background'")
     if bundle.config("inference.json").get("class_names") != names:
-        raise CheckFailedError("class_names of inference.json are not those of channel_def")
+        text = "class_names of inference.json are not those of channel_def"
+        raise CheckFailedError(text, "CLASS_NAMES")
     return f"{len(names)} classes"
 
 
 def check_digests(bundle: Bundle) -> str:
     """Every file is as it was written, and no code was added."""
-    lines = (bundle.root / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
-    listed = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
-    for name, digest in listed.items():
-        found = hashlib.sha256((bundle.root / name).read_bytes()).hexdigest()
-        if found != digest:
-            raise CheckFailedError(f"{name}: changed since the bundle was written")
-    for path in bundle.files():
-        name = path.relative_to(bundle.root).as_posix()
-        if name not in listed and name.split("/")[0] in ("configs", "scripts"):
-            raise CheckFailedError(f"{name}: not in SHA256SUMS, but would be executed")
-        if name not in listed and name in DECIDING:
-            raise CheckFailedError(f"{name}: not in SHA256SUMS, but decides the answers")
-    return f"{len(listed)} files as written"
+    return f"{require_as_written(bundle.root)} files as written"
+
+
+def check_signature(bundle: Bundle) -> str:
+    """A trusted key signed the digests; without one it is said who did."""
+    if bundle.trusted_key is None:
+        found = read_signature(bundle.root)
+        if found is None:
+            raise CheckSkippedError("unsigned: who can edit the bundle can edit its digests")
+        raise CheckSkippedError(f"signed by {found.fingerprint}, not checked (--trusted-key FILE)")
+    keys = trusted_keys(bundle.trusted_key)
+    try:
+        return f"signed by {require_signed_by(bundle.root, keys)}, which is trusted"
+    except ModuleNotFoundError as error:
+        text = "a signature is checked by cryptography, which is not installed (medfuse[sign])"
+        raise CheckFailedError(text, "NO_CRYPTOGRAPHY") from error
 
 
 def check_contents(bundle: Bundle) -> str:
     """No file runs code when it is loaded, and none names a place on a machine."""
-    import torch
-
     for path in bundle.files():
         name = path.relative_to(bundle.root).as_posix()
-        if path.suffix.lower() in UNSAFE_SUFFIXES:
-            raise CheckFailedError(f"{name}: a file of this kind can run code when it is loaded")
-        if path.suffix == ".pt":
-            torch.load(path, map_location="cpu", weights_only=True)
-        elif path.suffix in (".json", ".md", ".py", ".conf", ".txt", ""):
+        require_inert(path, name)
+        if path.suffix in (".json", ".md", ".py", ".conf", ".txt", ""):
             found = MACHINE_PATH.search(path.read_text(encoding="utf-8"))
             if found:
-                raise CheckFailedError(f"{name}: holds a path of a machine, {found.group()}")
-    return "weights load without pickled code; no machine paths"
+                text = f"{name}: holds a path of a machine, {found.group()}"
+                raise CheckFailedError(text, "MACHINE_PATH")
+    return "no file runs code when it is loaded; no machine paths"
 
 
 def check_metadata(bundle: Bundle) -> str:

@@ -12,11 +12,17 @@ from typing import Any
 from . import file_checks, labelled_checks, run_checks
 from .subject import Bundle, CheckSkippedError, root_cause
 
-CHECKS: tuple[tuple[str, Callable[[Bundle], str]], ...] = (
+Check = Callable[[Bundle], str]
+
+# What has to hold before anything of the bundle is run, or read by a library.
+SAFETY: tuple[tuple[str, Check], ...] = (
     ("files", file_checks.check_files),
     ("names", file_checks.check_names),
     ("digests", file_checks.check_digests),
+    ("signature", file_checks.check_signature),
     ("contents", file_checks.check_contents),
+)
+CHECKS: tuple[tuple[str, Check], ...] = (
     ("metadata", file_checks.check_metadata),
     ("schema", file_checks.check_schema),
     ("isolation", file_checks.check_imports),
@@ -39,7 +45,7 @@ def main(settings: dict[str, Any]) -> None:
 
     Args:
         settings: ``bundle``, ``work`` (an empty folder), ``report`` (the file to write) and
-            ``schema`` (a file, or ``None``).
+            ``schema`` and ``trusted_key`` (files, or ``None``).
     """
     sys.dont_write_bytecode = True
     warnings.simplefilter("ignore")
@@ -48,14 +54,29 @@ def main(settings: dict[str, Any]) -> None:
 
 
 def results_of(bundle: Bundle) -> list[dict[str, str]]:
-    """Return one ``{"name", "status", "detail"}`` per check; a failure stops no other check."""
-    return [{"name": name, **_result(check, bundle)} for name, check in CHECKS]
+    """Return one ``{"name", "status", "detail", "code"}`` per check.
+
+    Nothing of a bundle is run whose files are not those that were written, or are not safe to
+    load; beyond that a failure stops no other check.
+    """
+    results = [{"name": name, **_result(check, bundle, name)} for name, check in SAFETY]
+    wrong = [result["name"] for result in results if result["status"] == "failed"]
+    if wrong:
+        left_out = {
+            "status": "skipped",
+            "detail": f"not run: {', '.join(wrong)} failed",
+            "code": "",
+        }
+        return results + [{"name": name, **left_out} for name, _ in CHECKS]
+    return results + [{"name": name, **_result(check, bundle, name)} for name, check in CHECKS]
 
 
-def _result(check: Callable[[Bundle], str], bundle: Bundle) -> dict[str, str]:
+def _result(check: Check, bundle: Bundle, name: str) -> dict[str, str]:
     try:
-        return {"status": "ok", "detail": check(bundle)}
+        return {"status": "ok", "detail": check(bundle), "code": ""}
     except CheckSkippedError as reason:
-        return {"status": "skipped", "detail": str(reason)}
+        return {"status": "skipped", "detail": str(reason), "code": ""}
     except Exception as error:  # noqa: BLE001 - a bundle may raise anything; it is reported
-        return {"status": "failed", "detail": root_cause(error)}
+        code = getattr(error, "code", "")
+        code = code if isinstance(code, str) and code else name.upper()
+        return {"status": "failed", "detail": root_cause(error), "code": code}

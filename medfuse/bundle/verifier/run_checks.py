@@ -51,7 +51,8 @@ def check_weights(bundle: Bundle) -> str:
     if _holds(bundle.config("inference.json"), "_disabled_"):
         raise CheckFailedError(
             "inference.json: a node has '_disabled_'; if it is the loader of the weights, random "
-            "ones answer"
+            "ones answer",
+            "LOADER_DISABLED",
         )
     count = sum(tensor.numel() for tensor in bundle.network().state_dict().values())
     return f"{count} numbers fit the network exactly"

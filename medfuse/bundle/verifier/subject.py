@@ -6,13 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from .failure import CheckFailedError, CheckSkippedError
+from .integrity import CACHE, DIGESTS, SIGNATURE
 
-class CheckFailedError(Exception):
-    """What a check found wrong, in one line."""
-
-
-class CheckSkippedError(Exception):
-    """Why a check does not apply."""
+__all__ = ["Bundle", "CheckFailedError", "CheckSkippedError", "root_cause"]
 
 
 class Bundle:
@@ -22,6 +19,8 @@ class Bundle:
         self.root = Path(settings["bundle"])
         self.work = Path(settings["work"])
         self.schema = settings["schema"]
+        key = settings.get("trusted_key")
+        self.trusted_key = Path(key) if key else None
 
     def config(self, name: str) -> Any:
         """Return a configuration as plain data."""
@@ -88,11 +87,11 @@ class Bundle:
         return list(pred["channel_def"].values())
 
     def files(self) -> list[Path]:
-        """Return all files but the digests and what Python compiled."""
+        """Return all files but the digests, their signature and what Python compiled."""
         return [
             path
             for path in sorted(self.root.rglob("*"))
-            if path.is_file() and "__pycache__" not in path.parts and path.name != "SHA256SUMS"
+            if path.is_file() and CACHE not in path.parts and path.name not in (DIGESTS, SIGNATURE)
         ]
 
 

@@ -1,0 +1,83 @@
+"""Sign the digests of a bundle, so that who has the public key sees every later change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medfuse.bundle.digests import DIGESTS, SIGNATURE, check_digests
+from medfuse.bundle.verifier.signature import KEY_TYPE, armored, fingerprint, packed, signed_data
+from medfuse.errors import ConfigError
+from medfuse.storage import write_text
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+NEEDS = "needs cryptography, which is not installed. Install medfuse[sign]."
+
+
+def sign_bundle(
+    root: Path | str, key: Path | str, passphrase: Callable[[], str] | None = None
+) -> str:
+    """Write ``SHA256SUMS.sig`` into a bundle and return the fingerprint of the key.
+
+    It is a signature of OpenSSH (``ssh-keygen -Y sign -n medfuse-bundle``) of the digests, which
+    cover every other file. An earlier one is replaced.
+
+    Args:
+        root: the bundle; it has to be as it was written.
+        key: a private Ed25519 key of OpenSSH, as ``ssh-keygen -t ed25519`` makes it.
+        passphrase: asked where the key is encrypted.
+
+    Raises:
+        BundleError: the folder is no bundle, or was changed.
+        ConfigError: the key cannot be used, or cryptography is not installed.
+    """
+    folder = Path(root)
+    check_digests(folder)
+    private = _private_key(Path(key), passphrase)
+    public = packed(KEY_TYPE, private.public_key().public_bytes_raw())
+    value = private.sign(signed_data((folder / DIGESTS).read_bytes()))
+    write_text(folder / SIGNATURE, armored(public, value))
+    return fingerprint(public)
+
+
+def _private_key(path: Path, passphrase: Callable[[], str] | None) -> Ed25519PrivateKey:
+    try:
+        from cryptography.exceptions import UnsupportedAlgorithm
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+        from cryptography.hazmat.primitives.serialization import load_ssh_private_key
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"signing a bundle {NEEDS}") from error
+    try:
+        content = path.read_bytes()
+        secret = None
+        if passphrase is not None and _is_encrypted(content):
+            secret = passphrase().encode()
+        found = load_ssh_private_key(content, secret)
+    except OSError as error:
+        raise ConfigError(f"--key {path}: cannot be read ({error.strerror}).") from error
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise ConfigError(
+            f"--key {path}: no private key of OpenSSH that can be opened. Make one with "
+            "'ssh-keygen -t ed25519', or give its passphrase."
+        ) from error
+    if not isinstance(found, Ed25519PrivateKey):
+        raise ConfigError(
+            f"--key {path}: expected an Ed25519 key. Make one with 'ssh-keygen -t ed25519'."
+        )
+    return found
+
+
+def _is_encrypted(content: bytes) -> bool:
+    """Return whether a key asks for a passphrase: only then does opening it without one say so."""
+    from cryptography.hazmat.primitives.serialization import load_ssh_private_key
+
+    try:
+        load_ssh_private_key(content, None)
+    except TypeError:
+        return True
+    except ValueError as error:
+        return "encrypted" in str(error).lower()
+    return False

@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from medfuse.bundle.digests import SIGNATURE, write_digests
+from medfuse.bundle.signing import sign_bundle
+from medfuse.bundle.verifier.failure import CheckFailedError, CheckSkippedError
+from medfuse.bundle.verifier.file_checks import check_signature
+from medfuse.bundle.verifier.subject import Bundle
+from medfuse.cli.main import run
+from medfuse.errors import BundleError, ConfigError
+
+pytest.importorskip("cryptography")
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+
+NO_SSH = pytest.mark.skipif(
+    not shutil.which("ssh-keygen"), reason="promise not shown: no ssh-keygen here"
+)
+
+
+def new_key(path: Path, kind: object = ed25519.Ed25519PrivateKey, secret: bytes = b"") -> Path:
+    made = kind.generate() if hasattr(kind, "generate") else ec.generate_private_key(ec.SECP256R1())
+    locked = (
+        serialization.BestAvailableEncryption(secret) if secret else serialization.NoEncryption()
+    )
+    encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH
+    path.write_bytes(made.private_bytes(encoding, form, locked))
+    path.chmod(0o600)
+    public = made.public_key().public_bytes(
+        serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
+    )
+    path.with_suffix(".pub").write_bytes(public + b" ward@example.org\n")
+    return path
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    folder = tmp_path / "tiny_classification"
+    (folder / "configs").mkdir(parents=True)
+    (folder / "LICENSE").write_text("free\n")
+    write_digests(folder)
+    return folder
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> Path:
+    return new_key(tmp_path / "key")
+
+
+def checked(root: Path, trusted: Path | None = None) -> str:
+    settings = {"bundle": str(root), "work": "", "schema": None, "trusted_key": trusted}
+    return check_signature(Bundle(settings))
+
+
+def refused(root: Path, trusted: Path) -> str:
+    with pytest.raises(CheckFailedError) as error:
+        checked(root, trusted)
+    return error.value.code
+
+
+def test_a_signature_of_a_trusted_key_passes_and_names_it(root: Path, key: Path) -> None:
+    signer = sign_bundle(root, key)
+    assert signer.startswith("SHA256:")
+    assert checked(root, key.with_suffix(".pub")) == f"signed by {signer}, which is trusted"
+
+
+def test_without_a_key_it_is_said_who_signed_and_that_nobody_checked(root: Path, key: Path) -> None:
+    with pytest.raises(CheckSkippedError, match="unsigned: who can edit"):
+        checked(root)
+    signer = sign_bundle(root, key)
+    with pytest.raises(CheckSkippedError) as said:
+        checked(root)
+    assert str(said.value) == f"signed by {signer}, not checked (--trusted-key FILE)"
+
+
+def test_digests_that_somebody_wrote_anew_are_refused(root: Path, key: Path) -> None:
+    sign_bundle(root, key)
+    kept = (root / SIGNATURE).read_bytes()
+    (root / "LICENSE").write_text("mine\n")
+    write_digests(root)
+    assert refused(root, key.with_suffix(".pub")) == "UNSIGNED"
+    (root / SIGNATURE).write_bytes(kept)
+    assert refused(root, key.with_suffix(".pub")) == "BAD_SIGNATURE"
+
+
+def test_another_key_and_another_purpose_are_refused(root: Path, key: Path, tmp_path: Path) -> None:
+    sign_bundle(root, new_key(tmp_path / "other"))
+    assert refused(root, key.with_suffix(".pub")) == "UNTRUSTED_KEY"
+    both = tmp_path / "keys"
+    texts = [(tmp_path / name).read_text() for name in ("key.pub", "other.pub")]
+    both.write_text("# trusted\n" + "".join(texts))
+    assert checked(root, both)
+    text = (root / SIGNATURE).read_text()
+    (root / SIGNATURE).write_text(text.replace("SSHSIG", "SSHSIX", 1).replace("U1NI", "U1NJ", 1))
+    assert refused(root, both) == "BAD_SIGNATURE"
+    (root / SIGNATURE).write_text("signed, promised\n")
+    assert refused(root, both) == "BAD_SIGNATURE"
+    both.write_text("no key\n")
+    assert refused(root, both) == "NO_KEY"
+
+
+def test_one_byte_of_a_signature_is_enough(root: Path, key: Path) -> None:
+    import base64
+
+    sign_bundle(root, key)
+    text = (root / SIGNATURE).read_text().splitlines()
+    blob = base64.b64decode("".join(text[1:-1]))
+    for place in range(0, len(blob), 3):
+        changed = bytearray(blob)
+        changed[place] ^= 1
+        body = base64.b64encode(changed).decode()
+        (root / SIGNATURE).write_text("\n".join([text[0], body, text[-1]]))
+        assert refused(root, key.with_suffix(".pub")) in ("BAD_SIGNATURE", "UNTRUSTED_KEY")
+
+
+def test_keys_that_cannot_sign_are_refused_in_words(root: Path, tmp_path: Path) -> None:
+    locked = new_key(tmp_path / "locked", secret=b"open")
+    with pytest.raises(ConfigError, match="no private key of OpenSSH that can be opened"):
+        sign_bundle(root, locked)
+    with pytest.raises(ConfigError, match="or give its passphrase"):
+        sign_bundle(root, locked, lambda: "wrong")
+    assert sign_bundle(root, locked, lambda: "open")
+    with pytest.raises(ConfigError, match="expected an Ed25519 key"):
+        sign_bundle(root, new_key(tmp_path / "curve", "EC"))
+    with pytest.raises(ConfigError, match="cannot be read"):
+        sign_bundle(root, tmp_path / "absent")
+
+
+def test_a_changed_bundle_is_not_signed(root: Path, key: Path) -> None:
+    (root / "LICENSE").write_text("mine\n")
+    with pytest.raises(BundleError, match="CHANGED_FILE"):
+        sign_bundle(root, key)
+    assert not (root / SIGNATURE).exists()
+
+
+def test_the_command_says_who_signed(root: Path, key: Path, capsys) -> None:
+    assert run(["bundle", "sign", str(root), "--key", str(key)]) == 0
+    assert capsys.readouterr().out.startswith(f"signed   {root} by SHA256:")
+
+
+@NO_SSH
+def test_openssh_verifies_what_medfuse_signed(root: Path, key: Path, tmp_path: Path) -> None:
+    sign_bundle(root, key)
+    signers = tmp_path / "allowed_signers"
+    signers.write_text(f"ward@example.org {key.with_suffix('.pub').read_text()}")
+    command = ["ssh-keygen", "-Y", "verify", "-f", str(signers), "-I", "ward@example.org"]
+    command += ["-n", "medfuse-bundle", "-s", str(root / SIGNATURE)]
+    sums = (root / "SHA256SUMS").read_bytes()
+    assert subprocess.run(command, input=sums, capture_output=True, check=False).returncode == 0
+    changed = subprocess.run(command, input=sums + b" ", capture_output=True, check=False)
+    assert changed.returncode != 0
+    assert checked(root, signers)
+
+
+@NO_SSH
+def test_medfuse_verifies_what_openssh_signed(root: Path, tmp_path: Path) -> None:
+    key = tmp_path / "stock"
+    make = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)]
+    subprocess.run(make, check=True, capture_output=True)
+    sign = ["ssh-keygen", "-Y", "sign", "-f", str(key), "-n", "medfuse-bundle"]
+    subprocess.run([*sign, str(root / "SHA256SUMS")], check=True, capture_output=True)
+    assert checked(root, tmp_path / "stock.pub")
+    listed = subprocess.run(["ssh-keygen", "-lf", f"{key}.pub"], capture_output=True, check=True)
+    assert checked(root, tmp_path / "stock.pub").split()[2].strip(",") in listed.stdout.decode()
