@@ -38,7 +38,8 @@ TOLERATED = {
 LIMITS = [f"-Djdk.xml.xpath{name}=0" for name in ("TotalOpLimit", "ExprOpLimit", "ExprGrpLimit")]
 JARS = Path("/usr/share/java")
 PIXELMED = "com.pixelmed.validate.DicomSRValidator"
-MODEL = ModelRecord("chest", "0.1.0", "ab" * 32)
+CODES = {"well": ("17621005", "SCT", "Normal")}
+MODEL = ModelRecord("chest", "0.1.0", "ab" * 32, CODES)
 TWO = {"well": 0.2345678, "sick": 0.7654322}
 
 

@@ -152,6 +152,7 @@ def _provenance(request: BundleRequest) -> dict[str, Any]:
         "version": version("medfuse"),
         "link": request.link,
         "thresholds": dict(zip(request.classes, request.thresholds, strict=False)),
+        "codes": {name: dict(code) for name, code in request.codes.items()},
         "temperature": float(request.network.temperature),
         "license": license_of(request),
         "commercial_use": verdict.commercial,

@@ -128,6 +128,7 @@ class BundleRequest:
         all_inputs_needed: the fusion cannot leave out an input that a case lacks.
         abstention: when the bundle gives no answer; ``None`` where it always does.
         link: how logits become probabilities; ``sigmoid`` of labels that exclude nothing.
+        codes: by class, its standard code: ``value``, ``scheme`` and ``meaning``. Any may lack one.
         thresholds: with ``sigmoid``, from which probability on each label holds; 0.5 if empty.
         license: SPDX expression of the bundle; ``None`` takes the strictest of its parts.
         accepted_licenses: those that restrict the use of a part, and were accepted.
@@ -161,6 +162,7 @@ class BundleRequest:
     all_inputs_needed: bool = False
     abstention: Abstention | None = None
     link: Literal["softmax", "sigmoid"] = "softmax"
+    codes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     thresholds: tuple[float, ...] = ()
     license: str | None = None
     accepted_licenses: tuple[str, ...] = ()

@@ -96,12 +96,21 @@ class BankConfig(Section):
     engine: Literal["auto", "torch", "openvino", "onnxruntime"] = "auto"
 
 
+class CodeConfig(Section):
+    """What a class is in a coding scheme: ``{value: "111286", scheme: DCM, meaning: ...}``."""
+
+    value: str = Field(min_length=1, max_length=16, pattern=r"^[^\\\x00-\x1f\x7f]+$")
+    scheme: str = Field(min_length=1, max_length=16, pattern=r"^[^\\\x00-\x1f\x7f]+$")
+    meaning: str = Field(min_length=1, max_length=64, pattern=r"^[^\\\x00-\x1f\x7f]+$")
+
+
 class BundleConfig(Section):
     """What a bundle says of itself.
 
     ``license`` (SPDX) may be stricter than that of the sources, never freer. ``data`` says what the
     training data are, whose, and under which terms; ``references`` name the papers to cite.
     ``accept_licenses`` names those (SPDX) that restrict the use of weights, and that you keep to.
+    ``codes`` are those of classes in DICOM reports, by class name.
     Without ``graphs`` the bundle has no ``model.ts`` and no ``model.onnx``: a third of its size.
     """
 
@@ -112,6 +121,7 @@ class BundleConfig(Section):
     description: str | None = Field(None, min_length=1)
     data: str | None = Field(None, min_length=1)
     references: tuple[str, ...] = ()
+    codes: dict[str, CodeConfig] = {}
     graphs: bool = True
 
 
@@ -150,6 +160,8 @@ class Experiment(Section):
         """Return a digest of all that decides the result (not of where the bank lies)."""
         plain = self.model_dump(mode="json", exclude={"bank"})
         del plain["bundle"]["accept_licenses"]
+        if not self.bundle.codes:
+            del plain["bundle"]["codes"]
         if self.bundle.model_copy(update={"accept_licenses": ()}) == BundleConfig():
             del plain["bundle"]
         if self.adaptation is None:

@@ -14,6 +14,7 @@ from medfuse.bundle.dicom_report.result import (
     WRITTEN,
     ModelRecord,
     case_result,
+    codes_of,
     result_document,
 )
 from medfuse.bundle.digests import DIGESTS
@@ -63,7 +64,7 @@ def require_reports(folder: Path) -> None:
 def model_record(bundle: Path, metadata: Mapping[str, Any]) -> ModelRecord:
     """Return what a report says of a bundle; its digest is that of all its digests."""
     name, version = str(metadata.get("name", bundle.name)), str(metadata["version"])
-    return ModelRecord(name, version, sha256_file(bundle / DIGESTS))
+    return ModelRecord(name, version, sha256_file(bundle / DIGESTS), codes_of(metadata))
 
 
 def write_reports(folder: Path, model: ModelRecord, cases: Sequence[JudgedCase]) -> int:

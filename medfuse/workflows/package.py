@@ -127,6 +127,7 @@ def _request(task: LearningTask, model: LearnedModel, measured: Measured) -> Bun
         all_inputs_needed=not model.classifier.fusion.handles_missing,
         inputs=tuple(_input(key, read) for key, read in _keys(prepared).items()),
         classes=prepared.cohort.classes,
+        codes={name: code.model_dump() for name, code in task.experiment.bundle.codes.items()},
         link="sigmoid" if prepared.cohort.multilabel else "softmax",
         thresholds=tuple(threshold.value for threshold in model.thresholds),
         provenance=Provenance(

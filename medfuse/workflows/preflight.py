@@ -25,6 +25,7 @@ from medfuse.registry import (
     load_factory,
     select_weights,
 )
+from medfuse.suggest import did_you_mean
 from medfuse.training.calibration import FEWEST_PATIENTS
 from medfuse.training.classifier import SourceWidth, build_classifier, check_head, check_training
 from medfuse.training.loss import check_class_weights
@@ -77,6 +78,7 @@ def check_with_cohort(experiment: Experiment, registry: Registry, cohort: Cohort
     """
     check_divisible(cohort, experiment.cohort.split)
     check_classes(cohort.classes)
+    _check_codes(experiment, cohort)
     head = registry.head(experiment.head.use)
     check_head(head, len(cohort.classes))
     _check_task(head, cohort)
@@ -97,6 +99,16 @@ def check_with_sources(
     """
     widths = [SourceWidth(source.feature_dim, source.slices) for source in sources]
     build_classifier(experiment.fusion, experiment.head, registry, widths, classes)
+
+
+def _check_codes(experiment: Experiment, cohort: Cohort) -> None:
+    """Refuse a code of a class that there is not."""
+    for name in experiment.bundle.codes:
+        if name not in cohort.classes:
+            raise ConfigError(
+                f"bundle.codes: {name!r} is no class.{did_you_mean(name, cohort.classes)} "
+                f"Classes: {', '.join(cohort.classes)}."
+            )
 
 
 def _check_abstain(experiment: Experiment, cohort: Cohort) -> None:

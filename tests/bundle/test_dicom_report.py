@@ -17,7 +17,7 @@ highdicom = pytest.importorskip(
 )
 
 from medfuse.bundle.dicom_report.headers import ReportError, quiet, read_headers  # noqa: E402
-from medfuse.bundle.dicom_report.result import NOTICE, ModelRecord  # noqa: E402
+from medfuse.bundle.dicom_report.result import NOTICE, ModelRecord, codes_of  # noqa: E402
 from medfuse.bundle.dicom_report.tid1500 import (  # noqa: E402
     Answer,
     class_code,
@@ -170,7 +170,7 @@ def test_names_in_other_scripts_stay_what_they_are(made) -> None:
     ],
 )
 def test_a_class_has_a_code_that_dicom_allows(name: str, value: str) -> None:
-    code = class_code(name)
+    code = class_code(name, {})
     assert len(code.value) <= 16
     assert "\\" not in code.value + code.meaning
     assert (code.value == name) == (name == value)
@@ -251,3 +251,21 @@ def test_what_highdicom_says_of_a_value_is_not_passed_on(
         made()
     assert caught.value.__cause__ is None
     assert caught.value.code == "NO_REPORT"
+
+
+def test_a_class_has_the_standard_code_that_its_bundle_gives_it(synthetic, tmp_path: Path) -> None:
+    metadata = {
+        "medfuse": {"codes": {"sick": {"value": "1", "scheme": "99WARD", "meaning": "Ill"}}}
+    }
+    model = ModelRecord("chest", "0.1.0", "ab" * 32, codes_of(metadata))
+    files = [str(file) for file in synthetic.write_series(tmp_path / "ct", 3).iterdir()]
+    report = structured_report(read_headers(files), model, ANSWER)
+    findings = [
+        item.ConceptCodeSequence[0]
+        for item in items(report)
+        if item.ValueType == "CODE" and item.ConceptNameCodeSequence[0].CodeMeaning == "Finding"
+    ]
+    found = {(one.CodeValue, one.CodingSchemeDesignator, one.CodeMeaning) for one in findings}
+    assert ("1", "99WARD", "Ill") in found
+    assert ("well", "99MEDFUSE", "well") in found
+    assert codes_of({"medfuse": {}}) == {}

@@ -83,6 +83,9 @@ def test_what_was_accepted_stands_in_metadata_and_card(request_: BundleRequest) 
     assert found["commercial_use"] is False
     assert "- CC-BY-NC-4.0 forbids commercial use." in model_card(accepted, {}, {})
     assert metadata(request_, {})["medfuse"]["accepted_licenses"] == {}
+    code = {"value": "17621005", "scheme": "SCT", "meaning": "Normal"}
+    coded = replace(request_, codes={"normal": code})
+    assert metadata(coded, {})["medfuse"]["codes"] == {"normal": code}
     assert "Accepted by who" not in model_card(request_, {}, {})
 
 

@@ -89,6 +89,10 @@ def no_image_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
             r"sources\.0, timm:test_resnet\.random: license CC-BY-NC-4\.0 forbids commercial use.*"
             r"--accept-license CC-BY-NC-4\.0",
         ),
+        (
+            {"bundle": {"codes": {"nodul": {"value": "1", "scheme": "SCT", "meaning": "x"}}}},
+            "bundle.codes: 'nodul' is no class",
+        ),
         ({"cohort": {"split": {"test": 0.9}}}, "test, validation and calibration take 1.05"),
     ],
     ids=lambda value: str(value)[:60] if isinstance(value, dict) else "",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 FORMAT = 1
@@ -20,11 +20,19 @@ class ModelRecord:
         name: of the bundle.
         version: of the bundle.
         digest: SHA-256 of its ``SHA256SUMS``, and so of all its files.
+        codes: by class, its standard code: value, scheme and meaning. A class may have none.
     """
 
     name: str
     version: str
     digest: str
+    codes: Mapping[str, tuple[str, str, str]] = field(default_factory=dict)
+
+
+def codes_of(metadata: Mapping[str, Any]) -> dict[str, tuple[str, str, str]]:
+    """Return the standard codes that the metadata of a bundle give its classes."""
+    found: Mapping[str, Mapping[str, str]] = metadata.get("medfuse", {}).get("codes", {})
+    return {name: (one["value"], one["scheme"], one["meaning"]) for name, one in found.items()}
 
 
 def result_document(model: ModelRecord, cases: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """A DICOM measurement report (TID 1500) of one prediction, as a Comprehensive 3D SR.
 
 Source: DICOM PS3.16, templates 1500, 1501, 1600 and 4019; the choice of object and root template
-is that of the IHE profile AI Results (AIR). Class names have no standard code, so that each is one
-of the private scheme ``99MEDFUSE``.
+is that of the IHE profile AI Results (AIR). A class has the standard code that the
+bundle gives it; any other is one of the private scheme ``99MEDFUSE``.
 """
 
 from __future__ import annotations
@@ -97,8 +97,13 @@ def structured_report(
         raise ReportError("NO_REPORT", f"The report cannot be built ({name}).") from None
 
 
-def class_code(name: str) -> CodedConcept:
-    """Return the private code of a class: the name itself where it is one, else its digest."""
+def class_code(name: str, known: Mapping[str, tuple[str, str, str]]) -> CodedConcept:
+    """Return the standard code of a class; a private one where it has none.
+
+    The private code is the name itself where it is one, else its digest.
+    """
+    if name in known:
+        return CodedConcept(*known[name])
     plain = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", name) and len(name) <= _SHORT
     value = name if plain else hashlib.sha256(name.encode()).hexdigest()[:_SHORT]
     return CodedConcept(value, SCHEME, _line(name))
@@ -145,7 +150,9 @@ def _report(headers: Sequence[Dataset], model: ModelRecord, answer: Answer) -> C
 def _texts(header: Dataset, model: ModelRecord, answer: Answer) -> list[str]:
     """Return all that is written and not of medfuse."""
     copied = [str(header.get(keyword, "")) for keyword in header.dir()]
-    return [*copied, model.name, model.version, *answer.findings, *answer.probabilities]
+    meanings = [meaning for _, _, meaning in model.codes.values()]
+    named = [*answer.findings, *answer.probabilities, *meanings]
+    return [*copied, model.name, model.version, *named]
 
 
 def _observer(model: ModelRecord) -> ObservationContext:
@@ -195,7 +202,7 @@ def _group(
     percent = float(f"{100 * probability:.6g}")
     return MeasurementsAndQualitativeEvaluations(
         tracking_identifier=TrackingIdentifier(highdicom.UID(), identifier=_line(name)),
-        finding_type=class_code(name),
+        finding_type=class_code(name, model.codes),
         algorithm_id=_algorithm(model),
         measurements=[Measurement(codes.DCM.Probability, percent, codes.UCUM.Percent)],
     )
@@ -221,7 +228,8 @@ def _evaluations(model: ModelRecord, answer: Answer) -> ContentItem:
         CodeContentItem(CodedConcept("status", SCHEME, "Status"), status, _CONTAINS)
     ]
     items += [
-        CodeContentItem(codes.DCM.Finding, class_code(name), _CONTAINS) for name in answer.findings
+        CodeContentItem(codes.DCM.Finding, class_code(name, model.codes), _CONTAINS)
+        for name in answer.findings
     ]
     remarks = [NOTICE, f"Model {model.name} {model.version}, bundle SHA-256 {model.digest}."]
     if answer.status != "ok":

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from .dicom_report.result import ModelRecord
+from .dicom_report.result import ModelRecord, codes_of
 
 _DIGESTS = "SHA256SUMS"
 
@@ -35,7 +35,8 @@ class JudgedBundle:
         self.modality = str(image["modality"])
         self._block: Mapping[str, Any] = metadata["medfuse"]
         digest = _digest(self.root / _DIGESTS)
-        self.record = ModelRecord(str(metadata["name"]), str(metadata["version"]), digest)
+        name, version = str(metadata["name"]), str(metadata["version"])
+        self.record = ModelRecord(name, version, digest, codes_of(metadata))
 
     @classmethod
     def found(cls, given: Path, application: Path) -> JudgedBundle:
