@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import sys
+
 from hypothesis import given
 from hypothesis import strategies as st
+from monai.bundle.config_parser import ConfigParser
 
 from medfuse.bundle.nodes import with_code
 
@@ -39,3 +42,14 @@ def test_the_given_node_is_left_as_it_is(node) -> None:
     before = repr(node)
     with_code(node)
     assert repr(node) == before
+
+
+def test_a_bundle_keeps_python_from_writing_compiled_code_into_it(bundle, monkeypatch) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    parser = ConfigParser()
+    parser.read_config(str(bundle / "configs" / "inference.json"))
+    parser["bundle_root"] = str(bundle)
+    parser.get_parsed_content("bundle_code")
+    assert sys.dont_write_bytecode
+    assert sys.path[0] == str(bundle)
