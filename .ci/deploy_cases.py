@@ -87,6 +87,7 @@ def write_shipped(out: Path, synthetic: ModuleType) -> None:
     """Copy the bundles that ship; write DICOM for each: an example, a vendor's, and known ones."""
     import numpy as np
     from PIL import Image
+    from pydicom.misc import is_dicom
 
     for name, (modality, vendor, labelled) in SHIPPED.items():
         folder = f"{name}_classification"
@@ -98,7 +99,7 @@ def write_shipped(out: Path, synthetic: ModuleType) -> None:
             dataset = dicom_picture(pixels, modality, synthetic)
             synthetic.write(dataset, out / "dicom" / name / label / "a.dcm")
         found = (DATA / "dicom" / vendor).rglob("*") if vendor else ()
-        slices = sorted(path for path in found if path.is_file())
+        slices = sorted(path for path in found if path.is_file() and is_dicom(path))
         if slices:
             (out / "dicom" / name / "vendor").mkdir(parents=True)
             shutil.copy(slices[len(slices) // 2], out / "dicom" / name / "vendor" / "a.dcm")

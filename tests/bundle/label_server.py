@@ -31,6 +31,7 @@ from .label_client import Answer, Server, readme_lines, served, start_of
 FRESH = Path(os.environ["MEDFUSE_LABEL_FRESH"])  # what .ci/label_bundles.py wrote
 STOCK = Path(os.environ["MEDFUSE_LABEL_STOCK_APP"])
 TOLERANCE = 1e-5
+SHIPPED = {"chest-xray": "XR", "brain-mr": "MR", "chest-ct": "CT"}
 FLAT, DEEP = "flat_classification", "deep_classification"
 
 
@@ -283,14 +284,70 @@ def test_what_cannot_be_trained_is_served_and_says_so(
         assert (refused.status, refused.body["detail"]["reason_code"]) == (422, "NOT_TRAINABLE")
 
 
+def write_dicom(picture: Path, file: Path, modality: str, synthetic: Any) -> Path:
+    """Write a picture as 12-bit DICOM: an X-ray, or one slice of CT or MR."""
+    pixels = np.asarray(Image.open(picture)).astype(np.uint16) * 8 + 900
+    if modality == "XR":
+        return synthetic.write(synthetic.projection(pixels), file)
+    dataset = {"CT": synthetic.ct_slice, "MR": synthetic.mr_slice}[modality](0)
+    synthetic.set_pixels(dataset, pixels, 12)
+    return synthetic.write(dataset, file)
+
+
+def write_studies(bundle: Path, modality: str, folder: Path, synthetic: Any) -> list[Path]:
+    """Write three images and one as DICOM, then two for each class to learn from."""
+    examples = sorted((bundle / "examples" / "images").iterdir())
+    folder.mkdir()
+    files = [Path(shutil.copy(example, folder)) for example in examples]
+    files.append(write_dicom(examples[0], folder / "scan.dcm", modality, synthetic))
+    rng = np.random.default_rng(0)
+    for number, name in enumerate(load_bundle(bundle).classes):
+        for again in "ab":
+            noise = rng.integers(0, 40, (256, 256)) + 50 * number
+            Image.fromarray(noise.astype(np.uint8)).save(folder / f"{name}.{again}.png")
+    return files
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_bundle_that_ships_is_served_and_trained(
+    name: str, repository: Path, synthetic: Any, tmp_path: Path
+) -> None:
+    bundle = repository / "bundles" / f"{name}_classification"
+    studies, predictor = tmp_path / "studies", load_bundle(bundle)
+    files = write_studies(bundle, SHIPPED[name], studies, synthetic)
+    app = export_bundle(bundle, "label", tmp_path / "app").folder
+    with served(app, studies, start_of(app)) as server:
+        info = server.ask("GET", "/info/").body["models"][bundle.name]
+        assert info["labels"] == {label: n for n, label in enumerate(predictor.classes)}
+        for file, expected in zip(files, predictor.predict(files), strict=True):
+            answer = server.infer(bundle.name, file.stem)
+            require_same(answer, expected)
+            for key in ("status", "reason_code", "predicted"):
+                assert answer.body["medfuse"][key] == getattr(expected, key)
+        for label in predictor.classes:
+            for again in "ab":
+                assert server.put_label(f"{label}.{again}", {"label": label}).status == 200
+        models = app / "model" / bundle.name / "models"
+        before = sha256_file(models / "model.pt")
+        assert server.train(bundle.name, max_epochs=1, val_split=0.5, device="cpu").status == 200
+        asked = ("-F", 'params={"model_filename": "model_candidate.pt"}')
+        candidate = server.infer(bundle.name, files[0].stem, *asked)
+        assert candidate.body["medfuse"]["status"] == "not judged"
+        require_same(server.infer(bundle.name, files[0].stem), predictor.predict(files[:1])[0])
+    assert sha256_file(models / "model.pt") == before
+    assert sha256_file(models / "model_candidate.pt") != before
+
+
 def test_the_stock_application_serves_and_trains_the_bundles_too(
     flat: tuple[Path, Path], deep: tuple[Path, Path], others: dict[str, Path], studies: Path,
-    expected: Mapping[str, Prediction], requests_: dict[str, Any], tmp_path: Path,
+    expected: Mapping[str, Prediction], requests_: dict[str, Any], repository: Path,
+    synthetic: Any, tmp_path: Path,
 ) -> None:  # fmt: skip
     app, store = tmp_path / "monaibundle", tmp_path / "studies"
     shutil.copytree(STOCK, app)
     volumes = [deep[0], write_bundle(requests_["sliced"], tmp_path)]
-    bundles = [flat[0], *volumes, *others.values()]
+    shipped = {repository / "bundles" / f"{n}_classification": kind for n, kind in SHIPPED.items()}
+    bundles = [flat[0], *volumes, *others.values(), *shipped]
     for bundle in bundles:
         shutil.copytree(bundle, app / "model" / bundle.name)
     shutil.copytree(studies, store, ignore=shutil.ignore_patterns("labels", ".*", "*.json"))
@@ -300,10 +357,14 @@ def test_the_stock_application_serves_and_trains_the_bundles_too(
     offline = ("--conf", "zoo_source", "ngc", "--conf", "sam2", "false", "--conf", "models", models)
     with served(app, store, KINDS["label"].start, *offline) as server:
         for bundle in bundles:
-            image = volume if bundle in volumes else store / "dx.dcm"
-            (wanted,) = load_bundle(bundle).predict([str(image)])
-            answer = server.ask("POST", f"/infer/{bundle.name}", "-F", f"file=@{image}")
-            require_same(answer, wanted, lower=True)
+            images = [volume if bundle in volumes else store / "dx.dcm"]
+            if bundle in shipped:
+                example = bundle / "examples" / "images" / "generated-2.png"
+                file = tmp_path / f"{bundle.name}.dcm"
+                images = [example, write_dicom(example, file, shipped[bundle], synthetic)]
+            for image, wanted in zip(images, load_bundle(bundle).predict(images), strict=True):
+                answer = server.ask("POST", f"/infer/{bundle.name}", "-F", f"file=@{image}")
+                require_same(answer, wanted, lower=True)
         classes = load_bundle(flat[0]).classes
         for name in [name for name in expected if name.partition(".")[0] in classes]:
             assert server.put_label(name, {"label": name.partition(".")[0]}).status == 200
