@@ -58,9 +58,10 @@ test-slow: install             ## suites that need environments of their own
 	bash .ci/label
 	bash .ci/deploy
 
-bench: install                 ## ratios measured in one run
-	$(BIN)/python benchmarks/bank.py
-	$(BIN)/python benchmarks/extraction.py
+bench: install                 ## speed beside others' and the machine's limits, as ratios
+	bash benchmarks/environments
+	for one in plain_loop keras_loop autogluon_loop engines extraction growth startup bank bank_open; do \
+	  echo "== $$one"; $(BIN)/python benchmarks/$$one.py || exit 1; done
 
 wheels: install                ## wheels of medfuse and its plugins, in dist/
 	for package in . $(PACKAGES); do $(UV) build --quiet --wheel --out-dir dist $$package || exit 1; done

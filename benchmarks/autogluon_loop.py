@@ -1,0 +1,83 @@
+"""medfuse beside AutoGluon MultiModal on the same cases, in ``.venvs/autogluon``.
+
+    MEDFUSE_DATA=... MEDFUSE_WEIGHTS=... python benchmarks/autogluon_loop.py [--measured 1]
+
+AutoGluon has no frozen networks and fuses no two image networks: it gets MobileNetV2-0.35 with its
+ImageNet weights from a file and trains all of it (`benchmarks/autogluon_script.py`), so each of its
+epochs does more than one of a frozen network. Seconds of all epochs are extrapolated linearly from
+those measured; its accuracy is that after the measured ones.
+
+GaNDLF is not run: it installs, but its ImageNet weights come from a hub; it takes no file of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from keras_loop import class_folders
+from whole_runs import (
+    RANDOM,
+    experiment_in,
+    machine,
+    medfuse_times,
+    rows,
+    subject_of,
+    with_real_sets,
+)
+
+HERE = Path(__file__).resolve().parent
+PYTHON = HERE.parent / ".venvs" / "autogluon" / "bin" / "python"
+GANDLF = "GaNDLF: not run, its ImageNet weights come from a hub and cannot be given as files"
+
+
+def main() -> None:
+    """Print one table: seconds and how often each time of medfuse fits into AutoGluon's."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--measured", type=int, default=1, help="epochs of AutoGluon")
+    arguments = parser.parse_args()
+    print(GANDLF)
+    reason = why_not()
+    if reason:
+        print(f"AutoGluon: not run, {reason}")
+        return
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        experiment = experiment_in(folder, arguments.epochs, 0, RANDOM)
+        print(machine(), flush=True)
+        times = medfuse_times(experiment, folder)
+        class_folders(subject_of(experiment), folder / "classes")
+        found = autogluon(folder, arguments.measured)
+    seconds = found["seconds"] * arguments.epochs / arguments.measured
+    after = f"after {arguments.measured} epochs"
+    print(f"test accuracy: AutoGluon {after} {found['accuracy']:.3f}, medfuse {times.accuracy:.3f}")
+    print(f"| {arguments.epochs} epochs | seconds | AutoGluon over it |\n|---|---|---|")
+    print("\n".join(rows(f"AutoGluon, of which {arguments.measured} measured", seconds, times)))
+    print(machine())
+
+
+def why_not() -> str:
+    """Return why AutoGluon cannot be run here; empty if it can."""
+    if not with_real_sets():
+        return "MEDFUSE_DATA and MEDFUSE_WEIGHTS are not set"
+    return "" if PYTHON.exists() else ".venvs/autogluon is absent (bash benchmarks/environments)"
+
+
+def autogluon(folder: Path, epochs: int) -> dict[str, Any]:
+    """Return what the script prints last."""
+    script = [HERE / "autogluon_script.py", folder / "classes", "--epochs", epochs]
+    command = [PYTHON, *script, "--out", folder / "autogluon"]
+    done = subprocess.run(
+        [str(word) for word in command], stdout=subprocess.PIPE, text=True, check=True
+    )
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+if __name__ == "__main__":
+    main()
