@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from medfuse.bundle.dicom_report.result import ModelRecord, case_result, result_document
+from medfuse.evaluation.prediction_table import guarded
 from medfuse.serving.prediction import Prediction
 
 _NO_REPORT = "NOT_ASKED_FOR"
@@ -48,7 +49,10 @@ class Columns:
 
 
 def csv_text(predictions: Iterable[Prediction], columns: Columns) -> Iterator[str]:
-    """Yield CSV: ``case,status,reason_code,predicted,prob_<class>...``, a line at a time."""
+    """Yield CSV: ``case,status,reason_code,predicted,prob_<class>...``, a line at a time.
+
+    Text that a spreadsheet would take for a formula has an apostrophe in front.
+    """
     yield _line(columns.names)
     for one in predictions:
         yield _line(columns.row(one))
@@ -81,5 +85,6 @@ def result_text(predictions: Iterable[Prediction], model: ModelRecord) -> Iterat
 
 def _line(cells: Sequence[Any]) -> str:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(cells)
+    safe = [guarded(cell) if isinstance(cell, str) else cell for cell in cells]
+    csv.writer(text, lineterminator="\n").writerow(safe)
     return text.getvalue()

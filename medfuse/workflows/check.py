@@ -14,6 +14,7 @@ from medfuse.audit import Audit, Look, audit, class_name, policy_of
 from medfuse.config import CohortConfig, InputConfig
 from medfuse.data import read_cohort
 from medfuse.data.readers import installed_readers
+from medfuse.evaluation.prediction_table import guarded
 from medfuse.registry import load_registry
 from medfuse.storage import write_json, write_text
 from medfuse.workflows.check_figures import draw
@@ -80,7 +81,8 @@ def _table(found: Audit) -> str:
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(_COLUMNS)
-    table.writerows(_rows(found))
+    for row in _rows(found):
+        table.writerow([guarded(cell) if isinstance(cell, str) else cell for cell in row])
     return text.getvalue()
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from medfuse.evaluation.prediction_table import guarded
 from medfuse.workflows.seen import SeenCases
 
 SCORES = ("deletion", "insertion", "points_at", "energy_inside")
@@ -34,7 +35,8 @@ def explanation_table(records: Sequence[dict[str, Any]]) -> str:
                 "share": record["shares"].get(source, ""),
                 "effect": record["effects"].get(source, ""),
             }
-            writer.writerow({**first, **known, **one})
+            cells = {**first, **known, **one}
+            writer.writerow({k: guarded(v) if isinstance(v, str) else v for k, v in cells.items()})
     return text.getvalue()
 
 

@@ -9,6 +9,7 @@ import json
 import pytest
 
 from medfuse.bundle.dicom_report.result import ModelRecord, case_result, result_document
+from medfuse.serving.prediction import Prediction
 from medfuse.serving.row_formats import Columns, csv_text, json_text, result_text
 from tests.serving.test_prediction import BAD, OK
 
@@ -44,3 +45,10 @@ def test_a_result_is_written_case_by_case_as_at_once(rows) -> None:
     cases = [case_result(one.to_dict(), "", "NOT_ASKED_FOR") for one in rows]
     expected = json.dumps(result_document(model, cases), indent=2) + "\n"
     assert "".join(result_text(rows, model)) == expected
+
+
+def test_no_cell_is_a_formula_to_a_spreadsheet() -> None:
+    one = Prediction(case='=HYPERLINK("x")', status="ok", predicted="+1", probabilities={"+1": 0.5})
+    header, row = "".join(csv_text([one], Columns(["+1"]))).splitlines()
+    assert header.endswith("predicted,prob_+1")
+    assert row == '"\'=HYPERLINK(""x"")",ok,,\'+1,0.5'
