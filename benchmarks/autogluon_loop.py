@@ -22,11 +22,13 @@ from typing import Any
 from keras_loop import class_folders
 from whole_runs import (
     RANDOM,
+    Spent,
     experiment_in,
     machine,
     medfuse_times,
-    rows,
     subject_of,
+    table,
+    timed,
     with_real_sets,
 )
 
@@ -52,12 +54,12 @@ def main() -> None:
         print(machine(), flush=True)
         times = medfuse_times(experiment, folder)
         class_folders(subject_of(experiment), folder / "classes")
-        found = autogluon(folder, arguments.measured)
-    seconds = found["seconds"] * arguments.epochs / arguments.measured
+        found, spent = timed(lambda: autogluon(folder, arguments.measured))
+    times_more = arguments.epochs / arguments.measured
+    whole = Spent(found["seconds"] * times_more, spent.processor * times_more)
     after = f"after {arguments.measured} epochs"
     print(f"test accuracy: AutoGluon {after} {found['accuracy']:.3f}, medfuse {times.accuracy:.3f}")
-    print(f"| {arguments.epochs} epochs | seconds | AutoGluon over it |\n|---|---|---|")
-    print("\n".join(rows(f"AutoGluon, of which {arguments.measured} measured", seconds, times)))
+    print("\n".join(table(f"AutoGluon, {arguments.measured} epochs measured", whole, times)))
     print(machine())
 
 

@@ -19,16 +19,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from plain_loop import extrapolated
 from whole_runs import (
     PARTS,
     RANDOM,
     Subject,
     experiment_in,
+    extrapolated,
     machine,
     medfuse_times,
-    rows,
     subject_of,
+    table,
     with_real_sets,
 )
 
@@ -64,11 +64,10 @@ def main() -> None:
         if with_real_sets():
             features = np.load(folder / "features.npy")
             print(f"features: largest difference to timm {difference(experiment, features):.1e}")
-    seconds = extrapolated(found["epochs"], arguments.epochs)
+    whole = extrapolated(found["epochs"], found["processor"], arguments.epochs)
     print(f"Keras's epochs: {', '.join(f'{one:.1f} s' for one in found['epochs'])}")
     print(f"test accuracy: Keras {found['accuracy']:.3f}, medfuse {times.accuracy:.3f}")
-    print(f"| {arguments.epochs} epochs | seconds | Keras over it |\n|---|---|---|")
-    print("\n".join(rows(f"Keras, of which {measured} measured", seconds, times)))
+    print("\n".join(table(f"Keras, {measured} epochs measured", whole, times)))
     print(machine())
 
 

@@ -62,8 +62,11 @@ def measured(base: Any, arguments: argparse.Namespace) -> dict[str, Any]:
     """Return what one run took, and what its head knows after all epochs."""
     parts = {name: images_in(arguments.folder / name) for name in ("train", "validation", "test")}
     classes = len(parts["train"].class_names)
+    used = time.process_time()
     spent = through_images(base, parts, classes, arguments.measured)
-    return {"epochs": spent, "accuracy": banked_accuracy(base, parts, classes, arguments.epochs)}
+    used = time.process_time() - used
+    accuracy = banked_accuracy(base, parts, classes, arguments.epochs)
+    return {"epochs": spent, "processor": used, "accuracy": accuracy}
 
 
 def images_in(folder: Path) -> Any:

@@ -13,6 +13,7 @@ trained by the same trainer from banked features, which are those of the network
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import tempfile
 import time
@@ -40,13 +41,16 @@ from torch import Tensor, nn
 from whole_runs import (
     PARTS,
     RANDOM,
+    Spent,
     Subject,
     Times,
     experiment_in,
+    extrapolated,
     machine,
     medfuse_times,
-    rows,
+    processor,
     subject_of,
+    table,
 )
 
 from medfuse.heads.mlp import MlpHead
@@ -89,41 +93,38 @@ def main() -> None:
         print(machine(), flush=True)
         times = medfuse_times(experiment, Path(folder))
         subject = subject_of(experiment)
-        spent = image_loop(subject, measured)
+        spent, used = image_loop(subject, measured)
         accuracy = banked_accuracy(subject, arguments.epochs)
-    print("\n".join(report(subject, spent, arguments.epochs, times, accuracy)))
+    whole = extrapolated(spent, used, arguments.epochs)
+    print("\n".join(report(subject, spent, whole, times, accuracy)))
     print(machine())
 
 
 def report(
-    subject: Subject, spent: Sequence[float], epochs: int, times: Times, accuracy: float
+    subject: Subject, spent: Sequence[float], whole: Spent, times: Times, accuracy: float
 ) -> list[str]:
-    """Return the lines of the table and what stands above it."""
+    """Return the table and what stands above it."""
     counts = ", ".join(f"{len(subject.cases(part))} {part}" for part in PARTS)
-    what = "measured" if len(spent) == epochs else f"of which {len(spent)} measured"
     return [
         f"{counts}; {' + '.join(source.label for source in subject.sources)}",
         f"the loop's epochs: {', '.join(f'{one:.1f} s' for one in spent)}",
         f"test accuracy: loop {accuracy:.3f}, medfuse {times.accuracy:.3f}",
-        f"| {epochs} epochs | seconds | loop over it |",
-        "|---|---|---|",
-        *rows(f"MONAI loop, {what}", extrapolated(spent, epochs), times),
+        *table(f"MONAI loop, {len(spent)} epochs measured", whole, times),
     ]
 
 
-def extrapolated(spent: Sequence[float], epochs: int) -> float:
-    """Return the seconds of all epochs: the first also starts the workers, the others are alike."""
-    later = spent[1:] or spent
-    return sum(spent) + (epochs - len(spent)) * sum(later) / len(later)
-
-
-def image_loop(subject: Subject, epochs: int) -> list[float]:
-    """Return the seconds of each epoch over the images, its validation included."""
+def image_loop(subject: Subject, epochs: int) -> tuple[list[float], float]:
+    """Return the seconds of each epoch over the images, and those of processors of all of them."""
     workers = os.cpu_count() or 1
     loaders = {part: image_loader(subject, part, workers) for part in ("train", "validation")}
     width = sum(source.feature_dim for source in subject.sources)
     backbones = [source.extractor for source in subject.sources]
-    return fit(FrozenTwins(backbones, width, len(subject.classes)), loaders, epochs)
+    network = FrozenTwins(backbones, width, len(subject.classes))
+    before = processor()
+    spent = fit(network, loaders, epochs)
+    del loaders
+    gc.collect()  # ends the workers, whose time is counted then
+    return spent, processor() - before
 
 
 def image_loader(subject: Subject, part: str, workers: int) -> DataLoader:

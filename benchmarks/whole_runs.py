@@ -8,6 +8,7 @@ weights, of which times mean as much, and accuracies nothing.
 from __future__ import annotations
 
 import os
+import resource
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -32,8 +33,16 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
+class Spent:
+    """Seconds by the clock, and of all processors, which others on the machine weigh on less."""
+
+    clock: float
+    processor: float
+
+
+@dataclass(frozen=True)
 class Times:
-    """Seconds of medfuse, first with nothing banked, then with the bank filled.
+    """What medfuse spends, first with nothing banked, then with the bank filled.
 
     Attributes:
         whole: of two `medfuse.train`, from listing the files to the verified bundle.
@@ -41,8 +50,8 @@ class Times:
         accuracy: of the test cases.
     """
 
-    whole: tuple[float, float]
-    inner: tuple[float, float]
+    whole: tuple[Spent, Spent]
+    inner: tuple[Spent, Spent]
     accuracy: float
 
 
@@ -119,11 +128,30 @@ def subject_of(experiment: Experiment) -> Subject:
     return Subject(prepared, sources, extract(experiment, prepared, sources, bank, progress=False))
 
 
-def timed(run: Callable[[], Result]) -> tuple[Result, float]:
-    """Return a result and the seconds it took."""
-    start = time.perf_counter()
+def timed(run: Callable[[], Result]) -> tuple[Result, Spent]:
+    """Return a result and what it took."""
+    start, used = time.perf_counter(), processor()
     result = run()
-    return result, time.perf_counter() - start
+    return result, Spent(time.perf_counter() - start, processor() - used)
+
+
+def processor() -> float:
+    """Return the seconds of processors that this process and its ended children have used."""
+    found = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in found)
+
+
+def extrapolated(clock: Sequence[float], processor: float, epochs: int) -> Spent:
+    """Return what all epochs take: the first also starts things, the others are alike.
+
+    Args:
+        clock: seconds of each measured epoch.
+        processor: seconds of processors of all of them.
+        epochs: how many there would be.
+    """
+    later = clock[1:] or clock
+    rest = (epochs - len(clock)) * sum(later) / len(later)
+    return Spent(sum(clock) + rest, processor * epochs / len(clock))
 
 
 def machine() -> str:
@@ -131,13 +159,20 @@ def machine() -> str:
     return f"{os.cpu_count()} cores, load of the last minute {os.getloadavg()[0]:.1f}"
 
 
-def rows(peer: str, seconds: float, times: Times) -> list[str]:
-    """Return the table's rows: each of medfuse's times, and how often it fits into a peer's."""
-    lines = [f"| {peer} | {seconds:.1f} | 1 |"]
+def table(peer: str, spent: Spent, times: Times) -> list[str]:
+    """Return a table: each of medfuse's times, and how often it fits into a peer's."""
+    lines = [
+        "| | seconds | ratio | seconds of processors | ratio |\n|---|---|---|---|---|",
+        f"| {peer} | {spent.clock:.1f} | 1 | {spent.processor:.1f} | 1 |",
+    ]
     names = ("first run, nothing banked", "second run, bank filled")
     for what, found in (("whole run", times.whole), ("features and head", times.inner)):
         for name, own in zip(names, found, strict=True):
-            lines.append(f"| medfuse, {what}, {name} | {own:.1f} | {seconds / own:.1f} |")
+            ratio = spent.clock / own.clock, spent.processor / own.processor
+            lines.append(
+                f"| medfuse, {what}, {name} | {own.clock:.1f} | {ratio[0]:.1f} "
+                f"| {own.processor:.1f} | {ratio[1]:.1f} |"
+            )
     return lines
 
 

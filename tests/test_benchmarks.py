@@ -84,15 +84,18 @@ def test_the_plain_loop_trains_its_head_and_nothing_else(subject: Any) -> None:
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_the_loop_reports_an_accuracy_and_each_ratio(subject: Any) -> None:
     loop, runs = script("plain_loop"), script("whole_runs")
-    times = runs.Times((10.0, 5.0), (4.0, 2.0), 0.5)
     accuracy = loop.banked_accuracy(subject, 1)
     assert 0 <= accuracy <= 1
-    lines = loop.report(subject, [12.0, 10.0], 10, times, accuracy)
-    assert lines[-4:] == [
-        "| medfuse, whole run, first run, nothing banked | 10.0 | 10.2 |",
-        "| medfuse, whole run, second run, bank filled | 5.0 | 20.4 |",
-        "| medfuse, features and head, first run, nothing banked | 4.0 | 25.5 |",
-        "| medfuse, features and head, second run, bank filled | 2.0 | 51.0 |",
+    own = [runs.Spent(10.0, 20.0), runs.Spent(5.0, 8.0), runs.Spent(4.0, 7.0), runs.Spent(2.0, 3.0)]
+    times = runs.Times((own[0], own[1]), (own[2], own[3]), 0.5)
+    whole = runs.extrapolated([12.0, 10.0], 36.0, 10)
+    lines = loop.report(subject, [12.0, 10.0], whole, times, accuracy)
+    assert lines[-5:] == [
+        "| MONAI loop, 2 epochs measured | 102.0 | 1 | 180.0 | 1 |",
+        "| medfuse, whole run, first run, nothing banked | 10.0 | 10.2 | 20.0 | 9.0 |",
+        "| medfuse, whole run, second run, bank filled | 5.0 | 20.4 | 8.0 | 22.5 |",
+        "| medfuse, features and head, first run, nothing banked | 4.0 | 25.5 | 7.0 | 25.7 |",
+        "| medfuse, features and head, second run, bank filled | 2.0 | 51.0 | 3.0 | 60.0 |",
     ]
 
 
@@ -165,6 +168,6 @@ def test_times_of_medfuse_are_of_runs_that_were_measured(tmp_path: Path) -> None
     runs = script("whole_runs")
     experiment = runs.experiment_in(tmp_path, 2, 20, ["mini:resnet"])
     times = runs.medfuse_times(experiment, tmp_path)
-    assert min(*times.whole, *times.inner) > 0
+    assert min(spent.processor for spent in (*times.whole, *times.inner)) > 0
     assert 0 <= times.accuracy <= 1
     assert sorted(p.name for p in tmp_path.glob("*/report.html")) == ["report.html"] * 2
