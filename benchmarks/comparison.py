@@ -22,6 +22,7 @@ from medfuse.config import Experiment, load_experiment, parse_experiment
 from medfuse.report import candidate_table, markdown_table
 from medfuse.workflows.compare import compare
 from medfuse.workflows.compare_settings import CompareSettings
+from medfuse.workflows.fill import fill_bank
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 NAMES = {"ct_covid2": "multi_source"}
@@ -49,7 +50,6 @@ def main() -> None:
 
 def report(name: str, experiment: Experiment, arguments: argparse.Namespace) -> None:
     """Fill the bank, compare, and print what was found and how long it took."""
-    few = CompareSettings(fusions=("concat",), baselines=False, accept_overlap=True, workers=1)
     settings = CompareSettings(
         curve=() if arguments.curve else None,
         scratch=EMBEDDED if arguments.scratch else None,
@@ -57,12 +57,12 @@ def report(name: str, experiment: Experiment, arguments: argparse.Namespace) -> 
         scratch_size=(64, 64),
         accept_overlap=True,
     )
-    filled = timed(lambda: compare(experiment, arguments.out / f"{name}-bank", few))
+    filled = timed(lambda: fill_bank(experiment))
     found, clock, processor = timed(lambda: compare(experiment, arguments.out / name, settings))
     print(f"## {name}\n\n{found.verdict}\n")
     print("\n".join(f"- {remark}" for remark in found.comparison["remarks"]), end="\n\n")
     print(markdown_table(candidate_table(found.comparison)))
-    print(f"bank and a first look: {filled[1]:.0f} s, {filled[2]:.0f} s of processors")
+    print(f"bank: {filled[1]:.0f} s, {filled[2]:.0f} s of processors")
     print(f"comparison: {clock:.0f} s, {processor:.0f} s of processors", flush=True)
 
 
