@@ -5,23 +5,26 @@
 Each fold trains the fused model once, as `medfuse train` does, on the sources of
 benchmarks/comparison.py and frozen, banked features. Every method is fitted on the very same
 held-out logits and measured on the same test cases; those of several folds are pooled, each told by
-the model without it. Changes against no calibration are paired: both on the same resampled
-patients.
+the model without it. With --to-the-end it is instead one network that learns from four fifths of
+the cases for all epochs, as most scripts have it; the fifth part calibrates it. Changes against no
+calibration are paired: both on the same resampled patients.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from comparison import experiment_of
 from scipy.special import softmax
+from torch import nn
 
-from medfuse.config import Experiment
+from medfuse.config import Experiment, TrainingConfig
 from medfuse.evaluation import EvaluationSettings, Predictions
 from medfuse.evaluation.metrics import resampled_scores
 from medfuse.evaluation.resampling import percentile_interval
@@ -31,8 +34,9 @@ from medfuse.registry import load_registry
 from medfuse.threads import one_thread
 from medfuse.training import Run, TrainingData, build_classifier, predict_logits
 from medfuse.training.calibration import HeldOutLogits, calibrate, choose_method
-from medfuse.training.classifier import SourceWidth
-from medfuse.training.members import Ensemble, fit_members, most_members
+from medfuse.training.candidate import held_out_part
+from medfuse.training.classifier import BuiltClassifier, SourceWidth
+from medfuse.training.members import fit_members, most_members
 from medfuse.training.quick import fit_quickly
 from medfuse.training.source_heads import with_source_heads
 from medfuse.workflows.answers import labels_of
@@ -45,6 +49,9 @@ from medfuse.workflows.prepare import prepare_cohort
 METHODS = ("none", "temperature", "dirichlet", "isotonic", "auto")
 SHOWN = ("accuracy", "ece", "ece_debiased", "ece_classwise", "log_loss", "calibration_slope_macro")
 SETTINGS = EvaluationSettings(bootstrap=1000)
+
+Fitted: TypeAlias = tuple[nn.Module, np.ndarray, np.ndarray]
+Fit: TypeAlias = Callable[[LearningTask, TrainingData], Fitted]
 
 
 @dataclass(frozen=True)
@@ -70,6 +77,7 @@ def main() -> None:
     )
     parser.add_argument("--folds", type=int, default=5, help="of the sets that have folds")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--to-the-end", action="store_true", help="one network, never stopped")
     parser.add_argument("--out", type=Path, default=Path("calibration.json"))
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     arguments = parser.parse_args()
@@ -77,7 +85,8 @@ def main() -> None:
     for name in arguments.sets:
         experiment = experiment_of(name, [], [*arguments.set, f"seed={arguments.seed}"])
         folds = range(min(arguments.folds, experiment.cohort.split.folds or 1))
-        told = [said(with_fold(experiment, fold)) for fold in folds]
+        fit = fitted_to_the_end if arguments.to_the_end else fitted
+        told = [said(with_fold(experiment, fold), fit) for fold in folds]
         results[f"{name}, seed {arguments.seed}"] = measured(told)
         arguments.out.write_text(json.dumps(results, indent=2))
         print(table(name, results[f"{name}, seed {arguments.seed}"]), flush=True)
@@ -92,7 +101,7 @@ def with_fold(experiment: Experiment, fold: int) -> Experiment:
     return experiment.model_copy(update={"cohort": cohort.model_copy(update={"split": split})})
 
 
-def said(experiment: Experiment) -> Told:
+def said(experiment: Experiment, fit: Fit) -> Told:
     """Train the fused model and return what it says of held-out and test cases."""
     task = task_of(experiment)
     cohort, features = task.prepared.cohort, task.features
@@ -105,18 +114,39 @@ def said(experiment: Experiment) -> Told:
     roles = ("train", "validation")
     learned = np.array([i for i, case in enumerate(cohort.cases) if case.role in roles])
     with one_thread():
-        ensemble = fitted(task, data.select(learned))
+        classifier, held, held_logits = fit(task, data.select(learned))
         rows = test_rows(cohort)
-        logits = predict_logits(ensemble.classifier, data.select(rows)).astype(np.float64)
+        logits = predict_logits(classifier, data.select(rows)).astype(np.float64)
     cases = [cohort.cases[row] for row in rows]
     tested = predictions_of(cases, cohort.classes, softmax(logits, axis=1))
     assert isinstance(tested, Predictions)
-    held_out = labeled_logits(cohort, learned, ensemble.held_out_logits)
+    held_out = labeled_logits(cohort, learned[held], held_logits)
     return Told(held_out, replace(tested, groups={}), logits)
 
 
-def fitted(task: LearningTask, data: TrainingData) -> Ensemble:
-    """Return the members that `medfuse train` averages, by the loop that gives the same bits."""
+def fitted(task: LearningTask, data: TrainingData) -> Fitted:
+    """Return the members that `medfuse train` averages, by the loop that gives the same bits.
+
+    Beside them the rows that were held out, all of them, and their logits.
+    """
+    training, run, built = parts_of(task)
+    count = min(training.members, most_members(data))
+    members = [built.fresh(run.seed + number) for number in range(count)]
+    ensemble = fit_members(members, data, training, run, fit_quickly)
+    return ensemble.classifier, np.arange(len(data)), ensemble.held_out_logits
+
+
+def fitted_to_the_end(task: LearningTask, data: TrainingData) -> Fitted:
+    """Return one network after all epochs, the rows it did not learn from, and their logits."""
+    training, run, built = parts_of(task)
+    held = held_out_part(data, run.seed)
+    network = built.fresh(run.seed)
+    fit_quickly(network, data.select(np.setdiff1d(np.arange(len(data)), held)), None, training, run)
+    return network, held, predict_logits(network, data.select(held))
+
+
+def parts_of(task: LearningTask) -> tuple[TrainingConfig, Run, BuiltClassifier]:
+    """Return how a network learns, and what makes one."""
     experiment, sources = task.experiment, task.features.sources
     training, classes = experiment.training, task.prepared.cohort.classes
     widths = [SourceWidth(source.feature_dim, source.slices) for source in sources]
@@ -131,9 +161,7 @@ def fitted(task: LearningTask, data: TrainingData) -> Ensemble:
         head_loss=built.head.loss,
         hides_inputs=built.fusion.handles_missing,
     )
-    count = min(training.members, most_members(data))
-    members = [built.fresh(run.seed + number) for number in range(count)]
-    return fit_members(members, data, training, run, fit_quickly)
+    return training, run, built
 
 
 def task_of(experiment: Experiment) -> LearningTask:
