@@ -108,11 +108,10 @@ def _fill(args: argparse.Namespace) -> int:
 
 def _merge(args: argparse.Namespace) -> int:
     from medfuse.features.bank import FeatureBank
-    from medfuse.features.merge import Merged, merge_banks
+    from medfuse.features.merge import merge_banks
 
-    target, total = FeatureBank(args.bank, args.budget_gb), Merged()
-    for folder in args.sources:
-        total += merge_banks(FeatureBank(folder), target)
+    target = FeatureBank(args.bank, args.budget_gb)
+    total = merge_banks([FeatureBank(folder) for folder in args.sources], target)
     if args.json:
         print(json.dumps(asdict(total)))
         return 0

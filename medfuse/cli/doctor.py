@@ -25,6 +25,7 @@ _DISTRIBUTIONS = (
     "nibabel",
     "onnx",
     "onnxruntime",
+    "openvino",
 )
 
 
@@ -51,7 +52,7 @@ def _examine(*, devices: bool) -> dict[str, Any]:
     from medfuse.storage import cache_folder
 
     versions = {name: _version(name) for name in _DISTRIBUTIONS}
-    optional = {"onnx", "onnxruntime"}
+    optional = {"onnx", "onnxruntime", "openvino"}
     problems = [f"{n} is not installed" for n, v in versions.items() if not v and n not in optional]
     plugins = {}
     for plugin in load_registry().plugins:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,17 +46,24 @@ class Merged:
         )
 
 
-def merge_banks(source: FeatureBank, target: FeatureBank) -> Merged:
-    """Take over all rows of ``source`` that ``target`` does not have; the former stays as it is.
+def merge_banks(sources: Sequence[FeatureBank], target: FeatureBank) -> Merged:
+    """Take over all rows of ``sources`` that ``target`` does not have; the former stay as they are.
 
-    Interrupted, it keeps what was taken over, and the same call goes on. Every row is checked
+    All of them are looked at before a row is taken. Interrupted, it keeps what was taken over, and the same call goes on. Every row is checked
     against its own checksum. The memo of image files is not taken over: it is about the files of
     one machine.
 
     Raises:
-        BankError: there is no bank at ``source``, both are the same, one of its files is damaged or
-            of another version, or ``target`` has no room.
+        BankError: a source is no bank, or is the target, one of its files is damaged or of another
+            version, or ``target`` has no room.
     """
+    total = Merged()
+    for file in [file for source in sources for file in _files(source, target)]:
+        total += _merge_recipe(file, target)
+    return total
+
+
+def _files(source: FeatureBank, target: FeatureBank) -> list[BankFile]:
     if source.folder.resolve() == target.folder.resolve():
         raise BankError(f"{source.root}: is the bank to merge into. Give another one.")
     files = [file for file in source.stats().files if file.recipe != MEMO]
@@ -68,10 +75,7 @@ def merge_banks(source: FeatureBank, target: FeatureBank) -> Merged:
                 f"{file.path}: is {'damaged' if file.state == 'damaged' else 'of another version'}."
                 " Nothing was merged; medfuse bank prune --bank FOLDER removes it."
             )
-    total = Merged()
-    for file in files:
-        total += _merge_recipe(file, target)
-    return total
+    return files
 
 
 def _merge_recipe(file: BankFile, target: FeatureBank) -> Merged:

@@ -33,9 +33,9 @@ def test_rows_of_two_banks_are_found_in_one(tmp_path: Path) -> None:
     target = _bank(tmp_path / "all", 1)
     one, two = _bank(tmp_path / "one", 1, 2), _bank(tmp_path / "two", *range(3, 1200))
     one.memo().close()
-    assert merge_banks(one, target) == Merged(recipes=1, rows=1, known=1)
-    assert merge_banks(two, target) == Merged(recipes=1, rows=1197)
-    assert merge_banks(two, target) == Merged(known=1197)
+    assert merge_banks([one], target) == Merged(recipes=1, rows=1, known=1)
+    assert merge_banks([two], target) == Merged(recipes=1, rows=1197)
+    assert merge_banks([two], target) == Merged(known=1197)
     with target.recipe(IDENTITY) as store:
         for number in (1, 2, 3, 1199):
             ((key, values),) = _row(number).items()
@@ -50,19 +50,22 @@ def test_a_row_that_was_changed_is_left_behind(tmp_path: Path) -> None:
     with closing(sqlite3.connect(one.stats().files[0].path)) as connection:
         connection.execute("UPDATE features SET value = zeroblob(16) WHERE image = x'0002'")
         connection.commit()
-    assert merge_banks(one, target) == Merged(recipes=1, rows=1, damaged=1)
+    assert merge_banks([one], target) == Merged(recipes=1, rows=1, damaged=1)
 
 
 def test_what_cannot_be_merged_is_named(tmp_path: Path) -> None:
     target = _bank(tmp_path / "all", 1)
     with pytest.raises(BankError, match=r"absent: found no features, expected the folder of a"):
-        merge_banks(FeatureBank(tmp_path / "absent"), target)
+        merge_banks([FeatureBank(tmp_path / "absent")], target)
     with pytest.raises(BankError, match="is the bank to merge into"):
-        merge_banks(FeatureBank(tmp_path / "all"), target)
+        merge_banks([FeatureBank(tmp_path / "all")], target)
     one = _bank(tmp_path / "one", 2)
+    with pytest.raises(BankError, match="found no features"):
+        merge_banks([one, FeatureBank(tmp_path / "absent")], FeatureBank(tmp_path / "new"))
+    assert not (tmp_path / "new").exists()
     small = FeatureBank(tmp_path / "small", budget_gb=1e-9)
     with pytest.raises(BankError, match=r"over its budget.*--budget-gb"):
-        merge_banks(one, small)
+        merge_banks([one], small)
     one.stats().files[0].path.write_bytes(b"no database" * 100)
     with pytest.raises(BankError, match=r"is damaged\. Nothing was merged"):
-        merge_banks(one, target)
+        merge_banks([one], target)

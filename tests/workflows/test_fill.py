@@ -64,7 +64,7 @@ def test_shares_merged_equal_the_whole(images: Path, tmp_path: Path) -> None:
                 return number  # as if each were on a machine of its own
 
         counts.append(fill_bank(experiment, Apart(rank, 2), progress=False).computed)
-        merge_banks(FeatureBank(tmp_path / f"share{rank}"), target)
+        merge_banks([FeatureBank(tmp_path / f"share{rank}")], target)
     whole, merged = _extracted(images, tmp_path / "whole"), _extracted(images, tmp_path / "all")
     assert sum(counts) >= 60
     assert min(counts) >= 30
