@@ -5,20 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib import import_module
 from threading import Lock
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from medfuse.features.choice import EngineName
 from medfuse.features.copies import Copies
 
-LEAST_COSINE = 0.9999
+LEAST_SIMILARITY = 0.9999
 
 Network: TypeAlias = Callable[[Tensor], Tensor]
 
 # Tracing and exporting set switches of the whole process.
 _TRANSLATION = Lock()
+
+# In inference mode a call comes as it was made, not as what it is made of.
+_READING = (
+    torch.ops.aten._local_scalar_dense.default,
+    torch.ops.aten.item.default,
+    torch.ops.aten.is_nonzero.default,
+)
 
 _TRANSLATORS = {
     "openvino": "medfuse.features.openvino_network",
@@ -96,8 +104,9 @@ class TranslatedForward:
         """Return the features of a batch ``(B, C, *spatial)``.
 
         Raises:
-            EngineRefusedError: of the first batch: the module cannot be translated, or the lowest
-                cosine between the features of an image by torch and by the library is below 0.9999.
+            EngineRefusedError: of the first batch: the module cannot be translated, what it
+                computes depends on values, or the lowest `similarity` between the features of an
+                image by torch and by the library is below 0.9999.
         """
         with self._lock:
             if self._network is None:
@@ -114,25 +123,46 @@ class TranslatedForward:
         except Exception as error:
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             raise EngineRefusedError(self._label, f"cannot be translated ({reason})") from error
-        with torch.inference_mode():
+        with torch.inference_mode(), _Reads() as reads:
             expected = self._module(laid_out(batch))
-        cosine = lowest_cosine(expected, found)
-        if not cosine >= LEAST_COSINE:
-            reason = f"other features than by torch (cosine {cosine:.6f}, expected {LEAST_COSINE})"
+        if reads.count:
+            # A trace keeps the way that the first batch took, whatever the next ones hold.
+            reason = "what it computes depends on values (a tensor is read as a number)"
+            raise EngineRefusedError(self._label, reason)
+        lowest = similarity(expected, found)
+        if not lowest >= LEAST_SIMILARITY:
+            reason = (
+                f"other features than by torch (similarity {lowest:.6f}, expected "
+                f"{LEAST_SIMILARITY})"
+            )
             raise EngineRefusedError(self._label, reason)
         return network, found
 
 
-def lowest_cosine(expected: Tensor, found: Tensor) -> float:
+class _Reads(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts how often a tensor is read as a number, as ``if``, ``float()`` and ``item()`` do."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        del types
+        self.count += func in _READING
+        return func(*args, **(kwargs or {}))
+
+
+def similarity(expected: Tensor, found: Tensor) -> float:
     """Return the lowest cosine between the features of an image, ``(N, ...)`` each.
 
+    It is multiplied by the ratio of the shorter to the longer one, so that only the same is 1.
     Features that are all 0 equal each other alone. Of other shapes or with NaN it is -1.
     """
     if expected.shape != found.shape:
         return -1.0
     a, b = expected.flatten(1).double(), found.flatten(1).double()
     norms = a.norm(dim=1), b.norm(dim=1)
-    cosine = (a * b).sum(1) / (norms[0] * norms[1])
+    cosine = (a * b).sum(1) / torch.maximum(*norms) ** 2
     cosine = torch.where((norms[0] == 0) & (norms[1] == 0), 1.0, cosine)
     return float(cosine.nan_to_num(nan=-1.0).min())
 

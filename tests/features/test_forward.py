@@ -13,7 +13,7 @@ from medfuse.errors import ConfigError
 from medfuse.features import choice
 from medfuse.features.bank import FeatureBank
 from medfuse.features.choice import WORTH_TRANSLATING, choose_engine
-from medfuse.features.forward import LEAST_COSINE, lowest_cosine
+from medfuse.features.forward import LEAST_SIMILARITY, similarity
 
 LIBRARIES = ("openvino", "onnxruntime")
 
@@ -48,6 +48,22 @@ class Reversing(torch.nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         features = self.inner(images)
         return features.flip(1) if torch.jit.is_tracing() else features
+
+
+class Scaling(Reversing):
+    """Gives larger features in a trace than outside one."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        features = self.inner(images)
+        return 1.01 * features if torch.jit.is_tracing() else features
+
+
+class Deciding(Reversing):
+    """Takes another way for some images, which no trace of others has."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        features = self.inner(images)
+        return features.flip(1) if images.mean() > 2 else features
 
 
 class Untranslatable(torch.nn.Module):
@@ -88,6 +104,8 @@ def test_bits_do_not_depend_on_what_was_known(kit, library) -> None:
     ("module", "reason"),
     [
         (lambda source: Reversing(source.extractor), "other features than by torch"),
+        (lambda source: Scaling(source.extractor), "other features than by torch"),
+        (lambda source: Deciding(source.extractor), "what it computes depends on values"),
         (lambda source: Untranslatable(), "cannot be translated (not in a trace)"),
     ],
 )
@@ -132,16 +150,17 @@ def test_auto_takes_what_is_installed_for_many_images(monkeypatch) -> None:
         choose_engine("onnxruntime", "cuda", many)
 
 
-def test_the_lowest_cosine_is_of_the_image_that_differs_most() -> None:
+def test_similarity_is_of_the_image_that_differs_most() -> None:
     features = torch.eye(3)
     turned = features.clone()
-    turned[1] = torch.tensor([1.0, 1.0, 0.0])
-    assert lowest_cosine(features, features) == pytest.approx(1.0)
-    assert lowest_cosine(features, turned) == pytest.approx(0.5**0.5)
-    assert lowest_cosine(torch.zeros(1, 3), torch.zeros(1, 3)) == 1.0
-    assert lowest_cosine(torch.zeros(1, 3), torch.ones(1, 3)) < LEAST_COSINE
-    assert lowest_cosine(features, features * torch.nan) < LEAST_COSINE
-    assert lowest_cosine(features, features[:2]) < LEAST_COSINE
+    turned[1] = torch.tensor([1.0, 1.0, 0.0])  # cosine and ratio are the root of 0.5 each
+    assert similarity(features, features) == pytest.approx(1.0)
+    assert similarity(features, turned) == pytest.approx(0.5)
+    assert similarity(features, 2 * features) == pytest.approx(0.5)
+    assert similarity(torch.zeros(1, 3), torch.zeros(1, 3)) == 1.0
+    assert similarity(torch.zeros(1, 3), torch.ones(1, 3)) < LEAST_SIMILARITY
+    assert similarity(features, features * torch.nan) < LEAST_SIMILARITY
+    assert similarity(features, features[:2]) < LEAST_SIMILARITY
 
 
 def test_nothing_is_reported_to_the_vendor(kit, monkeypatch) -> None:
