@@ -16,7 +16,8 @@ def feature_scale(values: Tensor) -> Tensor:
     Their variances are therefore shrunk toward the median of all, as far as the spread of the
     estimates asks for (Opgen-Rhein and Strimmer, 2007, doi:10.2202/1544-6115.1252): about a
     tenth at 25 cases, and less in proportion to their number. Deviation: tokens and slices of a
-    case count as one observation, the mean of their squared deviations. A constant feature has 1.
+    case count as one observation, the mean of their squared deviations. A constant feature has 1,
+    and is no estimate to moderate the others by.
 
     Args:
         values: ``(N, F)``, or tokens or slices ``(N, T, F)``.
@@ -27,9 +28,12 @@ def feature_scale(values: Tensor) -> Tensor:
     if rows.ndim == 3:
         by_case = by_case + rows.var(1, correction=0)
     variance = by_case.mean(0)
-    uncertainty = by_case.var(0, correction=0) / max(1, len(by_case) - 1)
-    target = variance.median()
-    spread = ((variance - target) ** 2).sum()
+    varies = variance.sqrt() > _CONSTANT
+    if not varies.any():
+        return torch.ones_like(variance)
+    uncertainty = by_case.var(0, correction=0)[varies] / max(1, len(by_case) - 1)
+    target = variance[varies].median()
+    spread = ((variance[varies] - target) ** 2).sum()
     share = (uncertainty.sum() / spread).clamp(max=1) if spread > 0 else torch.ones_like(spread)
     moderated = (share * target + (1 - share) * variance).sqrt()
-    return torch.where(variance.sqrt() > _CONSTANT, moderated, torch.ones_like(moderated))
+    return torch.where(varies, moderated, torch.ones_like(moderated))

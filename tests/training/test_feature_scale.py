@@ -65,3 +65,16 @@ def test_tokens_of_a_case_are_one_observation() -> None:
     values = _features(25)
     repeated = values[:, None].expand(-1, 4, -1)
     torch.testing.assert_close(feature_scale(repeated), feature_scale(values))
+
+
+def test_constant_features_leave_the_scale_of_the_others_alone() -> None:
+    values = _features(25)
+    constant = torch.zeros(25, 300, dtype=torch.float64)
+    found = feature_scale(torch.cat([values, constant], dim=1))
+    torch.testing.assert_close(found[:200], feature_scale(values))
+    rare = torch.zeros(25, 10)
+    rare[0, 0] = 1.0
+    torch.testing.assert_close(feature_scale(rare)[0], rare[:, 0].double().std(correction=0))
+    tokens = torch.zeros(6, 4, 3)
+    tokens[0, :, 0] = torch.tensor([1.0, -1.0, 1.0, -1.0])
+    assert feature_scale(tokens)[0] > 0
