@@ -49,9 +49,9 @@ class Merged:
 def merge_banks(sources: Sequence[FeatureBank], target: FeatureBank) -> Merged:
     """Take over all rows of ``sources`` that ``target`` does not have; the former stay as they are.
 
-    All of them are looked at before a row is taken. Interrupted, it keeps what was taken over, and the same call goes on. Every row is checked
-    against its own checksum. The memo of image files is not taken over: it is about the files of
-    one machine.
+    All of them are looked at before a row is taken. Interrupted, it keeps what was taken over, and
+    the same call goes on. Every row is checked against its own checksum. The memo of image files is
+    not taken over: it is about the files of one machine.
 
     Raises:
         BankError: a source is no bank, or is the target, one of its files is damaged or of another
