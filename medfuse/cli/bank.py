@@ -93,8 +93,11 @@ def _fill(args: argparse.Namespace) -> int:
     from medfuse.serving.shards import joined_shard
     from medfuse.workflows.fill import fill_bank
 
-    folder = [f"bank.path={json.dumps(str(args.bank.absolute()))}"] if args.bank else []
-    experiment = load_experiment(args.config, [*args.set, *folder])
+    settings = list(args.set)
+    if args.bank:
+        folder = json.dumps(str(args.bank.absolute()), ensure_ascii=False)
+        settings.append(f"bank.path={folder}")
+    experiment = load_experiment(args.config, settings)
     with joined_shard(os.environ) as shard:
         found = fill_bank(experiment, shard, download=args.download)
     if not shard.first:

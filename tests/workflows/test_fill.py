@@ -79,13 +79,14 @@ def test_the_command_says_what_it_did(
 ) -> None:
     file = tmp_path / "experiment.yaml"
     file.write_text(yaml.safe_dump(_described(images, tmp_path / "unused")))
-    command = ["bank", "fill", str(file), "--bank", str(tmp_path / "bank")]
+    bank = tmp_path / "bank \N{BONE}"
+    command = ["bank", "fill", str(file), "--bank", str(bank)]
     assert run(command) == 0
     assert capsys.readouterr().out.endswith("computed\n")
     assert not (tmp_path / "unused").exists()
     assert run([*command, "--json"]) == 0
     assert capsys.readouterr().out == '{"known": 60, "computed": 0}\n'
-    assert run(["bank", "merge", str(tmp_path / "bank"), "--bank", str(tmp_path / "other")]) == 0
+    assert run(["bank", "merge", str(bank), "--bank", str(tmp_path / "other")]) == 0
     assert "of 2 recipes taken over, 0 known already" in capsys.readouterr().out
     assert run(["bank", "merge", str(tmp_path / "none"), "--bank", str(tmp_path / "other")]) == 1
 
