@@ -52,4 +52,4 @@ def accepted_terms(licenses: Mapping[str, str]) -> dict[str, str]:
 
 def _identifiers(expression: str) -> set[str]:
     words = re.findall(r"[^\s()]+", expression)
-    return {word.lower() for word in words if word not in ("AND", "OR", "WITH")}
+    return {word.lower() for word in words if word.upper() not in ("AND", "OR", "WITH")}

@@ -40,8 +40,9 @@ _OWN_TERMS = tuple(
 _RANK = {name.lower(): rank for rank, row in enumerate(_ROWS) for name in row}
 _UNKNOWN_RANK = len(_ROWS)
 _NON_COMMERCIAL_RANK = 5
+_OF_FAMILY = "forbids commercial use"
 _TERMS = {
-    **{name.lower(): "forbids commercial use" for row in _ROWS[5:] for name in row},
+    **{name.lower(): _OF_FAMILY for row in _ROWS[5:] for name in row},
     **{name.lower(): "forbids all but research" for name in _ROWS[6] if "Ref" in name},
     **{name.lower(): "has conditions of its own on what may be done" for name in _OWN_TERMS},
 }
@@ -83,19 +84,21 @@ def strictest(licenses: Iterable[str]) -> LicenseVerdict:
 def restricted(expression: str) -> dict[str, str]:
     """Return each license that restricts for what a work may be used, and what it forbids.
 
-    Of ``A OR B`` it is the alternative that restricts least; of a license that medfuse does not
-    know nothing is said.
+    Of ``A OR B`` it is the alternative that restricts least, among those that medfuse knows; of a
+    license that it does not know nothing is said.
     """
     alternatives = _split(expression, "OR")
     if len(alternatives) > 1:
-        return min((restricted(text) for text in alternatives), key=len)
+        known = [text for text in alternatives if rank(text) < _UNKNOWN_RANK or restricted(text)]
+        return min((restricted(text) for text in known), key=len, default={})
     parts = _split(expression, "AND")
     if len(parts) > 1:
         return {name: terms for text in parts for name, terms in restricted(text).items()}
     if _is_enclosed(parts[0]):
         return restricted(parts[0][1:-1])
-    bare = re.sub(r"\s+WITH\s+.*$", "", parts[0].strip())
-    return {bare: _TERMS[bare.lower()]} if bare.lower() in _TERMS else {}
+    bare = _bare(parts[0])
+    terms = _TERMS.get(bare.lower(), _OF_FAMILY if _is_non_commercial(bare) else None)
+    return {} if terms is None else {bare: terms}
 
 
 def rank(expression: str) -> int:
@@ -131,7 +134,7 @@ def _split(expression: str, word: str) -> list[str]:
     depth, parts = 0, [""]
     for piece in re.findall(r"[()]|[^\s()]+", expression):
         depth += (piece == "(") - (piece == ")")
-        if piece == word and depth == 0:
+        if piece.upper() == word and depth == 0:
             parts.append("")
         else:
             parts[-1] += f" {piece}"
@@ -143,8 +146,18 @@ def _is_enclosed(part: str) -> bool:
 
 
 def _rank_of(name: str) -> int:
-    bare = re.sub(r"\s+WITH\s+.*$", "", name.strip())
-    return _RANK.get(bare.lower(), _UNKNOWN_RANK)
+    bare = _bare(name)
+    family = _NON_COMMERCIAL_RANK if _is_non_commercial(bare) else _UNKNOWN_RANK
+    return _RANK.get(bare.lower(), family)
+
+
+def _bare(name: str) -> str:
+    return re.sub(r"\s+WITH\s+.*$", "", name.strip(), flags=re.IGNORECASE)
+
+
+def _is_non_commercial(name: str) -> bool:
+    """Return whether a name is of the family CC-BY-NC, which has ports such as -3.0-IGO."""
+    return bool(re.match(r"CC-BY-NC(-|$)", name, re.IGNORECASE))
 
 
 def _commercial(ranks: list[int]) -> bool | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
 
-from medfuse.errors import ConfigError
+from medfuse.errors import ConfigError, MedfuseError
 
 _T = TypeVar("_T")
 _PATIENCE = timedelta(days=7)  # the others' shares may take that much longer than one's own
@@ -47,14 +47,23 @@ class Shard:
         return f"cuda:{self.local_rank % gpus}" if gpus else name
 
     def total(self, number: int) -> int:
-        """Return the sum over all processes, once all have come here."""
+        """Return the sum over all processes, once all have come here.
+
+        Raises:
+            MedfuseError: another one ended before.
+        """
         if self.count == 1:
             return number
         import torch
         from torch import distributed
 
         value = torch.tensor([number])
-        distributed.all_reduce(value)
+        try:
+            distributed.all_reduce(value)
+        except RuntimeError as error:
+            raise MedfuseError(
+                "another process ended before its share was done; its own message says why."
+            ) from error
         return int(value.item())
 
 

@@ -34,6 +34,10 @@ def licensed(request: BundleRequest, license_: str, **changes: object) -> Bundle
         ("LicenseRef-research-only", "forbids all but research"),
         ("LicenseRef-dinov3-license", "has conditions of its own"),
         ("MIT AND (CC-BY-NC-4.0 AND CC-BY-4.0)", "forbids commercial use"),
+        ("CC-BY-NC-4.0 and MIT", "forbids commercial use"),
+        ("CC-BY-NC-SA-3.0-IGO", "forbids commercial use"),
+        ("CC-BY-NC", "forbids commercial use"),
+        ("CC-BY-NC-4.0 OR LicenseRef-our-hospital", "forbids commercial use"),
     ],
 )
 def test_restricted_weights_are_refused_with_terms_and_remedy(

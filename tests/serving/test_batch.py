@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from medfuse.errors import ConfigError, OutputError
+from medfuse.errors import ConfigError, MedfuseError, OutputError
 from medfuse.serving import Answer, Prediction
 from medfuse.serving.batch import BatchOptions, Target, predict_to_files
 from medfuse.serving.cases import ListedCase
@@ -242,6 +242,15 @@ def test_a_killed_process_loses_no_row(tmp_path: Path, expected: str) -> None:
     assert predict_to_files(last, CASES, target(out), QUIET) == 4
     assert last.asked == [case.given for case in CASES[13:]]
     assert out.read_text() == expected
+
+
+def test_a_process_that_is_left_alone_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(_: object) -> None:
+        raise RuntimeError("pair.cc:561: Connection closed by peer")
+
+    monkeypatch.setattr("torch.distributed.all_reduce", closed)
+    with pytest.raises(MedfuseError, match="another process ended before its share was done"):
+        Shard(0, 2).total(1)
 
 
 TOGETHER = """

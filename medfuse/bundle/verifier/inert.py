@@ -39,6 +39,7 @@ _PARTS = (".pkl", ".pickle", ".npy")
 _MARKED = re.compile(rb"\x80[\x02-\x05]|\x93NUMPY")
 _OPCODES = frozenset(opcode.code for opcode in pickletools.opcodes)
 _COMPUTED = "a computed name"
+_UNREAD = "what lies beyond 64 MiB"
 _DECOMPRESSORS: tuple[tuple[bytes, Callable[[], Any]], ...] = (
     (b"\x1f\x8b", lambda: zlib.decompressobj(31)),
     (b"BZh", bz2.BZ2Decompressor),
@@ -128,9 +129,19 @@ def _names(content: bytes) -> list[str]:
                     names += [name] if name else []
                     called |= opcode in _CALLS
         except ValueError:  # no pickle; what was called before it broke was called all the same
-            return found + (names if called else [])
+            found += names if called else []
+            return found + ([_UNREAD] if _goes_on(stream, content) else [])
         found += names
     return found
+
+
+def _goes_on(stream: IO[bytes], content: bytes) -> bool:
+    """Return whether a pickle ended only because no more of it was read.
+
+    Safetensors begin with a length, which may look like the first operation of one.
+    """
+    ended = len(content) >= _LARGEST and stream.tell() >= len(content)
+    return ended and content[8:9] != b"{"
 
 
 def _imports(stream: IO[bytes]) -> Iterator[tuple[str, str]]:
