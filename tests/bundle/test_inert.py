@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from medfuse.bundle.verifier.failure import CheckFailedError
 from safetensors.torch import save_file
 
 from medfuse.bundle.verifier import inert
+from medfuse.bundle.verifier.failure import CheckFailedError
 from medfuse.bundle.verifier.inert import require_inert
 
 
