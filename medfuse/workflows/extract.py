@@ -15,7 +15,7 @@ from medfuse.config import Experiment, InputConfig, SourceConfig
 from medfuse.contract import FeatureFusionSpec
 from medfuse.device import find_device
 from medfuse.features.bank import FeatureBank
-from medfuse.features.choice import choose_engine
+from medfuse.features.choice import EngineName, choose_engine
 from medfuse.features.extract import extract_features
 from medfuse.features.request import (
     Augmentation,
@@ -284,8 +284,6 @@ class _Job:
         }
         cases = [case for row, case in listed.items() if only is None or row in only]
         device = device_of(self.experiment)
-        # All of them decide the engine, also where a process computes its share.
-        images = sum(1 + case.views for case in listed.values())
         request = ExtractionRequest(
             sources=sources,
             cases=cases,
@@ -294,7 +292,7 @@ class _Job:
             augmentation=Augmentation(maker, maker.identity()) if maker.views else None,
             shape=(read.config.channels, *read.config.shape),
             device=device,
-            engine=choose_engine(self.experiment.bank.engine, device, images),
+            engine=engine_of(self.experiment, self.prepared, read),
         )
         return extract_features(request, self.progress)
 
@@ -325,6 +323,17 @@ class _Job:
             [read.pixels(case) for case in self.prepared.cohort.cases if read.has(case)]
         )
         return self.placed(read, np.repeat(rows[:, None], 1 + self.views.max(), axis=1))
+
+
+def engine_of(experiment: Experiment, prepared: PreparedCohort, read: PreparedInput) -> EngineName:
+    """Return which library computes the frozen networks of an input.
+
+    All cases decide, also where a process computes its share of them.
+    """
+    views, _ = _views(experiment, prepared)
+    has = np.array([read.has(case) for case in prepared.cohort.cases])
+    images = int((1 + views[has]).sum())
+    return choose_engine(experiment.bank.engine, device_of(experiment), images)
 
 
 def device_of(experiment: Experiment) -> str:

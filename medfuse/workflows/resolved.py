@@ -11,7 +11,7 @@ from medfuse.config import ComponentConfig, Experiment, InputConfig, SourceConfi
 from medfuse.contract import ComponentSpec, resolve_options
 from medfuse.preprocessing import recipe_for
 from medfuse.registry import Registry, parse_source
-from medfuse.workflows.extract import device_of
+from medfuse.workflows.extract import device_of, engine_of
 from medfuse.workflows.prepare import PreparedCohort, PreparedInput
 
 _OF_VOLUMES = {"orientation", "spacing", "bias_field"}
@@ -27,7 +27,8 @@ def resolved_experiment(
 
     Every ``auto`` is settled, options of sources, fusion and head have their defaults, and tabular
     columns what the cases that are learned from say of them. ``augmentation.recipe`` stays
-    ``auto`` where inputs of several modalities have recipes of their own.
+    ``auto`` where inputs of several modalities have recipes of their own, and ``bank.engine`` where
+    inputs have engines of their own.
     """
     inputs = {name: read.config for name, read in prepared.inputs.items()}
     fusion, head = registry.fusion(experiment.fusion.use), registry.head(experiment.head.use)
@@ -46,8 +47,14 @@ def resolved_experiment(
             "head": _component(head, experiment.head),
             "training": experiment.training.model_copy(update=training),
             "augmentation": experiment.augmentation.model_copy(update=augmentation),
+            "bank": experiment.bank.model_copy(update={"engine": _engine(experiment, prepared)}),
         }
     )
+
+
+def _engine(experiment: Experiment, prepared: PreparedCohort) -> str:
+    found = {engine_of(experiment, prepared, read) for read in prepared.pictures}
+    return found.pop() if len(found) == 1 else experiment.bank.engine if found else "torch"
 
 
 def input_facts(prepared: PreparedCohort) -> dict[str, dict[str, Any]]:
