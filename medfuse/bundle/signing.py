@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from medfuse.storage import write_text
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-NEEDS = "needs cryptography, which is not installed. Install medfuse[sign]."
+NEEDS = "needs {}, which is not installed. Install medfuse[sign]."
 
 
 def sign_bundle(
@@ -49,13 +50,10 @@ def _private_key(path: Path, passphrase: Callable[[], str] | None) -> Ed25519Pri
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
         from cryptography.hazmat.primitives.serialization import load_ssh_private_key
     except ModuleNotFoundError as error:
-        raise ConfigError(f"signing a bundle {NEEDS}") from error
+        raise ConfigError("signing a bundle " + NEEDS.format("cryptography")) from error
     try:
         content = path.read_bytes()
-        secret = None
-        if passphrase is not None and _is_encrypted(content):
-            secret = passphrase().encode()
-        found = load_ssh_private_key(content, secret)
+        found = load_ssh_private_key(content, _secret(path, content, passphrase))
     except OSError as error:
         raise ConfigError(f"--key {path}: cannot be read ({error.strerror}).") from error
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
@@ -68,6 +66,14 @@ def _private_key(path: Path, passphrase: Callable[[], str] | None) -> Ed25519Pri
             f"--key {path}: expected an Ed25519 key. Make one with 'ssh-keygen -t ed25519'."
         )
     return found
+
+
+def _secret(path: Path, content: bytes, passphrase: Callable[[], str] | None) -> bytes | None:
+    if passphrase is None or not _is_encrypted(content):
+        return None
+    if find_spec("bcrypt") is None:
+        raise ConfigError(f"--key {path}: its passphrase " + NEEDS.format("bcrypt"))
+    return passphrase().encode()
 
 
 def _is_encrypted(content: bytes) -> bool:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
@@ -15,6 +16,7 @@ from medfuse.cli.main import run
 from medfuse.errors import BundleError, ConfigError
 
 pytest.importorskip("cryptography")
+pytest.importorskip("bcrypt")
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
@@ -125,6 +127,11 @@ def test_keys_that_cannot_sign_are_refused_in_words(root: Path, tmp_path: Path) 
     with pytest.raises(ConfigError, match="or give its passphrase"):
         sign_bundle(root, locked, lambda: "wrong")
     assert sign_bundle(root, locked, lambda: "open")
+    with (
+        patch("medfuse.bundle.signing.find_spec", return_value=None),
+        pytest.raises(ConfigError, match="its passphrase needs bcrypt, which is not installed"),
+    ):
+        sign_bundle(root, locked, lambda: "open")
     with pytest.raises(ConfigError, match="expected an Ed25519 key"):
         sign_bundle(root, new_key(tmp_path / "curve", "EC"))
     with pytest.raises(ConfigError, match="cannot be read"):
