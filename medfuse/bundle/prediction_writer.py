@@ -18,10 +18,27 @@ import torch
 from ignite.engine import Engine, Events
 
 logger = logging.getLogger(__name__)
+# Spreadsheets run cells that begin like this as formulas (OWASP, "CSV Injection").
+_FORMULA_STARTS = (
+    "=",
+    "+",
+    "-",
+    "@",
+    "\t",
+    "\r",
+    "\n",
+    "\uff1d",
+    "\uff0b",
+    "\uff0d",
+    "\uff20",
+    "'",
+)
 
 
 class PredictionWriter:
     """Ignite handler that writes ``predictions.csv`` and ``predictions.json``.
+
+    In the table a name that a spreadsheet would run as a formula gets a leading apostrophe.
 
     Args:
         output_dir: made if need be.
@@ -118,9 +135,14 @@ class PredictionWriter:
             writer.writerow([*before, *(f"prob_{c}" for c in self.class_names), *after])
             for row in self.rows:
                 last = [";".join(row["set"]), _largest(row["distances"])] if judged else []
-                first = [row[name] for name in before]
+                first = [self._cell(str(row[name])) for name in before]
                 writer.writerow([*first, *row["probabilities"].values(), *last])
         part.replace(path)
+
+    def _cell(self, text: str) -> str:
+        """Return the name of a class as it is, any other so that no spreadsheet runs it."""
+        runs = text.startswith(_FORMULA_STARTS) and text not in self.class_names
+        return f"'{text}" if runs else text
 
     def _name(self, image: Any) -> str:
         name = str(getattr(image, "meta", {}).get("filename_or_obj", ""))

@@ -33,6 +33,15 @@ def test_table_has_names_relative_to_the_dataset(tmp_path: Path, read_table) -> 
     assert json.loads((out / "predictions.json").read_text())[0]["probabilities"]["no"] == 0.25
 
 
+def test_no_name_of_an_image_is_run_by_a_spreadsheet(tmp_path: Path, read_table) -> None:
+    names = ["=1+1.png", "-1.png", "'1.png", "\uff1d1.png", "1.png"]
+    out = write(tmp_path, [f"/data/{name}" for name in names], [[0.5, 0.5]] * 5)
+    found = [row["image"] for row in read_table(out / "predictions.csv")]
+    assert found == ["'=1+1.png", "'-1.png", "''1.png", "'\uff1d1.png", "1.png"]
+    told = json.loads((out / "predictions.json").read_text())
+    assert [row["image"] for row in told] == names
+
+
 def test_independent_classes_are_joined(tmp_path: Path, read_table) -> None:
     out = write(tmp_path, ["/data/1", "/data/2"], [[0.5, 0.9], [0.1, 0.2]], exclusive=False)
     assert [r["predicted"] for r in read_table(out / "predictions.csv")] == ["no;a,b", ""]
