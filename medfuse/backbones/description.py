@@ -27,11 +27,16 @@ def label_of(draft: Draft) -> str:
 
 
 def _file_label(reference: SourceReference) -> str:
-    """Return the file's name; of weights in a folder or bundle of their own, that one's."""
+    """Return the file's name without what `label_of` says anyway, the network's name and a suffix.
+
+    Of weights in a folder or bundle of their own it is that one's name.
+    """
     if reference.described is not None and reference.described.label:
         return reference.described.label
     file = Path(reference.file or "")
-    return file.parent.name if file.name == WEIGHTS and file.parent.name else file.name
+    if file.name == WEIGHTS and file.parent.name:
+        return file.parent.name
+    return file.stem.removeprefix(reference.name).lstrip("._-") or file.stem
 
 
 def identity_of(draft: Draft, shaped: Shaped, loaded: Loaded) -> dict[str, Any]:

@@ -127,7 +127,21 @@ def test_weights_of_a_file_are_loaded_and_what_was_left_out_is_told(weights):
     assert built.card["digest"] == built.card["sha256"]
     assert built.card["left_out"] == ["fc.weight"]
     assert built.card["sha256"] == sha256_file(weights)
-    assert built.label == "lab:net@w.safetensors"
+    assert built.label == "lab:net@w"
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("net.in1k.safetensors", "in1k"),
+        ("net.safetensors", "net"),
+        ("own_net.safetensors", "own_net"),
+    ],
+)
+def test_a_label_says_the_name_of_the_network_once(weights, tmp_path, name, label):
+    file = tmp_path / name
+    file.write_bytes(weights.read_bytes())
+    assert build(f"lab:net@{file}").label == f"lab:net@{label}"
 
 
 def test_no_path_of_this_machine_gets_into_identity_card_or_node(weights, tmp_path):

