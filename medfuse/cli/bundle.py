@@ -67,10 +67,23 @@ def _add_export(actions: Any) -> None:
         description="Write a folder from which another program serves a bundle: "
         + "; ".join(f"'{name}' is {kind.summary}" for name, kind in KINDS.items())
         + ". The bundle is copied into it; nothing of it is executed, and what is there already is "
-        "never replaced.",
+        "never replaced. Exporters of plugins go by their own names ('medfuse plugins list').",
     )
     export.add_argument("bundle", help="folder <name>_classification, or of a run")
-    export.add_argument("--for", dest="kind", required=True, choices=list(KINDS), help="program")
+    export.add_argument(
+        "--for",
+        dest="kind",
+        required=True,
+        metavar="NAME",
+        help=f"{', '.join(KINDS)}, or an exporter of a plugin",
+    )
+    export.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="of a plugin's exporter; repeat",
+    )
     export.add_argument("--out", required=True, metavar="DIR", help="new folder for it")
     export.add_argument(
         "--accept-license",
@@ -116,16 +129,23 @@ def _sign(arguments: argparse.Namespace) -> int:
 
 def _export(arguments: argparse.Namespace) -> int:
     from medfuse.bundle.export import export_bundle
+    from medfuse.config import with_overrides
     from medfuse.serving.inputs import bundle_in
 
     done = export_bundle(
-        bundle_in(arguments.bundle), arguments.kind, arguments.out, arguments.accept_license
+        bundle_in(arguments.bundle),
+        arguments.kind,
+        arguments.out,
+        arguments.accept_license,
+        with_overrides({}, arguments.set),
     )
     if arguments.json:
         print(json.dumps({**vars(done), "folder": str(done.folder)}, indent=2))
         return 0
-    print(f"written  {done.folder} (see README.md and requirements.txt in it)")
+    hint = " (see README.md and requirements.txt in it)" if done.start else ""
+    print(f"written  {done.folder}{hint}")
     for remark in done.remarks:
         print(f"note     {remark}")
-    print(f"start    cd {shlex.quote(str(done.folder))} && {done.start}")
+    if done.start:
+        print(f"start    cd {shlex.quote(str(done.folder))} && {done.start}")
     return 0

@@ -18,7 +18,7 @@ from medfuse.bundle.digests import check_digests, write_digests
 from medfuse.bundle.export import KINDS, export_bundle
 from medfuse.bundle.write import write_bundle
 from medfuse.cli.main import run
-from medfuse.errors import BundleError, OutputError
+from medfuse.errors import BundleError, ConfigError, OutputError, PluginError
 
 PINS = (
     "monailabel==0.8.5", "monai==1.6.1", "torch==2.15.0", "torchvision==0.29.2",
@@ -230,3 +230,52 @@ def test_the_help_names_every_program(capsys) -> None:
     shown = " ".join(capsys.readouterr().out.split())
     for name, kind in KINDS.items():
         assert f"'{name}' is {kind.summary}" in shown
+
+
+SPEC = "ExporterSpec(name='listing', summary='s', factory='listing_export:{}', options={})"
+LISTING = "from medfuse.contract import *\n@hookimpl\ndef medfuse_exporters():\n    yield " + SPEC
+OPTION = "(Option(name='name', kind='str', default='files', summary='of the list'),)"
+EXPORTS = """
+def fill(bundle, out, name):
+    (out / f'{name}.txt').write_text('\\n'.join(sorted(path.name for path in bundle.iterdir())))
+
+def fail(bundle, out):
+    (out / 'half.txt').write_text('half')
+    raise RuntimeError('disk of cheese')
+
+def idle(bundle, out):
+    pass
+"""
+
+
+def test_a_plugin_fills_the_folder_of_an_export(
+    bundle: Path, tmp_path: Path, capsys, install_plugin
+) -> None:
+    install_plugin("listing", LISTING.format("fill", OPTION), listing_export=EXPORTS)
+    given = ["bundle", "export", str(bundle), "--for", "listing", "--out"]
+    assert run([*given, str(tmp_path / "a")]) == 0
+    assert capsys.readouterr().out == f"written  {tmp_path / 'a'}\n"
+    assert "LICENSE" in (tmp_path / "a" / "files.txt").read_text()
+    assert run([*given, str(tmp_path / "b"), "--set", "name=all"]) == 0
+    assert [file.name for file in (tmp_path / "b").iterdir()] == ["all.txt"]
+    capsys.readouterr()
+    assert run([*given, str(tmp_path / "c"), "--set", "nam=all"]) == 1
+    assert "exporter listing: unknown option 'nam'" in capsys.readouterr().err
+    with pytest.raises(BundleError, match="'listng' is unknown. Did you mean .listing.. Known: la"):
+        export_bundle(bundle, "listng", tmp_path / "d")
+    with pytest.raises(ConfigError, match="'label' takes no options, found name"):
+        export_bundle(bundle, "label", tmp_path / "d", options={"name": 1})
+    assert export_bundle(bundle, "listing:listing", tmp_path / "d").start == ""
+
+
+@pytest.mark.parametrize(
+    ("factory", "reason"),
+    [("fail", "listing raised RuntimeError: disk of cheese"), ("idle", "listing: wrote nothing")],
+)
+def test_a_plugin_that_fails_leaves_no_folder(
+    bundle: Path, tmp_path: Path, install_plugin, factory: str, reason: str
+) -> None:
+    install_plugin("listing", LISTING.format(factory, "()"), listing_export=EXPORTS)
+    with pytest.raises(PluginError, match=f"exporter {reason}"):
+        export_bundle(bundle, "listing", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
