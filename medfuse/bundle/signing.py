@@ -85,5 +85,5 @@ def _is_encrypted(content: bytes) -> bool:
     except TypeError:
         return True
     except ValueError as error:
-        return "encrypted" in str(error).lower()
+        return any(word in str(error).lower() for word in ("encrypted", "password"))
     return False
