@@ -2,7 +2,7 @@
 
     python benchmarks/bank_open.py [--rows 100000] [--features 512]
 
-The bank is generated. Each row is looked up by its key and checked against its checksum, as in a
+The bank is generated. Each row is found by its key and checked against its checksum, as in a
 run; ``numpy.load`` of the same values, which does neither, stands beside it.
 """
 
@@ -17,6 +17,7 @@ import numpy as np
 
 from medfuse.features.bank import FeatureBank
 from medfuse.features.keys import BankKey
+from medfuse.features.wanted import WantedRows
 from medfuse.storage import digest_of
 
 COMMIT = 5000
@@ -34,8 +35,11 @@ def main() -> None:
         np.save(Path(folder) / "plain.npy", values)
         fill(Path(folder), keys, values)
         found = np.empty_like(values)
+        digests = [key.image for key in keys]
+        numbers = {digest: number for number, digest in enumerate(digests)}
+        wanted = WantedRows(numbers, digests, np.zeros(len(keys), dtype=np.int64))
         clock, processor = time.monotonic(), time.process_time()
-        read(Path(folder), keys, found)
+        read(Path(folder), wanted, found)
         clock, processor = time.monotonic() - clock, time.process_time() - processor
         begun = time.monotonic()
         np.load(Path(folder) / "plain.npy")
@@ -53,11 +57,10 @@ def fill(folder: Path, keys: list[BankKey], values: np.ndarray) -> None:
             store.put(dict(zip(keys[some], values[some], strict=True)))
 
 
-def read(folder: Path, keys: list[BankKey], into: np.ndarray) -> None:
-    row_of = {key: row for row, key in enumerate(keys)}
+def read(folder: Path, wanted: WantedRows, into: np.ndarray) -> None:
     with FeatureBank(folder / "bank").recipe({"weights": "benchmark"}) as store:
-        for key, value in store.read(keys):
-            into[row_of[key]] = value
+        for row, value in store.read(wanted):
+            into[row.image] = value
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ _INSERT = "INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?)"
 _SELECT = "SELECT facts, checksum FROM digests WHERE file = ? AND preprocessing = ?"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ImageFacts:
     """What is known of an image without decoding it again.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -26,17 +26,12 @@ from medfuse.features.forward import (
     TorchForward,
     TranslatedForward,
 )
-from medfuse.features.keys import BankKey, recipe_digest
+from medfuse.features.keys import recipe_digest
 from medfuse.features.lanes import Lanes, open_lanes
 from medfuse.features.ledger import Ledger
-from medfuse.features.plan import (
-    WantedImage,
-    describe_known,
-    describe_size,
-    wanted_images,
-    wanted_keys,
-)
-from medfuse.features.request import ExtractionRequest, Features, FeatureSource
+from medfuse.features.plan import Plan, describe_known, describe_size
+from medfuse.features.request import CaseImage, ExtractionRequest, Features, FeatureSource
+from medfuse.features.wanted import Row
 from medfuse.threads import workers_of
 
 _log = logging.getLogger(__name__)
@@ -69,41 +64,38 @@ def _extracted(request: ExtractionRequest, progress: bool) -> Features:
     scan = request.images.scan((case.reference for case in request.cases), progress)
     for error in scan.failures.values():
         raise error
-    images = wanted_images(request.cases, scan.facts)
     augmentation = request.augmentation
-    keys = wanted_keys(images, recipe_digest(augmentation.identity) if augmentation else "")
+    made = recipe_digest(augmentation.identity) if augmentation else ""
+    plan = Plan(request.cases, scan.facts, made)
+    facts = [scan.facts[case.reference] for case in request.cases]
+    del scan
     shape = (len(request.cases), 1 + max((case.views for case in request.cases), default=0))
     with ExitStack() as stack:
         ledgers = []
         for source in request.sources:
-            ledgers.append(Ledger(source, request, images, shape))
+            ledgers.append(Ledger(source, request, plan, shape))
             stack.callback(ledgers[-1].close)
-            ledgers[-1].read(keys)
-        missing = {ledger.source.label: list(ledger.missing) for ledger in ledgers}
-        new = {label: len({key.image for key in keys}) for label, keys in missing.items()}
-        _announce(request, ledgers, missing, describe_known(len(images), new))
-        forwards = _compute(request, images, ledgers, progress)
-    computed = len({key.image for keys in missing.values() for key in keys})
+            ledgers[-1].read()
+        new = {one.source.label: int(one.missing.any(axis=(1, 2)).sum()) for one in ledgers}
+        _announce(request, ledgers, describe_known(len(plan.wanted), new))
+        forwards = _compute(request, plan, ledgers, progress)
+    computed = int(_missing(ledgers, plan).any(axis=1).sum())
     return Features(
         values=[ledger.values for ledger in ledgers],
         views=np.array([case.views for case in request.cases], dtype=np.int64),
-        facts=[scan.facts[case.reference] for case in request.cases],
-        known=len(images) - computed,
+        facts=facts,
+        known=len(plan.wanted) - computed,
         computed=computed,
         forwards=forwards,
     )
 
 
-class _View(NamedTuple):
-    key: BankKey
-    pixels: torch.Tensor
-
-
 class _Task(NamedTuple):
-    """One view to be made."""
+    """One view to be made of an image, by its number, or made."""
 
+    image: int
+    view: int
     pixels: torch.Tensor
-    key: BankKey
 
 
 @dataclass
@@ -111,49 +103,48 @@ class _Preparation:
     """Reads images and makes their missing views; both run in worker threads."""
 
     request: ExtractionRequest
+    plan: Plan
     lock: Lock
 
-    def read(self, item: tuple[WantedImage, Sequence[BankKey]]) -> list[_Task]:
-        image, keys = item
-        pixels = torch.from_numpy(np.ascontiguousarray(self.request.images.take(image.reference)))
-        return [_Task(pixels, key) for key in keys]
+    def read(self, item: tuple[int, Sequence[int]]) -> list[_Task]:
+        image, views = item
+        pixels = self.request.images.take(self.plan.case(image).reference)
+        tensor = torch.from_numpy(np.ascontiguousarray(pixels))
+        return [_Task(image, view, tensor) for view in views]
 
-    def view(self, task: _Task) -> _View:
-        pixels, key = task
-        if not key.view or self.request.augmentation is None:
-            return _View(key, pixels)
+    def view(self, task: _Task) -> _Task:
+        if not task.view or self.request.augmentation is None:
+            return task
+        digest = self.plan.wanted.digests[task.image]
         # Transforms hold their random state in themselves: one thread at a time.
         with self.lock:
-            augmented = self.request.augmentation.augment(pixels.clone(), key.image, key.view)
-        return _View(key, augmented)
+            augmented = self.request.augmentation.augment(task.pixels.clone(), digest, task.view)
+        return task._replace(pixels=augmented)
 
 
 def _announce(
     request: ExtractionRequest,
     ledgers: Sequence[Ledger],
-    missing: Mapping[str, Sequence[BankKey]],
     known: Sequence[str],
 ) -> None:
     for line in known:
         _log.info("%s", line)
-    if not request.bank or not any(missing.values()):
+    missing = [ledger.missing for ledger in ledgers]
+    if not request.bank or not any(rows.any() for rows in missing):
         return
     _log.info("%s", describe_size(missing, sum(ledger.new_bytes() for ledger in ledgers)))
     planned = 0
     for ledger in ledgers:
-        if ledger.missing and not request.bank.has_room(planned + ledger.new_bytes()):
+        if ledger.missing.any() and not request.bank.has_room(planned + ledger.new_bytes()):
             ledger.stop_banking()
         planned += ledger.new_bytes()
 
 
 def _compute(
-    request: ExtractionRequest,
-    images: Mapping[str, WantedImage],
-    ledgers: Sequence[Ledger],
-    progress: bool,
+    request: ExtractionRequest, plan: Plan, ledgers: Sequence[Ledger], progress: bool
 ) -> int:
     """Compute all missing rows and return the number of forward passes."""
-    active = [ledger for ledger in ledgers if ledger.missing]
+    active = [ledger for ledger in ledgers if ledger.missing.any()]
     if not active:
         return 0
     device = find_device(request.device, "training.device")
@@ -164,13 +155,13 @@ def _compute(
         stack.enter_context(ready([source.extractor for source in sources], device))
         lanes = stack.enter_context(open_lanes(sources, request, device))
         runs = [
-            _Run(ledger, request, images, device, own)
+            _Run(ledger, request, plan, device, own)
             for ledger, own in zip(active, lanes, strict=True)
         ]
         shape: torch.Size | None = None
-        for view in _prepared(request, images, active, progress):
+        for view in _prepared(request, plan, active, progress):
             shape = shape or view.pixels.shape
-            _check_shape(images[view.key.image], view, shape)
+            _check_shape(plan.case(view.image), view, shape)
             for run in runs:
                 run.add(view)
         for run in runs:
@@ -194,7 +185,7 @@ class _Run:
         self,
         ledger: Ledger,
         request: ExtractionRequest,
-        images: Mapping[str, WantedImage],
+        plan: Plan,
         device: torch.device,
         lanes: Lanes,
     ) -> None:
@@ -203,19 +194,18 @@ class _Run:
         forward = _forward(ledger.source, request, device, lanes.count)
         self._engine = Engine(ledger.source, forward, self._size)
         self._ledger = ledger
-        self._images = images
+        self._plan = plan
         self._lanes = lanes
-        self._batch: list[_View] = []
-        self._begun: deque[tuple[list[_View], Future[np.ndarray]]] = deque()
+        self._batch: list[tuple[Row, torch.Tensor]] = []
+        self._begun: deque[tuple[list[Row], Future[np.ndarray]]] = deque()
 
-    def add(self, view: _View) -> None:
+    def add(self, view: _Task) -> None:
         sliced = self._ledger.source.slices
         if sliced:
             self._check_slices(view, sliced)
-        for key in self._ledger.rows(view.key):
-            if key in self._ledger.missing:
-                pixels = view.pixels[..., key.slice] if sliced else view.pixels
-                self._batch.append(_View(key, pixels))
+        for number in np.flatnonzero(self._ledger.missing[view.image, view.view]).tolist():
+            pixels = view.pixels[..., number] if sliced else view.pixels
+            self._batch.append((Row(view.image, view.view, number), pixels))
             if len(self._batch) == self._size:
                 self._begin()
 
@@ -227,59 +217,58 @@ class _Run:
 
     def _begin(self) -> None:
         batch, self._batch = self._batch, []
-        work = partial(self._engine.run, [view.pixels for view in batch])
-        self._begun.append((batch, self._lanes.begin(work)))
+        work = partial(self._engine.run, [pixels for _, pixels in batch])
+        self._begun.append(([row for row, _ in batch], self._lanes.begin(work)))
         self.forwards += 1
         self._keep(self._lanes.ahead)
 
     def _keep(self, left: int) -> None:
         """Keep the oldest features until no more than ``left`` batches are being computed."""
         while len(self._begun) > left:
-            batch, values = self._begun.popleft()
-            for view, row in zip(batch, values.result(), strict=True):
-                self._check(view.key, row)
-                self._ledger.add(view.key, row)
+            rows, features = self._begun.popleft()
+            for row, values in zip(rows, features.result(), strict=True):
+                self._check(row, values)
+                self._ledger.add(row, values)
             self._ledger.commit()
 
-    def _check_slices(self, view: _View, expected: int) -> None:
+    def _check_slices(self, view: _Task, expected: int) -> None:
         if view.pixels.ndim != 4 or view.pixels.shape[-1] != expected:
             raise ImageError(
                 "SIZE",
-                f"case {self._images[view.key.image].case_id}: found an image of "
+                f"case {self._plan.case(view.image).case_id}: found an image of "
                 f"{tuple(view.pixels.shape)}, expected a volume of {expected} slices.",
             )
 
-    def _check(self, key: BankKey, row: np.ndarray) -> None:
+    def _check(self, row: Row, values: np.ndarray) -> None:
         # A value beyond the range of float16 becomes infinite there, so look after rounding.
         with np.errstate(over="ignore"):
-            bad = int((~np.isfinite(row.astype(self._ledger.type, copy=False))).sum())
+            bad = int((~np.isfinite(values.astype(self._ledger.type, copy=False))).sum())
         if bad:
-            view = f", view {key.view}" if key.view else ""
-            view += f", slice {key.slice}" if self._ledger.source.slices else ""
+            view = f", view {row.view}" if row.view else ""
+            view += f", slice {row.slice}" if self._ledger.source.slices else ""
             raise SourceError(
-                f"source {self._ledger.source.label}: {bad} of {row.size} features of case "
-                f"{self._images[key.image].case_id}{view} are not finite {self._ledger.type} "
+                f"source {self._ledger.source.label}: {bad} of {values.size} features of case "
+                f"{self._plan.case(row.image).case_id}{view} are not finite {self._ledger.type} "
                 "numbers. Check the weights and their normalization."
             )
 
 
+def _missing(ledgers: Sequence[Ledger], plan: Plan) -> np.ndarray:
+    """Return which views a source lacks, bool ``(images, views)``."""
+    found = np.zeros(plan.wanted.table(1).shape[:2], dtype=bool)
+    for ledger in ledgers:
+        found |= ledger.missing.any(axis=2)
+    return found
+
+
 def _prepared(
-    request: ExtractionRequest,
-    images: Mapping[str, WantedImage],
-    active: Sequence[Ledger],
-    progress: bool,
-) -> Iterator[_View]:
+    request: ExtractionRequest, plan: Plan, active: Sequence[Ledger], progress: bool
+) -> Iterator[_Task]:
     """Yield all missing views, image by image, prepared ahead: a batch, or what memory allows."""
-    wanted: dict[str, dict[BankKey, None]] = {digest: {} for digest in images}
-    for ledger in active:
-        for key in ledger.missing:
-            wanted[key.image][replace(key, slice=0)] = None
-    items = [
-        (images[digest], sorted(keys, key=lambda key: key.view))
-        for digest, keys in wanted.items()
-        if keys
-    ]
-    preparation = _Preparation(request, Lock())
+    missing = _missing(active, plan)
+    images = np.flatnonzero(missing.any(axis=1))
+    items = ((int(image), np.flatnonzero(missing[image]).tolist()) for image in images)
+    preparation = _Preparation(request, plan, Lock())
     count = max(request.workers, request.batch_size)
     shown = None if progress else True
     with ExitStack() as stack:
@@ -291,26 +280,25 @@ def _prepared(
         room_of_views = Room(count, _held_by_view)
         views = map_ahead(preparation.view, tasks, request.workers, room_of_views, begin)
         stack.callback(views.close)
-        bar = tqdm(total=len(items), desc="features", unit="image", disable=shown, leave=False)
+        bar = tqdm(total=len(images), desc="features", unit="image", disable=shown, leave=False)
         stack.callback(bar.close)
-        last = {keys[-1] for _, keys in items}
         for view in views:
             yield view
-            bar.update(view.key in last)
+            bar.update(not missing[view.image, view.view + 1 :].any())
 
 
 def _held_by_tasks(tasks: Sequence[_Task]) -> int:
     return tasks[0].pixels.nbytes
 
 
-def _held_by_view(view: _View) -> int:
+def _held_by_view(view: _Task) -> int:
     return 2 * view.pixels.nbytes
 
 
-def _check_shape(image: WantedImage, view: _View, expected: torch.Size) -> None:
+def _check_shape(case: CaseImage, view: _Task, expected: torch.Size) -> None:
     if view.pixels.shape != expected:
         raise ImageError(
             "SIZE",
-            f"case {image.case_id}: found an image of {tuple(view.pixels.shape)}, expected "
+            f"case {case.case_id}: found an image of {tuple(view.pixels.shape)}, expected "
             f"{tuple(expected)} like the others. Give all images of an input one size.",
         )

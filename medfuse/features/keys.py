@@ -16,7 +16,7 @@ BANK_VERSION = 1
 _HEX = re.compile(r"(?:[0-9a-f]{2})+")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class BankKey:
     """One row of one recipe.
 

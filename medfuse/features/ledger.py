@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from medfuse.features.engine import batch_size_for, sees_volumes
-from medfuse.features.keys import BankKey
-from medfuse.features.plan import WantedImage, row_bytes
+from medfuse.features.plan import Plan, row_bytes
 from medfuse.features.request import ExtractionRequest, FeatureSource
+from medfuse.features.sizes import readable
+from medfuse.features.wanted import Row
 
 _COMMIT_SECONDS = 1.0
 
@@ -26,15 +25,19 @@ class Ledger:
     Args:
         source: whose features these are.
         request: bank, device and precision.
-        images: the distinct images by digest.
+        plan: the distinct images, and the cases that show them.
         shape: of the array's first two axes: cases and views.
+
+    Attributes:
+        values: of all cases, NaN where they are not known yet or not wanted.
+        missing: which rows the bank does not know, bool ``(images, views, slices)``.
     """
 
     def __init__(
         self,
         source: FeatureSource,
         request: ExtractionRequest,
-        images: Mapping[str, WantedImage],
+        plan: Plan,
         shape: tuple[int, int],
     ) -> None:
         rows = source.slices or source.tokens
@@ -42,68 +45,58 @@ class Ledger:
         self.source = source
         self.type = request.tokens_as if source.tokens else "float32"
         self.values = np.full((*shape, *inner), np.nan, dtype=np.float32)
-        self.missing: dict[BankKey, None] = {}
-        self._images = images
+        self.missing = plan.wanted.table(max(source.slices, 1))
+        self._plan = plan
         self._bank = request.bank
         self._store = (
             request.bank.recipe(_recipe(source, request, self.type), source.label)
             if request.bank
             else None
         )
-        self._pending: dict[BankKey, np.ndarray] = {}
+        self._pending: dict[Row, np.ndarray] = {}
         self._committed = time.monotonic()
 
-    def read(self, keys: Sequence[BankKey]) -> None:
-        """Take over all rows that the bank knows; the others are ``missing``.
-
-        Args:
-            keys: of images and views; a sliced source has a row for each slice of them.
-        """
-        rows = [row for key in keys for row in self.rows(key)]
-        self.missing = dict.fromkeys(rows)
+    def read(self) -> None:
+        """Take over all rows that the bank knows; the others are ``missing``."""
+        if not self._store:
+            return
         shape = self.values.shape[3:] if self.source.slices else self.values.shape[2:]
-        for key, values in self._store.read(rows) if self._store else ():
+        for row, values in self._store.read(self._plan.wanted, self.missing.shape[2]):
             if values.shape == shape:
-                self._place(key, values)
-                del self.missing[key]
-        if self._store and self._store.damaged:
+                self._place(row, values)
+                self.missing[row] = False
+        if self._store.damaged:
             _log.warning(
                 "%s: %d damaged rows of the bank are computed again",
                 self.source.label,
                 len(self._store.damaged),
             )
 
-    def rows(self, key: BankKey) -> list[BankKey]:
-        """Return the rows of one view of an image: itself, or one for each slice."""
-        if not self.source.slices:
-            return [key]
-        return [replace(key, slice=number) for number in range(self.source.slices)]
-
     def new_bytes(self) -> int:
         """Return about how much room the missing rows take in the bank."""
         itemsize = np.dtype(self.type).itemsize
         one = row_bytes(self.source.feature_dim, self.source.tokens, itemsize)
-        return one * len(self.missing) if self._store else 0
+        return one * int(self.missing.sum()) if self._store else 0
 
     def stop_banking(self) -> None:
         """Compute without keeping from now on: the budget is used up."""
         if self._store and self._bank:
             _log.warning(
-                "%s: over the bank's budget of %.1f GB; its new features are computed for this "
+                "%s: over the bank's budget of %s; its new features are computed for this "
                 "run and not kept. Raise bank.budget_gb, or run medfuse bank prune.",
                 self.source.label,
-                self._bank.budget / 1e9,
+                readable(self._bank.budget),
             )
             self._store.close()
         self._store = None
         self._pending = {}
 
-    def add(self, key: BankKey, values: np.ndarray) -> None:
+    def add(self, row: Row, values: np.ndarray) -> None:
         """Take over one computed row."""
         kept = values.astype(self.type, copy=False)
-        self._place(key, kept)
+        self._place(row, kept)
         if self._store:
-            self._pending[key] = kept
+            self._pending[row] = kept
 
     def commit(self, now: bool = False) -> None:
         """Keep the computed rows, about once a second, or ``now``.
@@ -118,7 +111,7 @@ class Ledger:
         if self._bank and not self._bank.has_room(sum(v.nbytes for v in pending.values())):
             self.stop_banking()
             return
-        self._store.put(pending)
+        self._store.put({self._plan.wanted.key(row): kept for row, kept in pending.items()})
         self._committed = time.monotonic()
 
     def close(self) -> None:
@@ -129,12 +122,12 @@ class Ledger:
             if self._store:
                 self._store.close()
 
-    def _place(self, key: BankKey, values: np.ndarray) -> None:
-        cases = self._images[key.image].cases_with(key.view)
+    def _place(self, row: Row, values: np.ndarray) -> None:
+        cases = self._plan.cases_with(row.image, row.view)
         if self.source.slices:
-            self.values[cases, key.view, key.slice] = values
+            self.values[cases, row.view, row.slice] = values
         else:
-            self.values[cases, key.view] = values
+            self.values[cases, row.view] = values
 
 
 def _recipe(source: FeatureSource, request: ExtractionRequest, kind: str) -> dict[str, Any]:

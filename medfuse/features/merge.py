@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,12 @@ from medfuse.features.bank import FeatureBank
 from medfuse.features.database import bank_errors, connect
 from medfuse.features.inventory import MEMO, BankFile
 from medfuse.features.keys import BankKey
+from medfuse.features.plan import row_bytes
 from medfuse.features.rows import decode
+from medfuse.features.sizes import readable
 
 _PORTION = 1000
+_PORTION_BYTES = 16_000_000
 _ALL = "SELECT image, augmentation, view, slice, type, shape, value, checksum FROM features"
 
 
@@ -82,24 +86,40 @@ def _merge_recipe(file: BankFile, target: FeatureBank) -> Merged:
     total = Merged()
     with target.recipe_file(file.recipe, file.identity, file.label) as store:
         for rows, damaged in _portions(file.path):
-            new = {key: values for key, values in rows.items() if not store.holds(key)}
-            size = sum(values.nbytes for values in new.values())
-            if not target.has_room(size):
+            known = store.get(rows)  # a damaged row of the target is not, and is replaced
+            new = {key: values for key, values in rows.items() if key not in known}
+            fitting = _fitting(new, target.budget - target.used_bytes())
+            store.put(fitting)
+            if len(fitting) < len(new):
                 raise BankError(
-                    f"{target.root}: over its budget of {target.budget / 1e9:.1f} GB. "
-                    "Give more by --budget-gb, or run medfuse bank prune."
+                    f"{target.root}: no room for the rows of {file.path} within its budget of "
+                    f"{readable(target.budget)} ({readable(target.used_bytes())} used). Give more "
+                    "by --budget-gb, or run medfuse bank prune; what was taken over stays."
                 )
-            store.put(new)
-            total += Merged(0, len(new), len(rows) - len(new), damaged)
+            total += Merged(0, len(new), len(known), damaged)
     return total + Merged(recipes=bool(total.rows))
 
 
+def _fitting(rows: dict[BankKey, np.ndarray], room: int) -> dict[BankKey, np.ndarray]:
+    """Return the first rows that take no more than ``room`` bytes together."""
+    ends = np.cumsum([row_bytes(values.size, 0, values.itemsize) for values in rows.values()])
+    return dict(islice(rows.items(), int(np.searchsorted(ends, room, side="right"))))
+
+
 def _portions(path: Path) -> Iterator[tuple[dict[BankKey, np.ndarray], int]]:
-    """Yield the rows of a file, a thousand at a time, and how many of them are damaged."""
+    """Yield the rows of a file, some megabytes at a time, and how many of them are damaged."""
+    rows: dict[BankKey, np.ndarray] = {}
+    damaged = size = 0
     with bank_errors(path), closing(connect(path)) as connection:
-        cursor = connection.execute(_ALL)
-        while columns := cursor.fetchmany(_PORTION):
-            keys = [BankKey(c[0].hex(), c[2], c[3], c[1].hex()) for c in columns]
-            values = [decode(key, c[4:]) for key, c in zip(keys, columns, strict=True)]
-            rows = {k: v for k, v in zip(keys, values, strict=True) if v is not None}
-            yield rows, len(columns) - len(rows)
+        for columns in connection.execute(_ALL):
+            values = decode(columns)
+            if values is None:
+                damaged += 1
+                continue
+            image, augmentation, view, number = columns[:4]
+            rows[BankKey(image.hex(), view, number, augmentation.hex())] = values
+            size += values.nbytes
+            if size >= _PORTION_BYTES or len(rows) >= _PORTION:
+                yield rows, damaged
+                rows, damaged, size = {}, 0, 0
+    yield rows, damaged

@@ -2,71 +2,60 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+
+import numpy as np
 
 from medfuse.errors import BankError
 from medfuse.features.digests import ImageFacts
-from medfuse.features.keys import BankKey
 from medfuse.features.request import CaseImage
 from medfuse.features.sizes import readable
+from medfuse.features.wanted import WantedRows
 
 # What a row takes beside its values: key, its second copy in the index, checksum, page slack.
 _ROW_BYTES = 400
 
 
-@dataclass(frozen=True)
-class WantedImage:
-    """One distinct image, where to read it, and the cases that show it."""
-
-    digest: str
-    reference: str
-    case_id: str
-    places: list[tuple[int, int]] = field(default_factory=list)
-
-    @property
-    def views(self) -> int:
-        """The most augmented views that a case wants of it."""
-        return max(views for _, views in self.places)
-
-    def cases_with(self, view: int) -> list[int]:
-        """Return the positions of the cases that want this view."""
-        return [case for case, views in self.places if views >= view]
-
-
-def wanted_images(
-    cases: Sequence[CaseImage], facts: Mapping[str, ImageFacts]
-) -> dict[str, WantedImage]:
-    """Return the distinct images of all cases by digest, in the order of the cases."""
-    images: dict[str, WantedImage] = {}
-    for position, case in enumerate(cases):
-        digest = facts[case.reference].digest
-        image = images.setdefault(digest, WantedImage(digest, case.reference, case.case_id))
-        image.places.append((position, case.views))
-    return images
-
-
-def wanted_keys(images: Mapping[str, WantedImage], augmentation: str) -> list[BankKey]:
-    """Return the key of every wanted row, image by image.
+class Plan:
+    """The distinct images of all cases, numbered as the cases come, and who shows each.
 
     Args:
-        images: the distinct images.
-        augmentation: digest of what makes the views.
+        cases: what is asked for.
+        facts: what is known of each image, by reference.
+        augmentation: digest of what makes the views; empty where there is nothing.
+
+    Attributes:
+        wanted: rows of these images; of each as many views as the case that wants most.
 
     Raises:
         BankError: views are wanted, and nothing says what makes them.
     """
-    keys = []
-    for image in images.values():
-        if image.views and not augmentation:
-            raise BankError(f"case {image.case_id} asks for views, but no augmentation was given.")
-        keys.append(BankKey(image.digest))
-        keys += [
-            BankKey(image.digest, view, augmentation=augmentation)
-            for view in range(1, image.views + 1)
-        ]
-    return keys
+
+    def __init__(
+        self, cases: Sequence[CaseImage], facts: Mapping[str, ImageFacts], augmentation: str = ""
+    ) -> None:
+        self._cases = cases
+        self._views = np.array([case.views for case in cases], dtype=np.int64)
+        if self._views.any() and not augmentation:
+            case = cases[int(self._views.argmax())]
+            raise BankError(f"case {case.case_id} asks for views, but no augmentation was given.")
+        numbers: dict[str, int] = {}
+        digests = (facts[case.reference].digest for case in cases)
+        images = np.array([numbers.setdefault(d, len(numbers)) for d in digests], dtype=np.int64)
+        self._order = np.argsort(images, kind="stable")
+        self._starts = np.searchsorted(images[self._order], np.arange(len(numbers) + 1))
+        most = np.zeros(len(numbers), dtype=np.int64)
+        np.maximum.at(most, images, self._views)
+        self.wanted = WantedRows(numbers, list(numbers), most, augmentation)
+
+    def case(self, image: int) -> CaseImage:
+        """Return the first case that shows an image: where to read it, and a name for it."""
+        return self._cases[int(self._order[self._starts[image]])]
+
+    def cases_with(self, image: int, view: int) -> np.ndarray:
+        """Return the positions of the cases that want a view of an image."""
+        cases = self._order[self._starts[image] : self._starts[image + 1]]
+        return cases[self._views[cases] >= view] if view else cases
 
 
 def row_bytes(feature_dim: int, tokens: int, itemsize: int) -> int:
@@ -83,19 +72,21 @@ def describe_known(images: int, new: Mapping[str, int]) -> list[str]:
     return [f"{label}: {_counts(images, count)}" for label, count in new.items()]
 
 
-def describe_size(missing: Mapping[str, Sequence[BankKey]], new_bytes: int) -> str:
-    """Return ``bank: 1600 images x 5 views x 2 sources = 9.2 MB new``."""
-    views: dict[str, set[int]] = defaultdict(set)
-    for keys in missing.values():
-        for key in keys:
-            views[key.image].add(key.view)
-    counts = {len(found) for found in views.values()}
-    sources = _plural(sum(1 for keys in missing.values() if keys), "source")
-    if len(counts) == 1:
-        product = f"{_plural(len(views), 'image')} x {_plural(counts.pop(), 'view')} x {sources}"
+def describe_size(missing: Sequence[np.ndarray], new_bytes: int) -> str:
+    """Return ``bank: 1600 images x 5 views x 2 sources = 9.2 MB new``.
+
+    Args:
+        missing: of each source, bool ``(images, views, slices)``.
+        new_bytes: what they take together.
+    """
+    views = np.any([rows.any(axis=2) for rows in missing], axis=0).sum(axis=1)
+    counts = views[views > 0]
+    images = _plural(len(counts), "image")
+    sources = _plural(sum(1 for rows in missing if rows.any()), "source")
+    if len(set(counts.tolist())) == 1:
+        product = f"{images} x {_plural(int(counts[0]), 'view')} x {sources}"
     else:
-        total = sum(len(found) for found in views.values())
-        product = f"{_plural(len(views), 'image')}, {total} views with the clean ones, {sources}"
+        product = f"{images}, {counts.sum()} views with the clean ones, {sources}"
     return f"bank: {product} = {readable(new_bytes)} new"
 
 

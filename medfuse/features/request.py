@@ -42,7 +42,7 @@ class FeatureSource(Protocol):
     def extractor(self) -> torch.nn.Module: ...  # noqa: D102
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class CaseImage:
     """One image of one case, with ``views`` augmented views beside the clean one."""
 

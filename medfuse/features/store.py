@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from medfuse.features.database import Database, Schema
 from medfuse.features.keys import BankKey, without_paths
-from medfuse.features.rows import decode, encode
+from medfuse.features.rows import Columns, decode, encode
+from medfuse.features.wanted import Row, WantedRows
+
+Item = TypeVar("Item")
 
 # An ordinary table with an index, not WITHOUT ROWID: rows of 5 kB are then appended in order,
 # measured 3 times faster and a third smaller (benchmarks/bank.py).
@@ -23,11 +27,17 @@ _TABLE = """CREATE TABLE features (
     type TEXT NOT NULL, shape TEXT NOT NULL, value BLOB NOT NULL, checksum BLOB NOT NULL,
     UNIQUE (image, augmentation, view, slice))"""
 _INSERT = "INSERT OR REPLACE INTO features VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-_WHERE = "WHERE image = ? AND augmentation = ? AND view = ? AND slice = ?"
-_SELECT = f"SELECT type, shape, value, checksum FROM features {_WHERE}"  # noqa: S608
+_COLUMNS = "SELECT image, augmentation, view, slice, type, shape, value, checksum"
+_ONE = f"""{_COLUMNS} FROM features
+    WHERE image = ? AND augmentation = ? AND view = ? AND slice = ?"""
+_IMAGE = f"""{_COLUMNS} FROM features
+    WHERE image = ? AND augmentation IN (x'', ?) AND view <= ?"""
+_NEXT = f"""{_COLUMNS}, rowid FROM features
+    WHERE rowid > ? ORDER BY rowid LIMIT ?"""
 # Few enough that others wait a moment alone and that rows of tokens need little memory.
 _BLOCK = 64
-_EXISTS = f"SELECT 1 FROM features {_WHERE}"  # noqa: S608
+# Rows that may be read for each that is wanted, before looking each up is faster.
+_SCANNED = 2
 
 
 class RecipeStore:
@@ -53,25 +63,33 @@ class RecipeStore:
         with suppress(OSError):  # last use; a bank that is only readable stays usable
             os.utime(path)
 
-    def get(self, keys: Sequence[BankKey]) -> dict[BankKey, np.ndarray]:
+    def get(self, keys: Iterable[BankKey]) -> dict[BankKey, np.ndarray]:
         """Return the values of all keys that are known; damaged rows count as unknown."""
-        return dict(self.read(keys))
-
-    def read(self, keys: Iterable[BankKey]) -> Iterator[tuple[BankKey, np.ndarray]]:
-        """Yield the known keys with their values, in the given order, a few read at a time."""
-        waiting = iter(keys)
-        while block := list(islice(waiting, _BLOCK)):
-            each = self._database.select_each(_SELECT, (key.row() for key in block))
+        found = {}
+        for block in _blocks(keys, _BLOCK):
+            each = self._database.select_each(_ONE, (key.row() for key in block))
             for key, rows in zip(block, each, strict=True):
-                values = decode(key, rows[0]) if rows else None
+                values = decode(rows[0]) if rows and rows[0][:4] == key.row() else None
                 if values is not None:
-                    yield key, values
+                    found[key] = values
                 elif rows:
                     self.damaged.add(key)
+        return found
 
-    def holds(self, key: BankKey) -> bool:
-        """Return whether a row is there, without reading its values."""
-        return bool(self._database.select(_EXISTS, key.row()))
+    def read(self, wanted: WantedRows, slices: int = 1) -> Iterator[tuple[Row, np.ndarray]]:
+        """Yield the known rows of ``wanted``, each once, a few read at a time, in any order.
+
+        Where many of the file's rows are wanted it is read from one end to the other, which is
+        twice as fast as looking each of them up. What is not found so is looked up.
+
+        Args:
+            wanted: what is asked for.
+            slices: rows of each view.
+        """
+        missing = wanted.table(slices)
+        if self._rows() <= _SCANNED * missing.sum():
+            yield from self._found(wanted, missing, self._all())
+        yield from self._found(wanted, missing, self._of_images(wanted, missing))
 
     def put(self, items: Mapping[BankKey, np.ndarray]) -> None:
         """Keep all items in one transaction; a row that is there already is replaced.
@@ -97,3 +115,46 @@ class RecipeStore:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _rows(self) -> int:
+        """Return how many rows there are, or more where some were replaced."""
+        ((last,),) = self._database.select("SELECT MAX(rowid) FROM features")
+        return last or 0
+
+    def _all(self) -> Iterator[Columns]:
+        """Yield all rows as they lie; what is written meanwhile comes last."""
+        last = 0
+        while rows := self._database.select(_NEXT, (last, _BLOCK)):
+            yield from rows
+            last = rows[-1][-1]
+
+    def _of_images(self, wanted: WantedRows, missing: np.ndarray) -> Iterator[Columns]:
+        """Yield the rows of the images of which some are missing, by the index."""
+        images = np.flatnonzero(missing.any(axis=(1, 2))).tolist()
+        made = bytes.fromhex(wanted.augmentation)
+        each = math.prod(missing.shape[1:])
+        for block in _blocks(images, max(1, _BLOCK // each)):
+            keys = [(bytes.fromhex(wanted.digests[i]), made, int(wanted.views[i])) for i in block]
+            for rows in self._database.select_each(_IMAGE, keys):
+                yield from rows
+
+    def _found(
+        self, wanted: WantedRows, missing: np.ndarray, rows: Iterable[Columns]
+    ) -> Iterator[tuple[Row, np.ndarray]]:
+        """Yield those of the rows that are ``missing``, and strike them out there."""
+        for columns in rows:
+            row = wanted.find(columns, missing.shape[2])
+            if row is None or not missing[row]:
+                continue
+            values = decode(columns)
+            if values is None:
+                self.damaged.add(wanted.key(row))
+            else:
+                missing[row] = False
+                yield row, values
+
+
+def _blocks(items: Iterable[Item], size: int) -> Iterator[Sequence[Item]]:
+    waiting = iter(items)
+    while block := list(islice(waiting, size)):
+        yield block

@@ -53,6 +53,31 @@ def test_a_row_that_was_changed_is_left_behind(tmp_path: Path) -> None:
     assert merge_banks([one], target) == Merged(recipes=1, rows=1, damaged=1)
 
 
+def test_a_damaged_row_of_the_target_is_replaced(tmp_path: Path) -> None:
+    one, target = _bank(tmp_path / "one", 1, 2), _bank(tmp_path / "all", 1, 2)
+    with closing(sqlite3.connect(target.stats().files[0].path)) as connection:
+        connection.execute("UPDATE features SET value = zeroblob(16) WHERE image = x'0002'")
+        connection.commit()
+    assert merge_banks([one], target) == Merged(recipes=1, rows=1, known=1)
+    with target.recipe(IDENTITY) as store:
+        assert len(store.get([*_row(1), *_row(2)])) == 2
+    assert merge_banks([one], target) == Merged(known=2)
+
+
+def test_rows_that_fit_the_budget_are_taken_and_its_size_is_told(tmp_path: Path) -> None:
+    one = _bank(tmp_path / "one", *range(400))
+    small = FeatureBank(tmp_path / "small", budget_gb=70e-6)
+    with pytest.raises(
+        BankError, match=r"its budget of 70\.0 kB \(\d.*used\).*--budget-gb"
+    ) as error:
+        merge_banks([one], small)
+    assert "one/v1/" in str(error.value)
+    (file,) = small.stats().files
+    assert 50 < file.rows < 400
+    assert file.bytes <= 70_000
+    assert merge_banks([one], FeatureBank(small.root)) == Merged(1, 400 - file.rows, file.rows)
+
+
 def test_what_cannot_be_merged_is_named(tmp_path: Path) -> None:
     target = _bank(tmp_path / "all", 1)
     with pytest.raises(BankError, match=r"absent: found no features, expected the folder of a"):
@@ -64,7 +89,7 @@ def test_what_cannot_be_merged_is_named(tmp_path: Path) -> None:
         merge_banks([one, FeatureBank(tmp_path / "absent")], FeatureBank(tmp_path / "new"))
     assert not (tmp_path / "new").exists()
     small = FeatureBank(tmp_path / "small", budget_gb=1e-9)
-    with pytest.raises(BankError, match=r"over its budget.*--budget-gb"):
+    with pytest.raises(BankError, match=r"its budget of 1 B .*--budget-gb"):
         merge_banks([one], small)
     one.stats().files[0].path.write_bytes(b"no database" * 100)
     with pytest.raises(BankError, match=r"is damaged\. Nothing was merged"):

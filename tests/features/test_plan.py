@@ -1,30 +1,27 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from medfuse.features.keys import BankKey
 from medfuse.features.plan import describe_known, describe_size
 from medfuse.features.sizes import readable
 
 
-def rows(images: int, views: int) -> list[BankKey]:
-    names = [f"{number:04x}" for number in range(images)]
-    return [BankKey(n, v, augmentation="ab" if v else "") for n in names for v in range(views)]
+def rows(images: int, views: int) -> np.ndarray:
+    return np.ones((images, views, 1), dtype=bool)
 
 
 def test_the_size_is_told_as_a_product() -> None:
-    missing = {"a": rows(1600, 5), "b": rows(1600, 5)}
-    assert (
-        describe_size(missing, 9_200_000) == "bank: 1600 images x 5 views x 2 sources = 9.2 MB new"
-    )
+    missing = [rows(1600, 5), rows(1600, 5)]
+    told = "bank: 1600 images x 5 views x 2 sources = 9.2 MB new"
+    assert describe_size(missing, 9_200_000) == told
 
 
 def test_unequal_numbers_of_views_are_told_as_a_sum() -> None:
-    missing = {"a": [*rows(2, 1), BankKey("0001", 1, augmentation="ab")], "b": []}
-    assert (
-        describe_size(missing, 10)
-        == "bank: 2 images, 3 views with the clean ones, 1 source = 10 B new"
-    )
+    missing = [rows(2, 2), ~rows(2, 2)]
+    missing[0][0, 1] = False
+    told = "bank: 2 images, 3 views with the clean ones, 1 source = 10 B new"
+    assert describe_size(missing, 10) == told
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from medfuse.features.bank import FeatureBank
 from medfuse.features.database import BankDamageError, BankVersionError
 from medfuse.features.keys import BankKey
 from medfuse.features.rows import decode, encode
+from medfuse.features.wanted import WantedRows
 
 IDENTITY = {"weights": "ab" * 32}
 # Fills the bank as extraction does, without torch: batches of rows that the bank lacks.
@@ -69,7 +70,7 @@ def bank(tmp_path: Path) -> FeatureBank:
 )
 def test_a_row_comes_back_as_it_was(array: np.ndarray) -> None:
     key = BankKey("ab")
-    back = decode(key, encode(key, array)[4:])
+    back = decode(encode(key, array))
     assert back is not None
     assert back.dtype == array.dtype
     assert back.shape == array.shape
@@ -79,15 +80,15 @@ def test_a_row_comes_back_as_it_was(array: np.ndarray) -> None:
 @given(st.integers(0, 10**6), st.integers(0, 7))
 def test_any_flipped_bit_of_a_value_is_found(place: int, bit: int) -> None:
     key = BankKey("ab")
-    name, shape, data, checksum = encode(key, np.arange(50, dtype=np.float32))[4:]
+    *head, name, shape, data, checksum = encode(key, np.arange(50, dtype=np.float32))
     wrong = bytearray(data)
     wrong[place % len(data)] ^= 1 << bit
-    assert decode(key, (name, shape, bytes(wrong), checksum)) is None
+    assert decode((*head, name, shape, bytes(wrong), checksum)) is None
 
 
 def test_a_value_under_another_key_is_found() -> None:
     columns = encode(BankKey("ab"), np.zeros(3, dtype=np.float32))[4:]
-    assert decode(BankKey("ac"), columns) is None
+    assert decode((*BankKey("ac").row(), *columns)) is None
 
 
 def test_only_float32_and_float16_are_kept() -> None:
@@ -330,24 +331,76 @@ def _refuse(*_: object) -> None:
     raise PermissionError("read only")
 
 
+def wanted(count: int, views: int = 0) -> WantedRows:
+    digests = [key.image for key in keys(count)]
+    numbers = {digest: number for number, digest in enumerate(digests)}
+    return WantedRows(numbers, digests, np.full(count, views), "01" if views else "")
+
+
 def test_another_process_may_write_while_rows_are_being_read(tmp_path: Path) -> None:
-    wanted = keys(200)
     with (
         FeatureBank(tmp_path).recipe(IDENTITY) as reading,
         FeatureBank(tmp_path).recipe(IDENTITY) as writing,
     ):
-        reading.put({key: values(key) for key in wanted[:150]})
-        rows = reading.read(wanted)
-        first = [next(rows)[0] for _ in range(3)]
-        writing.put({key: values(key) for key in wanted[150:]})
-        assert first + [key for key, _ in rows] == wanted
+        reading.put({key: values(key) for key in keys(150)})
+        rows = reading.read(wanted(200))
+        first = [next(rows)[0].image for _ in range(3)]
+        writing.put({key: values(key) for key in keys(200)[150:]})
+        assert sorted(first + [row.image for row, _ in rows]) == list(range(200))
 
 
-def test_many_rows_are_read_under_few_locks(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("count", "queries"), [(150, 4), (20, 1)])
+def test_many_rows_are_read_under_few_locks(tmp_path: Path, count: int, queries: int) -> None:
     with FeatureBank(tmp_path).recipe(IDENTITY) as store:
         store.put({key: values(key) for key in keys(150)})
         said: list[str] = []
         store._database._connection.set_trace_callback(said.append)
-        assert len(store.get(keys(150))) == 150
-        assert sum(sql.startswith("BEGIN") for sql in said) == 3
+        found = dict(store.read(wanted(count)))
+        assert [np.array_equal(found[i, 0, 0], values(keys(150)[i])) for i in range(count)]
+        assert len(found) == count
+        locks = [sql for sql in said if sql.startswith("BEGIN") or "rowid >" in sql]
+        assert len(locks) == queries
         assert not store._database._connection.in_transaction
+
+
+@pytest.mark.parametrize("others", [0, 60])
+def test_of_each_image_the_wanted_views_and_slices_are_read(bank: FeatureBank, others) -> None:
+    """Both by going through the file and, with many rows of others in it, by looking up."""
+    made = {
+        (image, view, number, augmentation): BankKey(f"{image:064x}", view, number, augmentation)
+        for image in range(2)
+        for view, augmentation in ((0, ""), (1, "01"), (2, "01"), (1, "02"))
+        for number in range(3)
+    }
+    with bank.recipe(IDENTITY) as store:
+        store.put({BankKey(f"{i:064x}"): np.zeros(1, "float32") for i in range(100, 100 + others)})
+        store.put({key: np.full(1, i, "float32") for i, key in enumerate(made.values())})
+        found = {row: value[0] for row, value in store.read(wanted(3, views=1), slices=2)}
+    number = {key: i for i, key in enumerate(made)}
+    assert found == {
+        (image, view, part): number[image, view, part, "01" if view else ""]
+        for image in range(2)
+        for view in range(2)
+        for part in range(2)
+    }
+
+
+@pytest.mark.parametrize("count", [3, 40])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "value = zeroblob(2400)",
+        "checksum = x'00'",
+        "shape = '60,10'",
+        "view = -1",
+        "augmentation = 5",
+        "slice = 'x'",
+        "image = x'77'",
+    ],
+)
+def test_a_row_with_any_damage_is_not_read(bank: FeatureBank, damage: str, count: int) -> None:
+    with bank.recipe(IDENTITY) as store:
+        store.put(rows(40))
+        with closing(sqlite3.connect(store.path)) as other, other:
+            other.execute(f"UPDATE features SET {damage} WHERE rowid = 2")
+        assert {row.image for row, _ in store.read(wanted(count))} == set(range(count)) - {1}

@@ -1,0 +1,72 @@
+"""Rows that are wanted together, in columns: some views of many images, known by their numbers.
+
+A cohort may have millions of images: an object for each view of each would take more memory than
+the features themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from medfuse.features.keys import BankKey
+from medfuse.features.rows import Columns
+
+
+class Row(NamedTuple):
+    """The place of one row: number of its image, view, slice (0 for 2D images)."""
+
+    image: int
+    view: int
+    slice: int
+
+
+@dataclass(frozen=True)
+class WantedRows:
+    """The clean view of every image, and some augmented ones of those that have any.
+
+    Args:
+        numbers: of the images by digest.
+        digests: of the images by number.
+        views: how many augmented views of each image are wanted, ``(images,)``.
+        augmentation: digest of what makes them.
+    """
+
+    numbers: Mapping[str, int]
+    digests: Sequence[str]
+    views: np.ndarray
+    augmentation: str = ""
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.digests)
+
+    def table(self, slices: int) -> np.ndarray:
+        """Return which rows are wanted, bool ``(images, 1 + most views, slices)``."""
+        views = np.arange(1 + self.views.max(initial=0))
+        return np.repeat((views <= self.views[:, None])[..., None], slices, axis=2)
+
+    def key(self, row: Row) -> BankKey:
+        """Return what a row is called in the bank."""
+        augmentation = self.augmentation if row.view else ""
+        return BankKey(self.digests[row.image], row.view, row.slice, augmentation)
+
+    def find(self, columns: Columns, slices: int) -> Row | None:
+        """Return which wanted row the columns of a bank's table name; ``None`` for another.
+
+        Whether the columns are whole is not looked at.
+        """
+        image, augmentation, view, number = columns[:4]
+        try:
+            place = self.numbers[image.hex()]
+            wanted = view == 0 or 0 < view <= self.views[place]
+            wanted = wanted and 0 <= number < slices
+            made = augmentation.hex()
+        except (KeyError, AttributeError, TypeError):  # the last two: of a damaged row
+            return None
+        if not wanted or made != (self.augmentation if view else ""):
+            return None
+        return Row(place, view, number)
