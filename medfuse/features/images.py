@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import PurePath
 from threading import Lock
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 from tqdm import tqdm
@@ -28,6 +28,8 @@ _DECODERS = (
     "pylibjpeg-openjpeg", "pylibjpeg-rle", "python-gdcm", "simpleitk", "tifffile", "torch",
 )  # fmt: skip
 _COMMIT_SECONDS = 1.0
+# What is needed to find images in the memo is held for so many at once.
+_PORTION = 4096
 
 
 class LoadedImage(Protocol):
@@ -91,15 +93,19 @@ class ImageIndex:
         """
         wanted = list(dict.fromkeys(references))
         unknown = [item for item in wanted if item not in self._facts]
-        files = fingerprints(unknown, self._workers)
-        keys = {item: MemoKey(file, self._preprocessing) for item, file in files.items()}
-        with self._bank.memo() if self._bank else nullcontext() as memo:
-            known = memo.get(keys.values()) if memo else {}
-            self._facts.update((item, known[key]) for item, key in keys.items() if key in known)
-            new = [item for item in unknown if item not in self._facts]
-            failures = self._decode(new, _Notes(memo, keys), progress)
+        failures: _Failures = {}
+        decoded = 0
+        with ExitStack() as stack:
+            memo = stack.enter_context(self._bank.memo()) if self._bank else None
+            bar = stack.enter_context(tqdm(**_bar(len(unknown), progress)))
+            for portion in _portions(unknown):
+                notes = self._recalled(portion, memo)
+                new = [item for item in portion if item not in self._facts]
+                bar.update(len(portion) - len(new))
+                failures |= self._decode(new, notes, bar)
+                decoded += len(new)
         facts = {item: self._facts[item] for item in wanted if item in self._facts}
-        return Scan(facts, failures, len(new))
+        return Scan(facts, failures, decoded)
 
     def take(self, reference: str) -> np.ndarray:
         """Return the canonical pixels ``(C, *spatial)`` of a scanned image.
@@ -121,7 +127,15 @@ class ImageIndex:
             )
         return image.pixels
 
-    def _decode(self, references: Sequence[str], notes: _Notes, progress: bool) -> _Failures:
+    def _recalled(self, references: Sequence[str], memo: DigestMemo | None) -> _Notes:
+        """Take over what the memo knows; return where the rest is noted."""
+        files = fingerprints(references, self._workers)
+        keys = {item: MemoKey(file, self._preprocessing) for item, file in files.items()}
+        known = memo.get(keys.values()) if memo else {}
+        self._facts.update((item, known[key]) for item, key in keys.items() if key in known)
+        return _Notes(memo, keys)
+
+    def _decode(self, references: Sequence[str], notes: _Notes, bar: tqdm[NoReturn]) -> _Failures:
         failures: _Failures = {}
         room = Room(4 * self._workers, _held_by)
         with ExitStack() as stack:
@@ -129,13 +143,13 @@ class ImageIndex:
             stack.callback(notes.commit, now=True)
             results = map_ahead(self._try, references, self._workers, room, begin)
             stack.callback(results.close)
-            pairs = zip(references, results, strict=True)
-            for item, result in tqdm(pairs, **_bar(len(references), progress)):
+            for item, result in zip(references, results, strict=True):
                 if isinstance(result, ImageError):
                     failures[item] = result
                 else:
                     self._remember(item, result)
                     notes.add(item, self._facts[item])
+                bar.update()
         return failures
 
     def _try(self, reference: str) -> LoadedImage | ImageError:
@@ -171,6 +185,21 @@ class _Notes:
             pending, self._pending = self._pending, {}
             self._memo.put(pending)
             self._committed = time.monotonic()
+
+
+def _portions(references: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Yield the references a few thousand at a time, what lies in one file or folder together."""
+    portion: list[str] = []
+    before = ""
+    for item in references:
+        path = item.partition("::")[0]
+        if len(portion) >= _PORTION and path != before:
+            yield portion
+            portion = []
+        portion.append(item)
+        before = path
+    if portion:
+        yield portion
 
 
 def _held_by(result: LoadedImage | ImageError) -> int:

@@ -105,6 +105,7 @@ class Kit:
     """Everything that a test of extraction needs."""
 
     Loader = Loader
+    Loaded = Loaded
     Source = Source
     Case = CaseImage
 

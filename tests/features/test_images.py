@@ -163,6 +163,27 @@ def test_the_suffix_belongs_to_the_content(tmp_path: Path) -> None:
     assert digests[0] == digests[1] != digests[2]
 
 
+def test_images_are_looked_for_some_at_a_time_those_of_one_file_together(kit, monkeypatch) -> None:
+    monkeypatch.setattr(images, "_PORTION", 3)
+    asked: list[list[str]] = []
+
+    def counted(references, workers):
+        asked.append(list(references))
+        return fingerprints(references, workers)
+
+    monkeypatch.setattr(images, "fingerprints", counted)
+    np.savez(kit.folder / "a.npz", x=np.zeros((4, 2, 2)))
+    rows = [f"{kit.folder / 'a.npz'}::x::{number}" for number in range(4)]
+    paths = kit.images(5)
+    index = ImageIndex(kit.Loader(), "p1", kit.bank)
+    scan = index.scan([*paths[:2], *rows, *paths[2:]], progress=False)
+    assert asked == [[*paths[:2], *rows], paths[2:]]
+    assert (set(scan.facts), set(scan.failures)) == (set(paths), set(rows))
+    assert scan.decoded == 9
+    again = ImageIndex(kit.Loader(), "p1", kit.bank).scan(paths, progress=False)
+    assert (again.facts, again.decoded) == (scan.facts, 0)
+
+
 def test_many_small_files_are_hashed_in_a_second(tmp_path: Path) -> None:
     paths = [tmp_path / f"{number}.png" for number in range(1600)]
     for path in paths:
