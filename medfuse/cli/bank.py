@@ -69,10 +69,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _stats(args: argparse.Namespace) -> int:
-    from medfuse.features.bank import FeatureBank
+    from medfuse.features.bank import existing_bank
     from medfuse.features.sizes import readable
 
-    inventory = FeatureBank(args.bank).stats()
+    inventory = existing_bank(args.bank).stats()
     if args.json:
         print(json.dumps(inventory.to_json(), indent=2))
         return 0
@@ -131,12 +131,12 @@ _STATES = {
 
 
 def _prune(args: argparse.Namespace) -> int:
-    from medfuse.features.bank import FeatureBank
+    from medfuse.features.bank import existing_bank
     from medfuse.features.prune import PruneOrder
     from medfuse.features.sizes import readable
 
     order = PruneOrder(args.older_than, args.recipe, args.max_gb, args.all, args.dry_run)
-    pruned = FeatureBank(args.bank).prune(order)
+    pruned = existing_bank(args.bank).prune(order)
     if args.json:
         print(json.dumps(pruned.to_json() | {"dry_run": args.dry_run}, indent=2))
         return 0

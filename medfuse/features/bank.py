@@ -81,6 +81,26 @@ class FeatureBank:
         return prune_bank(self.folder, order)
 
 
+def existing_bank(folder: Path | None) -> FeatureBank:
+    """Return a bank that is there; only the default one of medfuse's cache may not be there yet.
+
+    Args:
+        folder: the bank; ``None`` means ``MEDFUSE_BANK``, else the default.
+
+    Raises:
+        BankError: a folder was named in which there is no bank.
+    """
+    bank = FeatureBank(folder)
+    named = folder is not None or bool(os.environ.get("MEDFUSE_BANK"))
+    if named and not bank.folder.is_dir():
+        found = "a folder without features" if bank.root.is_dir() else "no such folder"
+        raise BankError(
+            f"{bank.root}: found {found}, expected a feature bank (with {bank.folder.name}/ in "
+            "it). Look at --bank and MEDFUSE_BANK."
+        )
+    return bank
+
+
 def default_folder() -> Path:
     """Return ``MEDFUSE_BANK``, else ``bank`` in medfuse's cache folder."""
     explicit = os.environ.get("MEDFUSE_BANK")

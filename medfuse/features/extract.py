@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from threading import Lock
 from typing import NamedTuple
@@ -20,12 +20,7 @@ from medfuse.device import find_device
 from medfuse.errors import ImageError, SourceError
 from medfuse.features.ahead import Room, map_ahead
 from medfuse.features.engine import Engine, batch_size_for, ready
-from medfuse.features.forward import (
-    EngineRefusedError,
-    Network,
-    TorchForward,
-    TranslatedForward,
-)
+from medfuse.features.forward import EngineRefusedError, Network, TorchForward
 from medfuse.features.keys import recipe_digest
 from medfuse.features.lanes import Lanes, open_lanes
 from medfuse.features.ledger import Ledger
@@ -56,8 +51,8 @@ def extract_features(request: ExtractionRequest, progress: bool = True) -> Featu
         _log.warning(
             "%s: %s by %s, so torch computes it", error.label, error.reason, request.engine
         )
-        refused = request.refused | {error.label}
-        return extract_features(replace(request, refused=refused), progress)
+        request.translations.refused.add(error.label)
+        return extract_features(request, progress)
 
 
 def _extracted(request: ExtractionRequest, progress: bool) -> Features:
@@ -175,7 +170,7 @@ def _forward(
     engine = request.engine_of(source)
     if engine == "torch":
         return TorchForward(source.extractor, device, lanes)
-    return TranslatedForward(engine, source.label, source.extractor, lanes)
+    return request.translations.of(engine, source.label, source.extractor, lanes)
 
 
 class _Run:

@@ -115,14 +115,15 @@ class TranslatedForward:
         return self._network(batch)
 
     def _translated(self, batch: Tensor) -> tuple[Network, Tensor]:
-        translate: Translate = import_module(_TRANSLATORS[self._engine]).translate
+        translate = self._library()
         try:
             with _TRANSLATION:
                 network = translate(self._module, batch, self._lanes)
             found = network(batch)
         except Exception as error:
-            reason = " ".join(str(error).split())[:200] or type(error).__name__
-            raise EngineRefusedError(self._label, f"cannot be translated ({reason})") from error
+            raise EngineRefusedError(
+                self._label, f"cannot be translated ({_one_line(error)})"
+            ) from error
         with torch.inference_mode(), _Reads() as reads:
             expected = self._module(laid_out(batch))
         if reads.count:
@@ -137,6 +138,39 @@ class TranslatedForward:
             )
             raise EngineRefusedError(self._label, reason)
         return network, found
+
+    def _library(self) -> Translate:
+        try:
+            translate: Translate = import_module(_TRANSLATORS[self._engine]).translate
+        except Exception as error:  # a broken installation may raise anything
+            reason = f"its library cannot be imported ({_one_line(error)})"
+            raise EngineRefusedError(self._label, reason) from error
+        return translate
+
+
+class Translations:
+    """Networks that were translated, and sources that a library refused, over several requests.
+
+    Translating takes seconds, and what was refused once is refused again.
+    """
+
+    def __init__(self) -> None:
+        self.refused: set[str] = set()
+        self._networks: dict[tuple[EngineName, int, int], TranslatedForward] = {}
+
+    def of(
+        self, engine: EngineName, label: str, module: nn.Module, lanes: int
+    ) -> TranslatedForward:
+        """Return a network, which is translated when it is first asked for; see its class."""
+        # It holds on to the module, whose id therefore stays its own.
+        key = engine, id(module), lanes
+        if key not in self._networks:
+            self._networks[key] = TranslatedForward(engine, label, module, lanes)
+        return self._networks[key]
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 class _Reads(TorchDispatchMode):  # type: ignore[no-untyped-call]

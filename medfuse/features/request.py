@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 from medfuse.features.bank import FeatureBank
 from medfuse.features.choice import EngineName
 from medfuse.features.digests import ImageFacts
+from medfuse.features.forward import Translations
 from medfuse.features.images import ImageIndex
 
 BATCH_SIZE = 16
@@ -82,7 +83,8 @@ class ExtractionRequest:
             whatever was known before; of two, equal to rounding.
         tokens_as: how token maps are kept; vectors are always float32.
         engine: which library computes on a processor; see `medfuse.features.choice`.
-        refused: labels of sources that this library cannot compute, so that torch does.
+        translations: what the library has translated so far, and the labels of sources that it
+            cannot compute, so that torch does; requests that share it share them.
     """
 
     sources: Sequence[FeatureSource]
@@ -96,12 +98,12 @@ class ExtractionRequest:
     workers: int = 2
     tokens_as: Literal["float32", "float16"] = "float32"
     engine: EngineName = "torch"
-    refused: frozenset[str] = frozenset()
+    translations: Translations = field(default_factory=Translations)
 
     def engine_of(self, source: FeatureSource) -> EngineName:
         """Return which library computes a source; torch what has to have the bits of training."""
         exact = getattr(source, "as_in_training", False)
-        return "torch" if exact or source.label in self.refused else self.engine
+        return "torch" if exact or source.label in self.translations.refused else self.engine
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from medfuse.device import find_device
 from medfuse.features.bank import FeatureBank
 from medfuse.features.choice import EngineName, choose_engine
 from medfuse.features.extract import extract_features
+from medfuse.features.forward import Translations
 from medfuse.features.request import (
     Augmentation,
     CaseImage,
@@ -267,6 +268,7 @@ class _Job:
     bank: FeatureBank
     views: np.ndarray
     progress: bool
+    translations: Translations = field(default_factory=Translations)
 
     def features(
         self,
@@ -293,6 +295,7 @@ class _Job:
             shape=(read.config.channels, *read.config.shape),
             device=device,
             engine=engine_of(self.experiment, self.prepared, read),
+            translations=self.translations,
         )
         return extract_features(request, self.progress)
 

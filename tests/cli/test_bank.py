@@ -40,9 +40,25 @@ def test_stats_as_json(bank, capsys) -> None:
     assert result["bytes"] == bank.used_bytes()
 
 
-def test_stats_of_an_empty_bank(tmp_path: Path, capsys) -> None:
-    assert main.run(["bank", "stats", "--bank", str(tmp_path / "none")]) == 0
-    assert capsys.readouterr().out == f"{tmp_path / 'none' / 'v1'}: 0 files, 0 B\n"
+def test_stats_before_the_first_use(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.delenv("MEDFUSE_BANK", raising=False)
+    monkeypatch.setenv("MEDFUSE_CACHE", str(tmp_path))
+    assert main.run(["bank", "stats"]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'bank' / 'v1'}: 0 files, 0 B\n"
+
+
+@pytest.mark.parametrize("action", ["stats", "prune"])
+@pytest.mark.parametrize("option", [True, False])
+def test_a_named_folder_without_a_bank_is_an_error(
+    tmp_path: Path, monkeypatch, capsys, action: str, option: bool
+) -> None:
+    for folder, found in ((tmp_path / "none", "no such folder"), (tmp_path, "a folder without")):
+        monkeypatch.setenv("MEDFUSE_BANK", str(folder))
+        assert main.run(["bank", action, *(["--bank", str(folder)] if option else [])]) == 1
+        said = capsys.readouterr()
+        assert said.out == ""
+        assert f"{folder}: found {found}" in said.err
+        assert "Look at --bank and MEDFUSE_BANK" in said.err
 
 
 def test_prune_removes_one_recipe(bank, capsys) -> None:

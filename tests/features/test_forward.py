@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from medfuse.errors import ConfigError
-from medfuse.features import choice
+from medfuse.features import choice, forward
 from medfuse.features.bank import FeatureBank
 from medfuse.features.choice import WORTH_TRANSLATING, choose_engine
-from medfuse.features.forward import LEAST_SIMILARITY, similarity
+from medfuse.features.forward import LEAST_SIMILARITY, TorchForward, similarity
 
 LIBRARIES = ("openvino", "onnxruntime")
 
@@ -123,6 +123,44 @@ def test_what_cannot_be_computed_alike_is_computed_by_torch(
     assert found.values[0].tobytes() == expected.values[0].tobytes()
     # It is banked as computed by torch, so that a later request for torch finds it.
     assert kit.extract(cases, source).forwards == 0
+
+
+def test_a_broken_installation_is_told_and_torch_computes(kit, caplog, monkeypatch) -> None:
+    def broken(name: str):
+        raise OSError(f"{name}: a library of it\ncannot be loaded")
+
+    cases, source = kit.cases(kit.images(5)), kit.Source("a", 8)
+    expected = kit.extract(cases, source, bank=None)
+    monkeypatch.setattr(forward, "import_module", broken)
+    with caplog.at_level(logging.WARNING, "medfuse"):
+        found = kit.extract(cases, source, engine="openvino")
+    assert (
+        "a: its library cannot be imported (medfuse.features.openvino_network: a lib" in caplog.text
+    )
+    assert found.values[0].tobytes() == expected.values[0].tobytes()
+
+
+def test_requests_that_share_translations_translate_once(kit, caplog, monkeypatch) -> None:
+    asked: list[str] = []
+
+    def counted(module, example, lanes):
+        asked.append(type(module).__name__)
+        if isinstance(module, Untranslatable):
+            raise RuntimeError("not in a trace")
+        return TorchForward(module, torch.device("cpu"), lanes)
+
+    class Library:
+        translate = staticmethod(counted)
+
+    monkeypatch.setattr(forward, "import_module", lambda _: Library)
+    sources = kit.Source("a", 8), kit.Source("b", 8)
+    sources[1].extractor = Untranslatable()
+    cases, shared = kit.cases(kit.images(9)), forward.Translations()
+    with caplog.at_level(logging.WARNING, "medfuse"):
+        for some in (cases[:3], cases[3:6], cases[6:]):
+            kit.extract(some, *sources, engine="openvino", translations=shared)
+    assert sorted(asked) == ["ConvNet", "Untranslatable"]
+    assert caplog.text.count("so torch computes it") == 1
 
 
 def test_parts_of_training_are_computed_by_torch(kit) -> None:

@@ -15,6 +15,7 @@ import yaml
 from medfuse.cli.main import run
 from medfuse.config import parse_experiment
 from medfuse.features.bank import FeatureBank
+from medfuse.features.forward import TranslatedForward
 from medfuse.features.merge import merge_banks
 from medfuse.registry import load_registry
 from medfuse.serving.shards import Shard
@@ -51,6 +52,27 @@ def test_what_fill_computed_is_all_that_training_needs(
     found = _extracted(images, tmp_path / "filled")
     assert (found.computed, found.forwards) == (0, 0)
     assert found.activations
+
+
+def test_a_network_is_translated_once_for_all_portions(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openvino", reason="openvino is not installed")
+    monkeypatch.setattr(extraction, "_PORTION", 25)
+    translated, plain = [], TranslatedForward._translated
+
+    def counted(self: TranslatedForward, batch: Any) -> Any:
+        translated.append(self)
+        return plain(self, batch)
+
+    monkeypatch.setattr(TranslatedForward, "_translated", counted)
+    described = small_experiment(
+        images,
+        sources=[{"use": "mini:resnet"}],
+        bank={"path": str(tmp_path / "bank"), "engine": "openvino"},
+    )
+    assert fill_bank(parse_experiment(described), progress=False).computed == 60
+    assert len(translated) == 1
 
 
 def test_shares_merged_equal_the_whole(images: Path, tmp_path: Path) -> None:
