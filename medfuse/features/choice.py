@@ -55,5 +55,11 @@ def choose_engine(asked: str, device: str, images: int) -> EngineName:
     return name
 
 
+def engine_here(asked: str) -> str:
+    """Return the engine that a run was made with where its library is installed, else ``auto``."""
+    known = next((name for name in _NEEDS if name == asked), None)
+    return "auto" if known and _absent(known) else asked
+
+
 def _absent(name: EngineName) -> list[str]:
     return [module for module in _NEEDS[name] if find_spec(module) is None]

@@ -144,7 +144,7 @@ def _compute(
         return 0
     device = find_device(request.device, "training.device")
     sources = [ledger.source for ledger in active]
-    if request.engine != "torch":
+    if any(request.engine_of(source) != "torch" for source in sources):
         _log.info("frozen networks are computed by %s", request.engine)
     with ExitStack() as stack:
         stack.enter_context(ready([source.extractor for source in sources], device))

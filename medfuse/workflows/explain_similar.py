@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,12 +12,13 @@ import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from medfuse.config import load_experiment
+from medfuse.config import Experiment, load_experiment
 from medfuse.data import Case
 from medfuse.errors import BundleError
 from medfuse.explanation.neighbors import FeatureIndex
 from medfuse.explanation.shares import mean_features, spread_of_features
 from medfuse.features.bank import FeatureBank
+from medfuse.features.choice import engine_here
 from medfuse.plots.similar import SheetRow, similar_cases
 from medfuse.registry import load_registry
 from medfuse.workflows.explain_case import ReadCase
@@ -24,6 +26,8 @@ from medfuse.workflows.explain_subject import Subject
 from medfuse.workflows.extract import extract, load_networks, with_tables
 from medfuse.workflows.prepare import PreparedCohort, PreparedInput, prepare_cohort
 from medfuse.workflows.settle import settle_cohort
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +61,7 @@ def training_cases(subject: Subject, *, progress: bool = True) -> TrainingCases:
             f"{subject.bundle}: a bundle holds no training cases to compare with. "
             "Give the run's folder, or leave out --neighbors."
         )
-    experiment, registry = load_experiment(subject.run / "config.yaml"), load_registry()
+    experiment, registry = _here(load_experiment(subject.run / "config.yaml")), load_registry()
     bank = FeatureBank(experiment.bank.path, experiment.bank.budget_gb)
     settled = settle_cohort(experiment, bank)
     inputs = {name: found.config for name, found in settled.inputs.items()}
@@ -133,6 +137,23 @@ def neighbor_sheet(
         texts = [f"{one['label']}\n{one['distance']:.2f}" for one in found]
         rows.append(SheetRow(name, [own, *others], ["this case", *texts]))
     return similar_cases(rows, title) if rows else None
+
+
+def _here(experiment: Experiment) -> Experiment:
+    """Return a run's configuration for this machine, which may have other libraries.
+
+    Distances need no more than features that are the same to rounding.
+    """
+    engine = engine_here(experiment.bank.engine)
+    if engine == experiment.bank.engine:
+        return experiment
+    _log.warning(
+        "the run's features were computed by %s, which is not installed here; by another library "
+        "they are the same to rounding, and computed again where the bank has none of it",
+        experiment.bank.engine,
+    )
+    bank = experiment.bank.model_copy(update={"engine": engine})
+    return experiment.model_copy(update={"bank": bank})
 
 
 def _index(subject: Subject, position: int, values: NDArray[Any]) -> FeatureIndex:

@@ -132,11 +132,12 @@ def test_a_broken_installation_is_told_and_torch_computes(kit, caplog, monkeypat
     cases, source = kit.cases(kit.images(5)), kit.Source("a", 8)
     expected = kit.extract(cases, source, bank=None)
     monkeypatch.setattr(forward, "import_module", broken)
-    with caplog.at_level(logging.WARNING, "medfuse"):
+    with caplog.at_level(logging.INFO, "medfuse"):
         found = kit.extract(cases, source, engine="openvino")
     assert (
         "a: its library cannot be imported (medfuse.features.openvino_network: a lib" in caplog.text
     )
+    assert caplog.text.count("frozen networks are computed by openvino") == 1  # before it was known
     assert found.values[0].tobytes() == expected.values[0].tobytes()
 
 

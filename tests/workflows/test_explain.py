@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from PIL import Image
 from medfuse import explain
 from medfuse.contract import ExplainerSpec
 from medfuse.errors import BundleError, CohortError, ConfigError, OutputError
+from medfuse.features import choice
 from medfuse.registry import load_registry
 from medfuse.workflows.explain import ExplainOptions, explain_cases
 from medfuse.workflows.explain_subject import explainers_of, open_subject
@@ -87,6 +89,23 @@ def test_an_own_training_image_is_warned_of_and_is_no_neighbor_of_itself(
     warning = "1 of 1 explained cases were learned from by this bundle"
     assert warning in html
     assert warning in caplog.text
+
+
+def test_neighbors_of_a_run_are_found_without_the_library_that_computed_its_features(
+    finished_run, two, tmp_path, caplog, monkeypatch
+):
+    run = shutil.copytree(finished_run.folder, tmp_path / "run")
+    config = run / "config.yaml"
+    text = config.read_text()
+    assert "engine: torch" in text
+    config.write_text(text.replace("engine: torch", "engine: openvino"))
+    monkeypatch.setattr(choice, "find_spec", lambda _: None)
+    found = [
+        explain(folder, two[:1], tmp_path / name, options=ExplainOptions(neighbors=1)).summary
+        for name, folder in (("one", finished_run.folder), ("other", run))
+    ]
+    assert found[0]["cases"][0]["neighbors"] == found[1]["cases"][0]["neighbors"]
+    assert "computed by openvino, which is not installed here" in caplog.text
 
 
 def test_images_that_nobody_learned_from_are_not_warned_of(finished_run, images, tmp_path):
