@@ -25,6 +25,15 @@ def translate(module: nn.Module, example: Tensor, lanes: int) -> Network:
     Raises:
         Exception: what OpenVINO raises for a module that it cannot compute.
     """
+    return compiled(read_model(module, example), lanes)
+
+
+def read_model(module: nn.Module, example: Tensor) -> openvino.Model:
+    """Return OpenVINO's graph of ``module`` for batches like ``example``, in FP32.
+
+    Raises:
+        Exception: as `translate`.
+    """
     with torch.no_grad(), quiet_torchscript():
         traced = torch.jit.trace(module, example, check_trace=False)  # type: ignore[no-untyped-call]
         frozen = torch.jit.freeze(traced)
@@ -34,14 +43,17 @@ def translate(module: nn.Module, example: Tensor, lanes: int) -> Network:
     (images,) = graph.get_inputs()
     graph.set_element_type(images, openvino.Type.f32)
     graph.set_partial_shape(images, openvino.PartialShape(list(example.shape)))
-    model = reader.convert(graph)
+    return reader.convert(graph)
+
+
+def compiled(model: openvino.Model, lanes: int) -> Network:
+    """Return the network of a graph for ``lanes`` threads, which share those of torch."""
     settings = {
         "INFERENCE_PRECISION_HINT": "f32",  # else BF16, where the processor has it
         "NUM_STREAMS": str(lanes),
         "INFERENCE_NUM_THREADS": str(lanes * torch.get_num_threads()),
     }
-    compiled = openvino.Core().compile_model(model, "CPU", settings)
-    return _Requests(compiled, lanes)
+    return _Requests(openvino.Core().compile_model(model, "CPU", settings), lanes)
 
 
 class _Requests:
