@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable
@@ -129,8 +131,18 @@ def test_a_saved_figure_is_one_file_with_the_same_bytes_every_time(
         for n in "ab"
     ]
     assert sorted(tmp_path.iterdir()) == paths
-    if suffix != ".svg":
-        assert paths[0].read_bytes() == paths[1].read_bytes()
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+@pytest.mark.parametrize("maker", ["roc", "confusion", "samples"])
+def test_parts_stay_where_matplotlib_itself_would_place_them(maker: str) -> None:
+    own, plain = io.BytesIO(), io.BytesIO()
+    figure = MAKERS[maker](NAMES[2])
+    other = pickle.loads(pickle.dumps(figure))
+    plots.draw_figure(figure, io.BytesIO(), "svg")
+    plots.draw_figure(figure, own, "png")
+    other.savefig(plain, format="png", dpi=figure.dpi, metadata={"Software": None})
+    assert own.getvalue() == plain.getvalue()
 
 
 def test_history_marks_the_best_epoch_and_leaves_gaps() -> None:

@@ -1,7 +1,7 @@
 """Plot: arrays -> matplotlib figures that are legible on paper and without color vision.
 
 No pyplot and no global state: every function returns a `matplotlib.figure.Figure`;
-`save_figure` writes it as PNG, SVG or PDF.
+`save_figure` writes it as PNG, SVG or PDF, `draw_figure` into a stream.
 """
 
 from medfuse.plots.calibration import reliability_diagram
@@ -16,7 +16,7 @@ from medfuse.plots.history import training_history
 from medfuse.plots.learning_curve import learning_curve
 from medfuse.plots.panels import PanelRow, panel_grid
 from medfuse.plots.samples import sample_grid
-from medfuse.plots.style import save_figure
+from medfuse.plots.style import draw_figure, save_figure
 from medfuse.plots.trust import distance_histograms, risk_coverage_curve
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "contact_sheet",
     "distance_curves",
     "distance_histograms",
+    "draw_figure",
     "forest",
     "histograms",
     "learning_curve",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import textwrap
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -101,9 +102,30 @@ def save_figure(figure: Figure, path: Path | str, mode: int = 0o644) -> Path:
         OutputError: the file cannot be written.
     """
     target = Path(path)
-    kind = target.suffix.lstrip(".").lower()
-    # Without the date and the program's version the same figure is the same bytes.
-    undated = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
     with atomic_path(target, mode) as temporary:
-        figure.savefig(temporary, format=kind, dpi=DPI, metadata=undated.get(kind))
+        draw_figure(figure, temporary, target.suffix.lstrip(".").lower())
     return target
+
+
+def draw_figure(figure: Figure, target: Path | IO[bytes], kind: str) -> None:
+    """Draw ``figure`` as PNG, SVG or PDF; the same figure is the same bytes.
+
+    Its parts are placed when it is first drawn, and stay: further formats cost only the drawing.
+    """
+    _place(figure)
+    # Dates, the program's version and random names in SVG would make every file another.
+    undated = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+    with rc_context({"svg.hashsalt": "medfuse"}):
+        figure.savefig(target, format=kind, dpi=DPI, metadata=undated.get(kind))
+
+
+def _place(figure: Figure) -> None:
+    """Solve the layout, which matplotlib otherwise does for every format, with a drawing each."""
+    engine = figure.get_layout_engine()
+    if engine is None:
+        return
+    kept = figure.dpi
+    figure.set_dpi(DPI)
+    engine.execute(figure)
+    figure.set_dpi(kept)
+    figure.set_layout_engine(None)

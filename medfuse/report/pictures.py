@@ -5,37 +5,44 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from medfuse.plots import draw_figure
 from medfuse.report.content import Figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
 
-_DPI = 150
 _LARGEST_SVG = 400_000
 _WIDE = 1.9
 
 
-def embed_figure(drawing: Drawing, caption: str) -> Figure:
+def embed_figure(drawing: Drawing, caption: str, png: bytes | None = None) -> Figure:
     """Return a matplotlib figure for the page: SVG, or PNG where the SVG would be large.
 
     A picture behind an ``img`` element cannot run scripts or reach the network, whatever
     text (class names, for example) was drawn into it.
+
+    Args:
+        drawing: the figure.
+        caption: what it shows.
+        png: the same figure, where it was drawn already.
     """
-    stream = io.BytesIO()
-    drawing.savefig(stream, format="svg", metadata={"Date": None})
-    kind, data = "svg+xml", stream.getvalue()
-    if len(data) > _LARGEST_SVG:
-        stream = io.BytesIO()
-        drawing.savefig(stream, format="png", dpi=_DPI, metadata={"Software": None})
-        kind, data = "png", stream.getvalue()
+    stream: io.BytesIO = _Limited()
+    kind = "svg+xml"
+    try:
+        draw_figure(drawing, stream, "svg")
+    except _TooLargeError:
+        kind, stream = "png", io.BytesIO(png or b"")
+        if png is None:
+            draw_figure(drawing, stream, "png")
     width, height = drawing.get_size_inches()
-    return Figure(uri=_uri(kind, data), caption=caption, wide=bool(width > _WIDE * height))
+    uri = _uri(kind, stream.getvalue())
+    return Figure(uri=uri, caption=caption, wide=bool(width > _WIDE * height))
 
 
 def embed_image(pixels: NDArray[np.float32], size: int = 96) -> str:
@@ -64,3 +71,16 @@ def is_embedded(uris: Sequence[str]) -> bool:
 
 def _uri(kind: str, data: bytes) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
+
+
+class _TooLargeError(Exception):
+    pass
+
+
+class _Limited(io.BytesIO):
+    """A file in memory that refuses to become too large: what is too large is not drawn on."""
+
+    def write(self, data: Any, /) -> int:
+        if self.tell() + len(data) > _LARGEST_SVG:
+            raise _TooLargeError
+        return super().write(data)

@@ -30,6 +30,6 @@ class Gallery:
 
     def add(self, name: str, drawing: Any, caption: str, *, wide: bool = False) -> None:
         """Write ``name.png`` and remember the figure for the page, there over its whole width."""
-        plots.save_figure(drawing, self.folder / f"{name}.png", 0o600)
-        figure = embed_figure(drawing, caption)
+        file = plots.save_figure(drawing, self.folder / f"{name}.png", 0o600)
+        figure = embed_figure(drawing, caption, file.read_bytes())
         self.named[name] = replace(figure, wide=wide or figure.wide)

@@ -41,3 +41,11 @@ def test_a_plain_figure_is_svg_and_a_heavy_one_png() -> None:
     heavy.add_subplot().plot(*np.random.default_rng(0).random((2, 20_000)), "o")
     assert embed_figure(light, "a").uri.startswith("data:image/svg+xml;base64,")
     assert embed_figure(heavy, "a").uri.startswith("data:image/png;base64,")
+
+
+def test_a_heavy_figure_is_not_drawn_again_where_its_png_is_at_hand() -> None:
+    heavy = Drawing()
+    heavy.add_subplot().plot(*np.random.default_rng(0).random((2, 20_000)), "o")
+    assert base64.b64decode(embed_figure(heavy, "a", b"drawn").uri.split(",")[1]) == b"drawn"
+    light = Drawing()
+    assert embed_figure(light, "a", b"drawn").uri.startswith("data:image/svg+xml;base64,")
