@@ -25,6 +25,7 @@ from medfuse.training.opinions import weigh_opinions
 from medfuse.training.predict import predict_logits
 from medfuse.training.result import TrainingResult
 from medfuse.training.run import Run
+from medfuse.training.stratified import stratified_parts
 
 FitMember: TypeAlias = Callable[
     [nn.Module, TrainingData, TrainingData | None, TrainingConfig, Run], TrainingResult
@@ -101,8 +102,6 @@ def member_parts(data: TrainingData, count: int, seed: int) -> list[np.ndarray]:
     Raises:
         TrainingError: a class has fewer groups of cases than parts are asked for.
     """
-    from sklearn.model_selection import StratifiedGroupKFold
-
     most = most_members(data)
     if most < count:
         raise TrainingError(
@@ -111,9 +110,7 @@ def member_parts(data: TrainingData, count: int, seed: int) -> list[np.ndarray]:
         )
     if data.labels.ndim == 2:
         return label_folds(data, count, seed)
-    splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
-    labels = data.labels.numpy()
-    return [held_out for _, held_out in splitter.split(labels, labels, data.groups.numpy())]
+    return stratified_parts(data.labels.numpy(), data.groups.numpy(), count, seed)
 
 
 def _member_run(run: Run, number: int, members: int) -> Run:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import cast
@@ -20,6 +19,7 @@ from medfuse.training.choices import fewest_groups, known_choices, label_folds
 from medfuse.training.data import TrainingData
 from medfuse.training.learner import Learner
 from medfuse.training.run import Run
+from medfuse.training.stratified import stratified_parts
 
 FOLDS = 5
 _PENALTY = 1e-2
@@ -88,8 +88,6 @@ def grouped_folds(data: TrainingData, folds: int, seed: int) -> Iterator[tuple[T
     Raises:
         TrainingError: there are too few patients.
     """
-    from sklearn.model_selection import StratifiedGroupKFold
-
     groups, labels = data.groups.numpy(), data.labels.numpy()
     several = labels.ndim == 2
     largest = fewest_groups(data) if several else int(np.bincount(labels).max())
@@ -98,18 +96,14 @@ def grouped_folds(data: TrainingData, folds: int, seed: int) -> Iterator[tuple[T
         raise TrainingError(
             "A fitted combiner needs cases of at least 2 patients. Use fusion: average."
         )
-    if several:
-        every = np.arange(len(data))
-        for held in label_folds(data, number, seed):
-            yield torch.from_numpy(np.setdiff1d(every, held)), torch.from_numpy(held)
-        return
-    splitter = StratifiedGroupKFold(number, shuffle=True, random_state=seed)
-    with warnings.catch_warnings():
-        # A class with fewer cases than folds is fine here: some folds lack it.
-        warnings.filterwarnings("ignore", message="The least populated class")
-        parts = list(splitter.split(labels, labels, groups))
-    for train, held_out in parts:
-        yield torch.from_numpy(train), torch.from_numpy(held_out)
+    held_out = (
+        label_folds(data, number, seed)
+        if several
+        else stratified_parts(labels, groups, number, seed)
+    )
+    every = np.arange(len(data))
+    for rows in held_out:
+        yield torch.from_numpy(np.setdiff1d(every, rows)), torch.from_numpy(rows)
 
 
 def _decisions_out_of_fold(

@@ -16,6 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from medfuse.storage import atomic_path, digest_of
+from medfuse.threads import one_thread
 from medfuse.training.candidate import BankedCases, Fit, Fitted, Recipe, fit_candidate
 
 _log = logging.getLogger(__name__)
@@ -180,5 +181,7 @@ def by_key(fits: Mapping[Any, NamedFit], found: Mapping[str, Fitted]) -> dict[An
 def _fit(cases: BankedCases, recipe: Recipe, named: NamedFit) -> tuple[str, Fitted]:
     from threadpoolctl import threadpool_limits
 
-    with threadpool_limits(1):
+    # torch's number first: the other limit does not reach the MKL inside torch, and then torch
+    # takes itself for limited while its matrix products wait in vain for a second thread.
+    with one_thread(), threadpool_limits(1):
         return named.key, fit_candidate(cases, named.fit, recipe)
