@@ -48,7 +48,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="learn from few cases, then from more: a learning curve (25,50,100,...)",
     )
     parser.add_argument(
-        "--draws", type=int, default=3, metavar="N", help="of the cases at each size of the curve"
+        "--draws",
+        type=int,
+        default=3,
+        metavar="N",
+        help="of the cases at each size of the curve up to 100; of more cases fewer",
     )
     parser.add_argument(
         "--scratch",

@@ -64,12 +64,16 @@ class AttentionFusion(nn.Module):
         known = [torch.where(mask[:, i, None] > 0, x, 0.0) for i, x in enumerate(features)]
         attention = self._attention(known, present)
         scale = attention * present.sum(1)[:, None, None]
-        weighed = [
-            part * scale[:, head, i, None]
-            for i, x in enumerate(known)
-            for head, part in enumerate(torch.split(x, self.channels[i], dim=1))
-        ]
+        weighed = [self._weighed(x, scale[:, :, i], i) for i, x in enumerate(known)]
         return torch.cat(weighed, dim=1), attention.mean(1)
+
+    def _weighed(self, x: Tensor, scale: Tensor, source: int) -> Tensor:
+        """Return features ``(N, F)``, the channels of each head times its ``scale (N, heads)``."""
+        counts = self.channels[source]
+        if min(counts) == max(counts):
+            return (torch.unflatten(x, 1, (self.heads, -1)) * scale[:, :, None]).flatten(1)
+        parts = torch.split(x, counts, dim=1)
+        return torch.cat([part * scale[:, h, None] for h, part in enumerate(parts)], dim=1)
 
     def _attention(self, known: Sequence[Tensor], present: Tensor) -> Tensor:
         """Return ``(N, heads, S)``; sums to 1 over the sources present, zeros if none is."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ from medfuse.workflows.compare_plan import PlannedCandidate
 from medfuse.workflows.compare_task import CompareTask
 
 _FIRST = 25
+_FEW = 100
 _log = logging.getLogger(__name__)
 
 
@@ -25,8 +27,8 @@ def learning_curves(
 ) -> dict[str, Any] | None:
     """Return the learning curves; ``None`` where there is no best single source.
 
-    The same draws of training cases and the same test folds for every candidate; the last point,
-    all training cases, is that of the comparison itself.
+    The same draws of training cases (`draws_at`) and the same test folds for every candidate; the
+    last point, all training cases, is that of the comparison itself.
 
     Args:
         task: what to learn from.
@@ -47,7 +49,7 @@ def learning_curves(
         for size in sizes:
             parts = [
                 {fold: found[planned.name, size, draw, fold] for fold in task.folds}
-                for draw in range(task.settings.draws)
+                for draw in range(draws_at(size, task.settings.draws))
             ]
             draws = tuple(task.candidate(planned, part) for part in parts)
             points.append(CurvePoint(planned.name, size, draws))
@@ -55,6 +57,20 @@ def learning_curves(
         points.append(CurvePoint(planned.name, _all(task), (task.candidate(planned, whole),)))
     best, confidence = comparison["best_single"], comparison["confidence"]
     return fold_curve(task.compared.for_tests(), points, task.plan.fused, best, confidence)
+
+
+def draws_at(size: int, most: int) -> int:
+    """Return how often so many training cases are drawn: fewer times the more they are.
+
+    Draws differ the less the more cases each has, and training on them takes the longer. Up to
+    100 cases are drawn ``most`` times, 200 half as often, rounded up, and so on; each fold draws
+    its own, so that one draw of five folds is already a mean of five training sets.
+
+    Args:
+        size: of a draw, in cases.
+        most: draws of few cases.
+    """
+    return max(1, math.ceil(most * min(1.0, _FEW / size)))
 
 
 def _names(task: CompareTask, comparison: Mapping[str, Any]) -> list[str]:
@@ -96,7 +112,7 @@ def _fits(
         for draw in range(task.settings.draws):
             seed = derived_seed(task.experiment.seed, "curve", fold, draw)
             order = nested_order(cases.labels[rows], cases.groups[rows], seed)
-            for size in sizes:
+            for size in (n for n in sizes if draw < draws_at(n, task.settings.draws)):
                 few = np.sort(rows[order[:size]])
                 for one in chosen:
                     fit = Fit(one.method, one.sources, one.fusion, few, task.inside(fold), seed)

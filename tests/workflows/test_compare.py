@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ import medfuse
 from medfuse.config import parse_experiment
 from medfuse.errors import CohortError, ConfigError, OutputError, SourceError
 from medfuse.registry import load_registry
-from medfuse.workflows import compare_fits
+from medfuse.workflows import compare_curve, compare_fits
 from medfuse.workflows.compare import ComparisonOutcome, compare
+from medfuse.workflows.compare_curve import draws_at
 from medfuse.workflows.compare_plan import fusions_to_compare
 from medfuse.workflows.compare_settings import CompareSettings
 
@@ -291,6 +293,31 @@ def test_learning_curve_ends_with_the_comparison_itself(
     assert "Learning curve" in found.report.read_text()
     compare(_experiment(images, shared_bank), outcome.folder, CompareSettings(**QUICK))
     assert not (outcome.folder / "plots" / "learning_curve.png").exists()
+
+
+def test_more_cases_are_drawn_fewer_times() -> None:
+    assert [draws_at(size, 3) for size in (25, 100, 150, 200, 300, 400, 3200)] == [
+        3,
+        3,
+        2,
+        2,
+        1,
+        1,
+        1,
+    ]
+    assert [draws_at(size, 1) for size in (25, 400)] == [1, 1]
+
+
+def test_a_curve_trains_no_more_than_the_draws_of_each_size(
+    outcome: ComparisonOutcome, images: Path, shared_bank: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compare_curve, "_FEW", 12)
+    settings = CompareSettings(**{**QUICK, "curve": (12, 24), "draws": 2})
+    compare(_experiment(images, shared_bank), outcome.folder, settings)
+    with (outcome.folder / "tables" / "curve.csv").open(newline="") as file:
+        found = Counter((row["candidate"], row["cases"]) for row in csv.DictReader(file))
+    for name in ("mini:resnet", "concat", "logistic regression, all sources"):
+        assert [found[name, size] for size in ("12", "24", "32")] == [2 * 3, 1 * 3, 1 * 3]
 
 
 def test_a_size_that_no_fold_has_is_refused(
