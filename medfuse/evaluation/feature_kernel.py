@@ -90,6 +90,25 @@ class Spectrum:
         return cls(values[kept], vectors[:, kept])
 
 
+def shrinkage(lengths: Floats, squares: float, width: int) -> float:
+    """Return the intensity in [0, 1] at which a covariance is shrunk to a multiple of the identity.
+
+    Ledoit and Wolf, 2004, doi:10.1016/S0047-259X(03)00096-4, from inner products alone.
+
+    Args:
+        lengths: squared length of each of the centered cases, ``(N,)``.
+        squares: sum of the squared inner products of all pairs of cases, which is that of all
+            pairs of features.
+        width: number of features.
+    """
+    count = len(lengths)
+    squares /= count**2
+    mean = float(lengths.sum()) / count / width
+    spread = (float((lengths**2).sum()) / count - squares) / count
+    distance = squares - width * mean**2
+    return min(1.0, max(0.0, spread) / distance) if distance > 0 else 1.0
+
+
 def _means(part: Floats) -> Floats:
     rows = part.mean(axis=1)
     means: Floats = rows[:, None] + rows[None, :] - rows.mean()

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.linalg import solve
 from scipy.optimize import minimize_scalar
 
-from medfuse.evaluation.feature_kernel import FeatureKernel, Floats, Rows, Spectrum
+from medfuse.evaluation.feature_kernel import FeatureKernel, Floats, Rows, Spectrum, shrinkage
 from medfuse.evaluation.ranking import auroc, rank
 
 NEIGHBORS = 5
@@ -62,14 +62,14 @@ def h_score(kernel: FeatureKernel, spectrum: Spectrum, labels: Rows) -> float:
         spectrum: of the kernel.
         labels: class of each case, ``(N,)``.
     """
-    count, shrinkage = len(labels), ledoit_wolf(kernel)
+    count, amount = len(labels), ledoit_wolf(kernel)
     mean = float(np.trace(kernel.products)) / count / kernel.width
-    total = (1 - shrinkage) * spectrum.values / count + shrinkage * mean
+    total = (1 - amount) * spectrum.values / count + amount * mean
     between = np.zeros_like(total)
     for index in np.unique(labels):
         members = labels == index
         between += spectrum.vectors[members].sum(axis=0) ** 2 / members.sum()
-    return float((1 - shrinkage) * (between * spectrum.values / count / total).sum())
+    return float((1 - amount) * (between * spectrum.values / count / total).sum())
 
 
 def ledoit_wolf(kernel: FeatureKernel) -> float:
@@ -77,12 +77,8 @@ def ledoit_wolf(kernel: FeatureKernel) -> float:
 
     Ledoit and Wolf, 2004, doi:10.1016/S0047-259X(03)00096-4.
     """
-    count, width, products = len(kernel), kernel.width, kernel.products
-    squares = float((products**2).sum()) / count**2
-    mean = float(np.trace(products)) / count / width
-    spread = (float((np.diag(products) ** 2).sum()) / count - squares) / count
-    distance = squares - width * mean**2
-    return min(1.0, max(0.0, spread) / distance) if distance > 0 else 1.0
+    products = kernel.products
+    return shrinkage(np.diag(products), float((products**2).sum()), kernel.width)
 
 
 def neighbor_accuracy(kernel: FeatureKernel, labels: Rows, groups: Rows) -> float:

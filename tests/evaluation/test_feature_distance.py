@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 from scipy.spatial.distance import mahalanobis
-from sklearn.covariance import ledoit_wolf
+from sklearn.covariance import ledoit_wolf, ledoit_wolf_shrinkage
 
 from medfuse.errors import EvaluationError
 from medfuse.evaluation.feature_distance import FeatureDistances, load_distances
@@ -47,6 +47,36 @@ def test_fewer_cases_than_features_give_a_finite_distance() -> None:
     found = fit_distance(cloud(30, width=400))
     assert found.axes.shape == (7, 400), "a quarter of the cases"
     assert np.isfinite(found(cloud(5, width=400, seed=2))).all()
+
+
+def by_singular_vectors(x: np.ndarray, new: np.ndarray) -> np.ndarray:
+    """The same distance, from all singular vectors."""
+    away = x - x.mean(0)
+    (count, width), amount = x.shape, ledoit_wolf_shrinkage(away, assume_centered=True)
+    _, singular, axes = np.linalg.svd(away, full_matrices=False)
+    average, most = float((away**2).mean()), min(256, count // 4, width - 1)
+    variances = (1 - amount) * singular[:most] ** 2 / count + amount * average
+    rest = (average * width - variances.sum()) / (width - most)
+    away, along = new - x.mean(0), (new - x.mean(0)) @ axes[:most].T
+    squares = (along**2 / variances).sum(1) + ((away**2).sum(1) - (along**2).sum(1)) / rest
+    return np.asarray(np.sqrt(squares))
+
+
+@pytest.mark.parametrize("shape", [(90, 400), (400, 90)])
+def test_the_axes_kept_are_those_that_all_singular_vectors_begin_with(
+    shape: tuple[int, int],
+) -> None:
+    x, new = cloud(*shape), cloud(10, width=shape[1], seed=5)
+    np.testing.assert_allclose(fit_distance(x)(new), by_singular_vectors(x, new), rtol=1e-5)
+
+
+@pytest.mark.parametrize("width", [20, 200])
+def test_cases_that_repeat_leave_every_axis_of_length_one_and_apart(width: int) -> None:
+    x = np.repeat(cloud(3, width=width), 20, axis=0)  # they vary along two axes, and 15 are kept
+    found = fit_distance(x)
+    assert len(found.axes) == 15
+    np.testing.assert_allclose(found.axes @ found.axes.T, np.eye(15), atol=1e-5)
+    assert (found.variances[:2] > 100 * found.variances[2]).all()
 
 
 def test_the_spread_that_is_not_kept_is_kept_in_sum() -> None:
