@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
@@ -13,6 +15,7 @@ Floats = NDArray[np.float64]
 _STEPS = 50
 _STEEPEST = 100.0  # beyond it cases are told apart without an error, and no slope fits best
 _LEAST = 1e-12
+_AT_ONCE = 64
 
 
 def debiased_calibration_error(predictions: Predictions, weights: Floats, bins: int) -> Floats:
@@ -86,31 +89,44 @@ def slope_and_intercept(
 
 
 def _slopes(held: NDArray[np.bool_], odds: Floats, weights: Floats) -> Floats:
-    """Newton's method for the two coefficients of every weighting at once."""
-    found = np.tile([0.0, 1.0], (len(weights), 1))
+    """Newton's method for the two coefficients of every weighting, ``(R,)`` slopes."""
     design = np.stack([np.ones_like(odds), odds], axis=1)
-    outer = design[:, :, None] * design[:, None, :]
-    for _ in range(_STEPS):
+    outer = (design[:, :, None] * design[:, None, :]).reshape(len(odds), 4)
+
+    def step(found: Floats, kept: Floats) -> Floats:
         said = expit(found @ design.T)
-        gradient = (weights * (held - said)) @ design
-        curvature = np.tensordot(weights * said * (1 - said), outer, axes=1)
-        curvature += 1e-9 * np.eye(2)
-        step = np.linalg.solve(curvature, gradient[..., None])[..., 0]
-        step = np.clip(step, -2.0, 2.0)
-        found += step
-        if np.abs(step).max() < 1e-8:
-            break
-    settled = (np.abs(step) < 1e-4).all(1) & (np.abs(found[:, 1]) < _STEEPEST)
-    return np.where(settled, found[:, 1], np.nan)
+        gradient = (kept * (held - said)) @ design
+        curvature = ((kept * said * (1 - said)) @ outer).reshape(-1, 2, 2) + 1e-9 * np.eye(2)
+        return np.asarray(np.linalg.solve(curvature, gradient[..., None])[..., 0])
+
+    found = _newton(step, np.tile([0.0, 1.0], (len(weights), 1)), weights)[:, 1]
+    return np.where(np.abs(found) < _STEEPEST, found, np.nan)
 
 
 def _intercepts(held: NDArray[np.bool_], odds: Floats, weights: Floats) -> Floats:
-    found = np.zeros(len(weights))
-    for _ in range(_STEPS):
-        said = expit(odds + found[:, None])
-        step = (weights * (held - said)).sum(1)
-        step = np.clip(step / ((weights * said * (1 - said)).sum(1) + 1e-12), -2.0, 2.0)
-        found += step
-        if np.abs(step).max() < 1e-8:
-            break
-    return np.where(np.abs(step) < 1e-4, found, np.nan)
+    def step(found: Floats, kept: Floats) -> Floats:
+        said = expit(odds + found)
+        gradient = (kept * (held - said)).sum(1, keepdims=True)
+        return np.asarray(gradient / ((kept * said * (1 - said)).sum(1, keepdims=True) + 1e-12))
+
+    return _newton(step, np.zeros((len(weights), 1)), weights)[:, 0]
+
+
+def _newton(step: Callable[[Floats, Floats], Floats], start: Floats, weights: Floats) -> Floats:
+    """Return the coefficients ``(R, P)`` at which steps end; NaN where they do not.
+
+    Weightings whose steps have ended are not looked at again, for a few that find no end would
+    otherwise keep all others going. Few are taken at once, so that they stay in the cache.
+    """
+    found = start
+    for first in range(0, len(weights), _AT_ONCE):
+        active = np.arange(first, min(first + _AT_ONCE, len(weights)))
+        for _ in range(_STEPS):
+            change = np.clip(step(found[active], weights[active]), -2.0, 2.0)
+            found[active] += change
+            far = np.abs(change).max(1)
+            active, far = active[far >= 1e-8], far[far >= 1e-8]
+            if not len(active):
+                break
+        found[active[far >= 1e-4]] = np.nan
+    return found

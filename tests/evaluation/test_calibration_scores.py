@@ -58,6 +58,18 @@ def test_where_cases_are_told_apart_without_an_error_no_slope_is_best() -> None:
     assert entry["reason"] == "cases are told apart without an error, so that no slope is best"
 
 
+def test_a_weighting_without_a_best_slope_is_alone_in_having_none() -> None:
+    cases = drawn(80, 5)
+    held, chance = cases.labels == 1, cases.probabilities[:, 1]
+    weights = np.random.default_rng(6).multinomial(80, [1 / 80] * 80, size=130).astype(float)
+    weights[70] = held == (chance > 0.5)
+    slopes, intercepts = slope_and_intercept(held, chance, weights)
+    assert np.flatnonzero(np.isnan(slopes)).tolist() == [70]
+    each = [slope_and_intercept(held, chance, row[None]) for row in weights]
+    np.testing.assert_allclose(slopes, np.concatenate([slope for slope, _ in each]), rtol=1e-9)
+    np.testing.assert_allclose(intercepts, np.concatenate([one for _, one in each]), rtol=1e-9)
+
+
 def test_the_debiased_square_is_unbiased_and_the_plain_error_is_not() -> None:
     """150 cases, 800 repeats; the truth lies 0.1 below what is told, or just there."""
     for off in (0.0, 0.1):
