@@ -18,7 +18,7 @@ from medfuse.workflows.compare_plan import PlannedCandidate
 from medfuse.workflows.compare_task import CompareTask
 
 _FIRST = 25
-_FEW = 100
+_FEW = 50
 _log = logging.getLogger(__name__)
 
 
@@ -63,7 +63,7 @@ def draws_at(size: int, most: int) -> int:
     """Return how often so many training cases are drawn: fewer times the more they are.
 
     Draws differ the less the more cases each has, and training on them takes the longer. Up to
-    100 cases are drawn ``most`` times, 200 half as often, rounded up, and so on; each fold draws
+    50 cases are drawn ``most`` times, 100 half as often, rounded up, and so on; each fold draws
     its own, so that one draw of five folds is already a mean of five training sets.
 
     Args:

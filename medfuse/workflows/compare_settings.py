@@ -22,7 +22,7 @@ class CompareSettings:
         members: networks averaged for each candidate; if ``None``, as `medfuse train` does where
             fewer than 500 cases are learned from, and else one.
         curve: sizes of a learning curve; none where ``None``, 25, 50, 100 ... where empty.
-        draws: of the training cases at each size up to 100; of more cases fewer.
+        draws: of the training cases at each size up to 50; of more cases fewer.
         scratch: source, as the configuration names it, whose network is also trained from random
             weights; none where ``None``.
         scratch_epochs: how long that is trained at most.
