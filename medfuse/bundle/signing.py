@@ -8,8 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medfuse.bundle.digests import DIGESTS, SIGNATURE, check_digests
-from medfuse.bundle.verifier.signature import KEY_TYPE, armored, fingerprint, packed, signed_data
-from medfuse.errors import ConfigError
+from medfuse.bundle.verifier.failure import CheckFailedError
+from medfuse.bundle.verifier.signature import (
+    KEY_TYPE,
+    armored,
+    fingerprint,
+    packed,
+    require_signed_by,
+    signed_data,
+    trusted_keys,
+)
+from medfuse.errors import BundleError, ConfigError
 from medfuse.storage import write_text
 
 if TYPE_CHECKING:
@@ -42,6 +51,43 @@ def sign_bundle(
     value = private.sign(signed_data((folder / DIGESTS).read_bytes()))
     write_text(folder / SIGNATURE, armored(public, value))
     return fingerprint(public)
+
+
+def check_signed(root: Path | str, trusted_key: Path | str) -> str:
+    """Return the fingerprint of the trusted key that signed the digests of a bundle.
+
+    That the files are those of the digests is for `check_digests` to say, which
+    `medfuse.serving.predict.load_bundle` calls before it executes anything.
+
+    Args:
+        root: the bundle.
+        trusted_key: file of public Ed25519 keys of OpenSSH, ``id_ed25519.pub`` or a list.
+
+    Raises:
+        BundleError: it is unsigned, or signed by another key.
+        ConfigError: the file holds no such key, or cryptography is not installed.
+    """
+    keys = _trusted(Path(trusted_key))
+    try:
+        return require_signed_by(Path(root), keys)
+    except CheckFailedError as error:
+        raise BundleError(
+            f"{root}: {error} ({error.code}). Nothing of it was executed; ask for a bundle signed "
+            "by that key, or trust the key of its signer.",
+            error.code,
+        ) from error
+    except ModuleNotFoundError as error:
+        raise ConfigError("--trusted-key " + NEEDS.format("cryptography")) from error
+
+
+def _trusted(file: Path) -> list[bytes]:
+    try:
+        return trusted_keys(file)
+    except CheckFailedError as error:
+        raise ConfigError(
+            f"--trusted-key {file}: expected a public key of OpenSSH, ssh-ed25519 ..., found "
+            f"{'none in it' if file.is_file() else 'no such file'}."
+        ) from error
 
 
 def _private_key(path: Path, passphrase: Callable[[], str] | None) -> Ed25519PrivateKey:

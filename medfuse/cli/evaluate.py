@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from medfuse.cli.predict import SOME_REFUSED
+from medfuse.cli.trusted_key import add_trusted_key, require_trusted
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -59,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="pass over labels: only how the images differ from those of training",
     )
     parser.add_argument("--bootstrap", type=int, default=1000, metavar="N", help="resamples")
+    add_trusted_key(parser)
     parser.add_argument("--json", action="store_true", help="print metrics.json to stdout")
 
 
@@ -71,6 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
     from medfuse.serving.inputs import bundle_in
 
     bundle = bundle_in(arguments.bundle)
+    require_trusted(bundle, arguments)
     from medfuse.workflows.evaluate import evaluate, evaluate_drift  # imports torch
 
     try:

@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 from medfuse.cli.predict import SOME_REFUSED
+from medfuse.cli.trusted_key import add_trusted_key, require_trusted
 
 SUMMARY = "show what a model looked at"
 _EXAMPLES = """examples:
@@ -49,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda:0 ... (auto)")
     parser.add_argument("--fresh", action="store_true", help="replace an earlier explanation")
+    add_trusted_key(parser)
     parser.add_argument("--json", action="store_true", help="print explanations.json to stdout")
 
 
@@ -59,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.neighbors < 0:
         raise ConfigError(f"--neighbors {arguments.neighbors}: expected 0 or more.")
-    bundle_in(arguments.subject)
+    require_trusted(bundle_in(arguments.subject), arguments)
     require_inputs(arguments.inputs)
     methods = [_method(text) for text in arguments.method]
     from medfuse.workflows.explain import ExplainOptions, explain  # imports torch

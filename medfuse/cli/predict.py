@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from medfuse.cli.trusted_key import add_trusted_key, require_trusted
 from medfuse.errors import CohortError, OutputError
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ divides the cases among processes. Without INPUT, each folder of results gets pr
 result.json. Exit code: 0 every image was judged, be it that the model abstained (see status and
 reason_code), 1 the bundle or an input cannot be used, {SOME_REFUSED} some images were refused,
 or have an answer but not the report asked for.
-The bundle's code is executed: use only bundles you trust.
+The bundle's code is executed: use only bundles you trust, or those that --trusted-key signed.
 
 examples:
   medfuse predict runs/chest images/ --out predictions.csv
@@ -54,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", action="store_true", help="JSON, not CSV")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda:0 ... (auto)")
+    add_trusted_key(parser)
     parser.add_argument(
         "--batch-size", type=_positive, metavar="N", help="cases at once (8; 1 if volumes)"
     )
@@ -70,6 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
     from medfuse.workflows.predict import predict_jobs
 
     bundle = bundle_in(arguments.bundle)
+    require_trusted(bundle, arguments)
     name = "predictions.json" if arguments.json else "predictions.csv"
     jobs = predict_jobs(arguments.inputs, arguments.out, os.environ, name)
     for job in jobs:

@@ -8,7 +8,7 @@ from unittest.mock import patch
 import pytest
 
 from medfuse.bundle.digests import SIGNATURE, write_digests
-from medfuse.bundle.signing import sign_bundle
+from medfuse.bundle.signing import check_signed, sign_bundle
 from medfuse.bundle.verifier.failure import CheckFailedError, CheckSkippedError
 from medfuse.bundle.verifier.file_checks import check_signature
 from medfuse.bundle.verifier.subject import Bundle
@@ -20,6 +20,7 @@ pytest.importorskip("bcrypt")
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
+SHIPPED = "chest-xray_classification"
 NO_SSH = pytest.mark.skipif(
     not shutil.which("ssh-keygen"), reason="promise not shown: no ssh-keygen here"
 )
@@ -174,3 +175,56 @@ def test_medfuse_verifies_what_openssh_signed(root: Path, tmp_path: Path) -> Non
     assert checked(root, tmp_path / "stock.pub")
     listed = subprocess.run(["ssh-keygen", "-lf", f"{key}.pub"], capture_output=True, check=True)
     assert checked(root, tmp_path / "stock.pub").split()[2].strip(",") in listed.stdout.decode()
+
+
+@pytest.fixture
+def shipped(repository: Path, tmp_path: Path) -> Path:
+    ignored = shutil.ignore_patterns("__pycache__")
+    return shutil.copytree(repository / "bundles" / SHIPPED, tmp_path / SHIPPED, ignore=ignored)
+
+
+def test_a_bundle_that_the_key_signed_predicts(shipped: Path, key: Path, capsys) -> None:
+    sign_bundle(shipped, key)
+    image = next((shipped / "examples" / "images").iterdir())
+    signed = ["--trusted-key", str(key.with_suffix(".pub"))]
+    assert run(["predict", str(shipped), str(image), *signed]) == 0
+    assert image.name in capsys.readouterr().out
+
+
+def test_nothing_of_an_unsigned_or_foreign_bundle_is_executed(
+    shipped: Path, key: Path, tmp_path: Path, capsys
+) -> None:
+    image = str(next((shipped / "examples" / "images").iterdir()))
+    signed = ["--trusted-key", str(key.with_suffix(".pub"))]
+    with patch("medfuse.serving.predict.open_bundle") as opened:
+        for sign, code in ((False, "UNSIGNED"), (True, "UNTRUSTED_KEY")):
+            if sign:
+                sign_bundle(shipped, new_key(tmp_path / "other"))
+            for command in ("predict", "evaluate", "explain"):
+                out = ["--out", str(tmp_path / command)]
+                assert run([command, str(shipped), image, *out, *signed]) == 1
+                assert f"({code}). Nothing of it was executed" in capsys.readouterr().err
+                assert not (tmp_path / command).exists()
+            assert run(["evaluate", str(shipped), image, "--drift-only", *out, *signed]) == 1
+            assert code in capsys.readouterr().err
+    opened.assert_not_called()
+
+
+def test_digests_written_anew_after_signing_are_refused(shipped: Path, key: Path) -> None:
+    sign_bundle(shipped, key)
+    signature = (shipped / "SHA256SUMS.sig").read_bytes()
+    (shipped / "LICENSE").write_text("mine\n")
+    write_digests(shipped)
+    (shipped / "SHA256SUMS.sig").write_bytes(signature)
+    with pytest.raises(BundleError, match="BAD_SIGNATURE"):
+        check_signed(shipped, key.with_suffix(".pub"))
+
+
+def test_a_file_without_a_key_is_refused_in_words(shipped: Path, key: Path, tmp_path: Path) -> None:
+    sign_bundle(shipped, key)
+    with pytest.raises(
+        ConfigError, match=r"none.pub: expected a public key .*, found no such file"
+    ):
+        check_signed(shipped, tmp_path / "none.pub")
+    with pytest.raises(ConfigError, match="expected a public key of OpenSSH.*found none in it"):
+        check_signed(shipped, key)
