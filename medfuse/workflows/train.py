@@ -121,6 +121,14 @@ class _Options:
     progress: bool
 
 
+@dataclass(frozen=True)
+class _Output:
+    """Where results go."""
+
+    folder: RunFolder
+    gallery: Gallery
+
+
 def _refuse_inside_cohort(out: Path, cohort: Path) -> None:
     if cohort.is_dir() and out.resolve().is_relative_to(cohort.resolve()):
         raise OutputError(
@@ -163,13 +171,15 @@ def _run(
         TargetReader(resolved, registry, prepared, bank, progress), features
     )
     task = LearningTask(resolved, registry, prepared, features, progress, adaptation)
-    _log.info("training %s together", " + ".join(source.label for source in sources))
-    started = time.monotonic()
-    fused = learn(task, resolved.fusion, range(len(sources)), folder.path)
-    _log.info("training the fused model took %.0f s", time.monotonic() - started)
-    task = _with_method(task, fused, folder)
-    singles = _singles(task, folder)
-    _write_results(task, fused, singles, folder, plugin_metrics)
+    with Gallery(folder.plots) as gallery:
+        gallery.meanwhile(draw_cohort, prepared)
+        _log.info("training %s together", " + ".join(source.label for source in sources))
+        started = time.monotonic()
+        fused = learn(task, resolved.fusion, range(len(sources)), folder.path)
+        _log.info("training the fused model took %.0f s", time.monotonic() - started)
+        task = _with_method(task, fused, folder)
+        singles = _singles(task, folder)
+        _write_results(task, fused, singles, _Output(folder, gallery), plugin_metrics)
     _log.info("the whole run took %.0f s", time.monotonic() - begun)
     return _outcome(folder)
 
@@ -229,10 +239,12 @@ def _write_results(
     task: LearningTask,
     fused: LearnedModel,
     singles: Mapping[str, LearnedModel],
-    folder: RunFolder,
+    output: _Output,
     plugin_metrics: Mapping[str, Metric],
 ) -> None:
     _log.info("measuring what was learned")
+    folder, gallery = output.folder, output.gallery
+    gallery.meanwhile(draw_training, fused.results)
     cohort = task.prepared.cohort
     labels = [source.label for source in task.features.sources]
     distances = fit_distances(task, fused)
@@ -245,12 +257,9 @@ def _write_results(
     write_predictions(folder.path / "predictions.csv", rows, cohort.classes)
     _write_slices(task, fused, folder)
     part, comparison = _test_part(task, fused, singles, judged, plugin_metrics)
-    gallery = Gallery(folder.plots)
-    draw_cohort(gallery, task.prepared)
-    draw_training(gallery, fused.results)
     trust = None
     if part is not None:
-        draw_test(gallery, part)
+        gallery.meanwhile(draw_test, part)
         trust = _trust(task, fused, part, judged, gallery)
     overall = part.metrics["overall"] if part else {}
     measured = Measured(overall, judged.policy)
@@ -292,7 +301,7 @@ def _trust(
         acceptance=acceptance_of(judged.policy.distances),
     )
     trust = trust_facts(part.predictions, trusted)
-    draw_trust(gallery, trust, trusted)
+    gallery.meanwhile(draw_trust, trust, trusted)
     return trust
 
 
