@@ -12,11 +12,27 @@ import torch
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Keep torch to the calling thread while the block runs."""
+    with _threads(1):
+        yield
+
+
+@contextmanager
+def all_but_one() -> Iterator[None]:
+    """Leave one processor to a process that works beside this one while the block runs.
+
+    Threads that wait for one whose processor is taken make small operations many times slower.
+    """
+    with _threads(max(1, torch.get_num_threads() - 1)):
+        yield
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
     own = torch.get_num_threads()
-    if own == 1:
+    if own == count:
         yield
         return
-    torch.set_num_threads(1)
+    torch.set_num_threads(count)
     try:
         yield
     finally:

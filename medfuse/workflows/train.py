@@ -34,6 +34,7 @@ from medfuse.features.bank import FeatureBank
 from medfuse.registry import Registry, load_registry
 from medfuse.report import write_sections
 from medfuse.storage import write_json
+from medfuse.threads import all_but_one
 from medfuse.training.classifier import check_missing_inputs
 from medfuse.workflows import measure
 from medfuse.workflows.abstaining import Judged, judge
@@ -264,7 +265,8 @@ def _write_results(
     overall = part.metrics["overall"] if part else {}
     measured = Measured(overall, judged.policy)
     _log.info("writing the bundle, and running it to compare its probabilities")
-    bundle, difference = write_run_bundle(task, fused, measured, folder.path / "bundle")
+    with all_but_one():  # that one draws
+        bundle, difference = write_run_bundle(task, fused, measured, folder.path / "bundle")
     facts = RunFacts(task, fused, MeasuredCases(part, gallery.named, trust), comparison, bundle)
     metrics = {
         "test": None if part is None else part.metrics,
