@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -16,6 +17,7 @@ import torch
 
 T = TypeVar("T")
 _PATIENCE = 120.0
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 class Meanwhile(Generic[T]):
@@ -65,7 +67,7 @@ def _begun(work: Callable[[], T]) -> tuple[ForkProcess, Connection] | None:
         return None
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_send, args=(work, sender), daemon=True)
+    process = context.Process(target=_send, args=(work, sender, os.getpid()), daemon=True)
     try:
         with warnings.catch_warnings():  # newer Python warns of forks beside any thread
             warnings.simplefilter("ignore", DeprecationWarning)
@@ -78,11 +80,19 @@ def _begun(work: Callable[[], T]) -> tuple[ForkProcess, Connection] | None:
     return process, receiver
 
 
-def _send(work: Callable[[], T], sender: Connection) -> None:
+def _send(work: Callable[[], T], sender: Connection, parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever waits for the result ends this one
+    _end_with(parent)
     torch.set_num_threads(1)  # threads of the other process are not here to share work with
     try:
         found = (work(),)
     except BaseException:  # noqa: BLE001 - it is done again, and raised, where it is waited for
         os._exit(1)
     sender.send(found)
+
+
+def _end_with(parent: int) -> None:
+    """Have this process killed when its parent is, whose locks it would hold otherwise."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)

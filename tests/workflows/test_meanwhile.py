@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +72,35 @@ def test_work_that_is_not_wanted_any_more_ends_at_once() -> None:
     begun.stop()
     assert time.monotonic() - started < 20
     assert multiprocessing.active_children() == []
+
+
+def wait_in_a_copy(sender: Connection) -> None:
+    """Begin work without an end in a copy, say which process that is, and wait to be killed."""
+
+    def work() -> None:
+        sender.send(os.getpid())
+        time.sleep(60)
+
+    begun = Meanwhile(work)
+    time.sleep(60)
+    begun.stop()
+
+
+def test_a_copy_ends_with_a_process_that_is_killed() -> None:
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    middle = context.Process(target=wait_in_a_copy, args=(sender,))
+    middle.start()
+    assert receiver.poll(30)
+    copy = receiver.recv()
+    middle.kill()
+    middle.join()
+    until = time.monotonic() + 20
+    while Path(f"/proc/{copy}/stat").exists() and time.monotonic() < until:
+        if Path(f"/proc/{copy}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+            break  # dead, and nobody has asked for its status
+        time.sleep(0.05)
+    assert time.monotonic() < until
 
 
 def draw(gallery: Gallery, *names: str) -> None:
