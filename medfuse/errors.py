@@ -73,3 +73,7 @@ class BundleError(MedfuseError):
 
 class OutputError(MedfuseError):
     """An output folder is in use by something else, or cannot be written."""
+
+
+class PeerError(MedfuseError):
+    """Another of the processes that work together has ended; no text where it says why itself."""

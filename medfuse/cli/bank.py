@@ -90,7 +90,7 @@ def _stats(args: argparse.Namespace) -> int:
 
 def _fill(args: argparse.Namespace) -> int:
     from medfuse.config import load_experiment
-    from medfuse.serving.shards import joined_shard
+    from medfuse.processes import joined_shard
     from medfuse.workflows.fill import fill_bank
 
     settings = list(args.set)

@@ -57,7 +57,8 @@ def _guarded(parsed: argparse.Namespace) -> int:
     except MedfuseError as error:
         if parsed.debug:
             raise
-        print(f"medfuse: error: {error}", file=sys.stderr)
+        if str(error):  # else another process says it
+            print(f"medfuse: error: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("medfuse: interrupted; run the same command again to go on", file=sys.stderr)

@@ -13,7 +13,7 @@ from medfuse.cli.trusted_key import add_trusted_key, require_trusted
 from medfuse.errors import CohortError, OutputError
 
 if TYPE_CHECKING:
-    from medfuse.serving.shards import Shard
+    from medfuse.processes import Shard
     from medfuse.workflows.predict import BatchPrediction, PredictJob
 
 _INPUT = (
@@ -67,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print or write the predictions; 3 if some images were refused."""
     from medfuse.serving.inputs import bundle_in, require_apart, require_inputs
-    from medfuse.serving.shards import joined_shard
+    from medfuse.processes import joined_shard
     from medfuse.storage import require_file_name
     from medfuse.workflows.predict import predict_jobs
 

@@ -17,7 +17,7 @@ from medfuse.errors import OutputError
 from medfuse.serving.cases import CaseInput, ListedCase
 from medfuse.serving.part_rows import PartRows, Place, rows_at
 from medfuse.serving.prediction import Answer, Prediction
-from medfuse.serving.shards import Shard
+from medfuse.processes import Shard
 from medfuse.storage import atomic_path, locked, write_json
 
 PART = ".part"

@@ -20,7 +20,7 @@ from medfuse.serving import Answer, Prediction
 from medfuse.serving.batch import BatchOptions, Target, predict_to_files
 from medfuse.serving.cases import ListedCase
 from medfuse.serving.row_formats import Columns, csv_text, json_text
-from medfuse.serving.shards import Shard, joined_shard
+from medfuse.processes import Shard, joined_shard
 
 CASES = [ListedCase(f"ward/{n:03d}.png", f"/in/ward/{n:03d}.png") for n in range(40)]
 
@@ -249,7 +249,7 @@ def test_a_process_that_is_left_alone_says_so(monkeypatch: pytest.MonkeyPatch) -
         raise RuntimeError("pair.cc:561: Connection closed by peer")
 
     monkeypatch.setattr("torch.distributed.all_reduce", closed)
-    with pytest.raises(MedfuseError, match="another process ended before its share was done"):
+    with pytest.raises(MedfuseError, match="another process ended without a word, before its share"):
         Shard(0, 2).total(1)
 
 
@@ -257,7 +257,7 @@ TOGETHER = """
     import os, sys
     from pathlib import Path
     from medfuse.serving.batch import BatchOptions
-    from medfuse.serving.shards import joined_shard
+    from medfuse.processes import joined_shard
     from tests.serving.test_batch import CASES, Fake, predict_to_files, target
 
     fake = Fake()

@@ -18,7 +18,7 @@ from medfuse.features.bank import FeatureBank
 from medfuse.features.forward import TranslatedForward
 from medfuse.features.merge import merge_banks
 from medfuse.registry import load_registry
-from medfuse.serving.shards import Shard
+from medfuse.processes import Shard
 from medfuse.workflows import extract as extraction
 from medfuse.workflows.extract import ExtractedFeatures, extract, load_networks
 from medfuse.workflows.fill import fill_bank
