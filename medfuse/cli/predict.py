@@ -66,8 +66,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print or write the predictions; 3 if some images were refused."""
-    from medfuse.serving.inputs import bundle_in, require_apart, require_inputs
     from medfuse.processes import joined_shard
+    from medfuse.serving.inputs import bundle_in, require_apart, require_inputs
     from medfuse.storage import require_file_name
     from medfuse.workflows.predict import predict_jobs
 

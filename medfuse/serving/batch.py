@@ -14,10 +14,10 @@ from typing import Any, Protocol
 from tqdm import tqdm
 
 from medfuse.errors import OutputError
+from medfuse.processes import Shard
 from medfuse.serving.cases import CaseInput, ListedCase
 from medfuse.serving.part_rows import PartRows, Place, rows_at
 from medfuse.serving.prediction import Answer, Prediction
-from medfuse.processes import Shard
 from medfuse.storage import atomic_path, locked, write_json
 
 PART = ".part"

@@ -10,9 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from medfuse.processes import Shard
 from medfuse.training.activations import hide
 from medfuse.training.data import TrainingData
 from medfuse.training.seeds import derived_seed, generator
+from medfuse.training.shared_batch import Share
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Batch:
         partner: ``(B,)`` rows to mix with, or ``None`` without mixup.
         mix: the part of each row that is its own.
         activations: by source, of its frozen part; in place of the image.
+        share: which rows ``images`` and ``activations`` hold; ``None`` for all of them.
     """
 
     features: list[Tensor | None]
@@ -37,6 +40,7 @@ class Batch:
     partner: Tensor | None = None
     mix: float = 1.0
     activations: Mapping[int, Tensor] = field(default_factory=dict)
+    share: Share | None = None
 
     def to(self, device: torch.device, non_blocking: bool = False) -> Batch:
         """Return the batch on a device."""
@@ -65,10 +69,18 @@ class CaseBatches:
         data: the cases.
         num_classes: K.
         batch_size: largest number of cases in a batch.
+        shard: this process among those that share the images of each batch.
     """
 
-    def __init__(self, data: TrainingData, num_classes: int, batch_size: int) -> None:
+    def __init__(
+        self,
+        data: TrainingData,
+        num_classes: int,
+        batch_size: int,
+        shard: Shard | None = None,
+    ) -> None:
         self.data = data
+        self.shard = shard or Shard()
         self.num_classes = num_classes
         self.batch_size = batch_size
         self.live: frozenset[int] = _without_features(data)
@@ -88,18 +100,20 @@ class CaseBatches:
             None if x is None or i in self.live else _draw(x, rows, views)
             for i, x in enumerate(data.features)
         ]
+        share = Share.of(self.shard, len(rows)) if self.live and self.shard.count > 1 else None
+        own, seen = (rows, views) if share is None else (rows[share.held], views[share.held])
         banked = {
-            i: held.take(rows if data.rows is None else data.rows[rows], views)
+            i: held.take(own if data.rows is None else data.rows[own], seen)
             for i, held in data.activations.items()
             if i in self.live and held.values is not None
         }
         images = None
         if self.live - set(banked):
-            pairs = zip(rows.tolist(), views.tolist(), strict=True)
+            pairs = zip(own.tolist(), seen.tolist(), strict=True)
             cases = [data.images(row, view) for row, view in pairs]
             images = tuple(torch.stack(same) for same in zip(*cases, strict=True))
         mask = None if data.mask is None else data.mask[rows].float()
-        return Batch(drawn, images, mask, self._targets[rows], activations=banked)
+        return Batch(drawn, images, mask, self._targets[rows], activations=banked, share=share)
 
 
 @dataclass(frozen=True)
@@ -129,10 +143,18 @@ class EpochBatches(CaseBatches):
         num_classes: K.
         batch_size: largest number of cases in a batch.
         draws: how cases are drawn.
+        shard: this process among those that share the images of each batch.
     """
 
-    def __init__(self, data: TrainingData, num_classes: int, batch_size: int, draws: Draws) -> None:
-        super().__init__(data, num_classes, batch_size)
+    def __init__(
+        self,
+        data: TrainingData,
+        num_classes: int,
+        batch_size: int,
+        draws: Draws,
+        shard: Shard | None = None,
+    ) -> None:
+        super().__init__(data, num_classes, batch_size, shard)
         self.draws = draws
         self.epoch = 1
         self._cases = len(data)
@@ -185,13 +207,13 @@ class EpochBatches(CaseBatches):
             None if x is None else torch.where(mask[:, i].view(_column(x)) > 0, x, 0.0)
             for i, x in enumerate(batch.features)
         ]
-        images = batch.images
+        images, held = batch.images, slice(None) if batch.share is None else batch.share.held
         if images is not None:
             images = tuple(
-                torch.where(kept[:, i].view(_column(x)) > 0, x, torch.nan)
+                torch.where(kept[held, i].view(_column(x)) > 0, x, torch.nan)
                 for i, x in enumerate(images)
             )
-        banked = {i: hide(x, mask[:, i]) for i, x in batch.activations.items()}
+        banked = {i: hide(x, mask[held, i]) for i, x in batch.activations.items()}
         return replace(batch, features=features, images=images, mask=mask, activations=banked)
 
     def _mixed(self, batch: Batch, mix: float, source: torch.Generator) -> Batch:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -16,9 +16,11 @@ from monai.utils.enums import CommonKeys
 from torch import Tensor
 
 from medfuse.errors import TrainingError
+from medfuse.processes import Shard
 from medfuse.training.batches import Batch
 from medfuse.training.learner import Learner
 from medfuse.training.loss import Loss
+from medfuse.training.shared_batch import add_up_gradients
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class EngineParts:
         batches: iterable of `Batch`, with a length.
         device: where to compute.
         amp: mixed precision.
+        shard: this process among those that share the batches' images.
     """
 
     learner: Learner
@@ -38,6 +41,7 @@ class EngineParts:
     batches: Iterable[Batch]
     device: torch.device
     amp: bool = False
+    shard: Shard = field(default_factory=Shard)
 
 
 def build_trainer(
@@ -64,6 +68,8 @@ def build_trainer(
         optim_set_to_none=True,
     )
     _quiet(trainer)
+    if parts.shard.count > 1:
+        trainer.add_event_handler(IterationEvents.BACKWARD_COMPLETED, _add_up, parts)
     if clip is not None:
         trainer.add_event_handler(IterationEvents.BACKWARD_COMPLETED, _clip, clip)
     EpochMeter("training", parts.loss).attach(trainer)
@@ -152,6 +158,12 @@ def _prepare(
 ) -> tuple[Batch, Tensor]:
     moved = batch.to(device, non_blocking) if device.type != "cpu" else batch
     return moved, moved.targets
+
+
+def _add_up(_engine: Engine, parts: EngineParts) -> None:
+    """Before anything looks at the gradients, make them those of the whole batch."""
+    learner = parts.learner
+    add_up_gradients(parts.shard, learner.sources, learner.classifier.parameters())
 
 
 def _clip(engine: Engine, largest: float) -> None:

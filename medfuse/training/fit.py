@@ -6,14 +6,17 @@ import copy
 import logging
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from medfuse.backbones.slices import SlicedSource
 from medfuse.config import TrainingConfig
 from medfuse.errors import TrainingError
 from medfuse.model import DecisionClassifier, FusedNetwork
+from medfuse.processes import Shard
 from medfuse.storage import digest_of
 from medfuse.threads import one_thread
 from medfuse.training.checkpoint import LAST, load_checkpoint
@@ -24,6 +27,7 @@ from medfuse.training.out_of_fold import fit_out_of_fold
 from medfuse.training.result import TrainingResult
 from medfuse.training.run import Run
 from medfuse.training.seeds import derived_seed, seed_everything
+from medfuse.training.shared_batch import spread_state
 
 if TYPE_CHECKING:
     from medfuse.training.session import Session
@@ -61,12 +65,14 @@ def fit(
         OutputError: a checkpoint cannot be written.
     """
     used = _sources_used(model, data, run)
+    run = run if used else replace(run, shard=Shard())
     _check(model, data, config, run)
     untrained = copy.deepcopy(model) if combines_by_fit(model) else None
     # A head's matrices are small: threads that wait for each other make it many times slower on
     # a busy machine, and gain little on an idle one.
     with nullcontext() if used else one_thread():
         learner = Learner(model, used, data.activations)
+        _check_shared(learner, run)
         with quick_dropout(learner.classifier):
             session, resumed_from = _prepare(learner, data, validation, config, run)
             session.train()
@@ -96,7 +102,10 @@ def _prepare(
     identity = _identity(data, validation, config, run)
     folder = run.checkpoints
     state = load_checkpoint(folder / LAST, identity) if folder and run.resume else None
+    state = run.shard.told(state)
     learner.to(setup.device)
+    if run.shard.count > 1:
+        spread_state(run.shard, learner)
     if state is None:
         _start(learner, data, setup, run)
     session = Session(learner, setup, run, identity)
@@ -116,7 +125,8 @@ def _start(learner: Learner, data: TrainingData, setup: Setup, run: Run) -> None
         torch.backends.cudnn.deterministic = True
         torch.backends.cudnn.benchmark = False
     seed_everything(derived_seed(run.seed, "start"))
-    learner.standardize(data, CaseBatches(data, len(run.classes), setup.config.batch_size))
+    size = setup.config.batch_size
+    learner.standardize(data, CaseBatches(data, len(run.classes), size, run.shard))
 
 
 def _sources_used(model: nn.Module, data: TrainingData, run: Run) -> frozenset[int]:
@@ -147,6 +157,23 @@ def _check(model: nn.Module, data: TrainingData, config: TrainingConfig, run: Ru
         raise TrainingError(
             f"The network has {parts} sources, but the cases have {len(data.features)}."
         )
+
+
+def _check_shared(learner: Learner, run: Run) -> None:
+    """Refuse what several processes would not train as one does."""
+    if run.shard.count == 1:
+        return
+    for number, source in learner.sources.items():
+        if isinstance(source, SlicedSource) and _moves_batch_norm(source.source):
+            raise TrainingError(
+                f"Source {int(number) + 1} learns with batch norm on the slices of volumes, which "
+                "one process does slab by slab and several cannot. Set batch_norm: affine for it, "
+                "or train with one process."
+            )
+
+
+def _moves_batch_norm(source: Any) -> bool:
+    return source.batch_norm == "train" and any(isinstance(m, _BatchNorm) for m in source.modules())
 
 
 def combines_by_fit(model: nn.Module) -> bool:

@@ -81,13 +81,18 @@ class Learner(nn.Module):
 
     def _live(self, source: int, batch: Batch) -> Tensor:
         if source in self._upper:
-            upper = self._upper[source]
-            upper.training = self.training
-            return _where_known(upper, self._activations(source, batch), batch)
-        images, module = cast("Sequence[Tensor]", batch.images), self.sources[str(source)]
-        if len(images) == 1:
-            return cast("Tensor", module(images[0]))
-        return features_where_present(module, images[self.inputs[source]])
+            module, x = self._upper[source], self._activations(source, batch)
+            module.training = self.training
+            all_there = batch.mask is None
+        else:
+            module, images = self.sources[str(source)], cast("Sequence[Tensor]", batch.images)
+            all_there = len(images) == 1
+            x = images[0] if all_there else images[self.inputs[source]]
+        if batch.share is not None:
+            hidden = all_there or batch.mask is None
+            present = None if hidden else cast("Tensor", batch.mask)[:, source] > 0
+            return batch.share.features(module, x, present)
+        return cast("Tensor", module(x)) if all_there else features_where_present(module, x)
 
     def _activations(self, source: int, batch: Batch) -> Tensor:
         if source in batch.activations:
@@ -133,13 +138,6 @@ class Learner(nn.Module):
         if batch.partner is None:
             return features
         return [torch.lerp(x[batch.partner], x, batch.mix) for x in features]
-
-
-def _where_known(upper: nn.Module, activations: Tensor, batch: Batch) -> Tensor:
-    """Return features of activations; only where the batch has a mask can one be missing."""
-    if batch.mask is None:
-        return cast("Tensor", upper(activations))
-    return features_where_present(upper, activations)
 
 
 def _only_present(decisions: Tensor, mask: Tensor | None) -> Tensor:

@@ -116,16 +116,16 @@ def _decisions_out_of_fold(
         _classifier(model).combine = _NoCombiner()
         folder = None if run.folder is None else run.folder / "out_of_fold" / str(fold)
         fit_heads(model, data.select(train), replace(run, folder=folder, fold=fold + 1))
-        decisions[held_out] = _decide(model, data.select(held_out), len(run.classes))
+        decisions[held_out] = _decide(model, data.select(held_out), run)
     return decisions
 
 
 @torch.no_grad()
-def _decide(model: nn.Module, data: TrainingData, num_classes: int) -> Tensor:
+def _decide(model: nn.Module, data: TrainingData, run: Run) -> Tensor:
     live = frozenset(i for i, x in enumerate(data.features) if x is None)
     learner = Learner(model, live, data.activations).eval()
     classifier = _classifier(model)
-    batches = CaseBatches(data, num_classes, _BATCH)
+    batches = CaseBatches(data, len(run.classes), _BATCH, run.shard)
     return torch.cat([classifier.decisions(learner.features(batch)) for batch in batches])
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from medfuse.processes import Shard
 from medfuse.training.batches import Batch, CaseBatches
 from medfuse.training.data import TrainingData
 from medfuse.training.learner import Learner
@@ -16,7 +17,9 @@ from medfuse.training.learner import Learner
 _BATCH = 256
 
 
-def predict_logits(model: nn.Module, data: TrainingData, batch_size: int = _BATCH) -> np.ndarray:
+def predict_logits(
+    model: nn.Module, data: TrainingData, batch_size: int = _BATCH, shard: Shard | None = None
+) -> np.ndarray:
     """Return the uncalibrated logits ``(N, K)`` of the clean views, as float32.
 
     Args:
@@ -24,26 +27,27 @@ def predict_logits(model: nn.Module, data: TrainingData, batch_size: int = _BATC
             banked features. Its temperature is not applied.
         data: the cases.
         batch_size: cases computed at once.
+        shard: this process among those that share the images; all get the whole result.
     """
-    return torch.cat(_over_batches(model, data, batch_size, _logits)).numpy()
+    return torch.cat(_over_batches(model, data, batch_size, shard, _logits)).numpy()
 
 
 def predict_shares(
-    model: nn.Module, data: TrainingData, batch_size: int = _BATCH
+    model: nn.Module, data: TrainingData, batch_size: int = _BATCH, shard: Shard | None = None
 ) -> np.ndarray | None:
     """Return how much each source counts for each case ``(N, S)``, or ``None``."""
-    shares = torch.cat(_over_batches(model, data, batch_size, _shares)).numpy()
+    shares = torch.cat(_over_batches(model, data, batch_size, shard, _shares)).numpy()
     return shares if shares.size else None
 
 
 def predict_slice_weights(
-    model: nn.Module, data: TrainingData, batch_size: int = _BATCH
+    model: nn.Module, data: TrainingData, batch_size: int = _BATCH, shard: Shard | None = None
 ) -> list[np.ndarray | None]:
     """Return how much each slice counts, per source ``(N, D)``; ``None`` where none is sliced.
 
     Rows of cases without the source's input are NaN.
     """
-    each = _over_batches(model, data, batch_size, _slice_weights)
+    each = _over_batches(model, data, batch_size, shard, _slice_weights)
     return [
         None if weights[0] is None else torch.cat(weights).numpy()
         for weights in zip(*each, strict=True)
@@ -51,13 +55,13 @@ def predict_slice_weights(
 
 
 def predict_features(
-    model: nn.Module, data: TrainingData, batch_size: int = _BATCH
+    model: nn.Module, data: TrainingData, batch_size: int = _BATCH, shard: Shard | None = None
 ) -> tuple[np.ndarray, ...]:
     """Return what ``network.features`` gives for the clean views, one ``(N, F)`` per source.
 
     Rows of cases without the source's input are NaN.
     """
-    each = _over_batches(model, data, batch_size, _features)
+    each = _over_batches(model, data, batch_size, shard, _features)
     return tuple(torch.cat(parts).numpy() for parts in zip(*each, strict=True))
 
 
@@ -97,6 +101,7 @@ def _over_batches(
     model: nn.Module,
     data: TrainingData,
     batch_size: int,
+    shard: Shard | None,
     compute: Callable[[Learner, Batch], Result],
 ) -> list[Result]:
     live = frozenset(i for i, x in enumerate(data.features) if x is None)
@@ -105,7 +110,7 @@ def _over_batches(
     was_training = model.training
     model.eval()
     learner.eval()
-    batches = CaseBatches(data, int(data.labels.max()) + 1, batch_size)
+    batches = CaseBatches(data, int(data.labels.max()) + 1, batch_size, shard)
     found = [compute(learner, batch.to(device)) for batch in batches]
     model.train(was_training)
     return found

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from medfuse.processes import Shard
+
 AttachHandlers = Callable[[Any, "Run"], None]
 
 
@@ -76,6 +78,8 @@ class Run:
         member: which of the averaged classifiers this is, from 1.
         members: how many there are.
         fold: which part is left out while decisions are made out of fold, from 1; 0 elsewhere.
+        shard: this process among those that train sources together, each with a share of the
+            images. Only the first has a ``folder``; handlers are attached in all.
     """
 
     folder: Path | None = None
@@ -96,6 +100,7 @@ class Run:
     member: int = 1
     members: int = 1
     fold: int = 0
+    shard: Shard = field(default_factory=Shard)
 
     @property
     def title(self) -> str:

@@ -56,7 +56,7 @@ class Session:
         for source in map(int, learner.sources):
             self._add_source_parameters(source, self._rates(source).scale)
         self.trainer = build_trainer(
-            EngineParts(learner, setup.loss, setup.batches, setup.device, setup.amp),
+            EngineParts(learner, setup.loss, setup.batches, setup.device, setup.amp, run.shard),
             self.optimizer,
             run.last_epoch or config.epochs,
             config.clip_gradient,
@@ -157,6 +157,8 @@ class Session:
         record = {"epoch": float(engine.state.epoch), "lr": self.optimizer.param_groups[0]["lr"]}
         names = ("training_loss", "training_accuracy", "validation_loss", "validation_accuracy")
         record.update({name: metrics[name] for name in names if name in metrics})
+        # What is decided by a loss has to be decided by the same loss in all processes.
+        record = self.run_info.shard.told(record)
         self.history.append(record)
         loss = record.get("validation_loss")
         if loss is None or loss < self.best.loss:

@@ -11,6 +11,7 @@ import torch
 from medfuse.config import TrainingConfig
 from medfuse.device import find_device
 from medfuse.errors import TrainingError
+from medfuse.processes import Shard
 from medfuse.training.batches import CaseBatches, Draws, EpochBatches
 from medfuse.training.data import TrainingData
 from medfuse.training.loss import Loss, build_loss
@@ -69,12 +70,12 @@ def build_setup(
         _say_full_precision(device.type)
     hidden = config.input_dropout if run.hides_inputs else 0.0
     draws = Draws(run.seed, config.sampler == "oversample", config.mixup, hidden)
-    batches = EpochBatches(data, num_classes, config.batch_size, draws)
+    batches = EpochBatches(data, num_classes, config.batch_size, draws, run.shard)
     loss = build_loss(config, data.labels, num_classes, run.head_loss).to(device)
     return Setup(
         config=config,
         batches=batches,
-        validation=_validation_batches(validation, num_classes, config.batch_size),
+        validation=_validation_batches(validation, num_classes, config.batch_size, run.shard),
         loss=loss,
         validation_loss=loss.unsmoothed().to(device),
         device=device,
@@ -89,9 +90,9 @@ def _say_full_precision(device: str) -> None:
 
 
 def _validation_batches(
-    cases: TrainingData | None, num_classes: int, batch_size: int
+    cases: TrainingData | None, num_classes: int, batch_size: int, shard: Shard
 ) -> CaseBatches | None:
     if cases is None or len(cases) == 0:
         return None
     learns = any(x is None for x in cases.features) or cases.load_view is not None
-    return CaseBatches(cases, num_classes, batch_size if learns else _VALIDATION_BATCH)
+    return CaseBatches(cases, num_classes, batch_size if learns else _VALIDATION_BATCH, shard)

@@ -15,6 +15,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from medfuse.backbones.slices import SlicedSource
 from medfuse.processes import Shard
 from medfuse.training.whole_batch import Rows, WholeBatch
 
@@ -97,6 +98,11 @@ class _Gathered(torch.autograd.Function):
         return back, None, None
 
 
+def _goes_by_slices(module: nn.Module) -> bool:
+    """Return whether a module takes rows apart itself, and computes some of them twice."""
+    return any(isinstance(part, SlicedSource) for part in module.modules())
+
+
 def add_up_gradients(shard: Shard, shared: nn.Module, same: Iterable[nn.Parameter]) -> None:
     """Make the gradients of all processes those of the whole batch, bit for bit the same.
 
@@ -119,7 +125,7 @@ def add_up_flat(shard: Shard, tensors: list[Tensor]) -> None:
         chosen = [x for x in tensors if x.dtype == dtype]
         flat = torch.cat([x.flatten() for x in chosen])
         shard.add_up(flat)
-        for x, part in zip(chosen, flat.split([x.numel() for x in chosen]), strict=True):
+        for x, part in zip(chosen, torch.split(flat, [x.numel() for x in chosen]), strict=True):
             x.copy_(part.view_as(x))
 
 

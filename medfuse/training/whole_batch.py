@@ -71,7 +71,7 @@ class WholeBatch(TorchFunctionMode):
     def __torch_function__(
         self,
         func: Any,
-        types: Sequence[Any],  # noqa: ARG002
+        types: Sequence[Any],
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
@@ -168,6 +168,8 @@ class _Normed(torch.autograd.Function):
         axes, shape = [0, *range(2, normed.ndim)], (1, -1) + (1,) * (normed.ndim - 2)
         sums = torch.stack([gradient.sum(axes), (gradient * normed).sum(axes)])
         ctx.rows.shard.add_up(sums)
+        if not ctx.rows.own:  # a row that counts for nothing has no part in the statistics
+            return torch.zeros_like(normed, dtype=ctx.dtype), None, None
         along, across = (sums / total).unbind()
         own = gradient - along.view(shape) - normed * across.view(shape)
         return (own * scale.view(shape)).to(ctx.dtype), None, None

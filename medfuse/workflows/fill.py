@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from medfuse.config import Experiment
 from medfuse.features.bank import FeatureBank
-from medfuse.registry import load_registry
 from medfuse.processes import Shard
+from medfuse.registry import load_registry
 from medfuse.workflows.extract import Banked, bank_features, load_networks, with_tables
 from medfuse.workflows.prepare import prepare_cohort, prepared_input
 from medfuse.workflows.settle import settle_cohort, settle_head

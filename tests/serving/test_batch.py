@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 from medfuse.errors import ConfigError, MedfuseError, OutputError
+from medfuse.processes import Shard, joined_shard
 from medfuse.serving import Answer, Prediction
 from medfuse.serving.batch import BatchOptions, Target, predict_to_files
 from medfuse.serving.cases import ListedCase
 from medfuse.serving.row_formats import Columns, csv_text, json_text
-from medfuse.processes import Shard, joined_shard
 
 CASES = [ListedCase(f"ward/{n:03d}.png", f"/in/ward/{n:03d}.png") for n in range(40)]
 
@@ -249,7 +249,9 @@ def test_a_process_that_is_left_alone_says_so(monkeypatch: pytest.MonkeyPatch) -
         raise RuntimeError("pair.cc:561: Connection closed by peer")
 
     monkeypatch.setattr("torch.distributed.all_reduce", closed)
-    with pytest.raises(MedfuseError, match="another process ended without a word, before its share"):
+    with pytest.raises(
+        MedfuseError, match="another process ended without a word, before its share"
+    ):
         Shard(0, 2).total(1)
 
 

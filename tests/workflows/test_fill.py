@@ -17,8 +17,8 @@ from medfuse.config import parse_experiment
 from medfuse.features.bank import FeatureBank
 from medfuse.features.forward import TranslatedForward
 from medfuse.features.merge import merge_banks
-from medfuse.registry import load_registry
 from medfuse.processes import Shard
+from medfuse.registry import load_registry
 from medfuse.workflows import extract as extraction
 from medfuse.workflows.extract import ExtractedFeatures, extract, load_networks
 from medfuse.workflows.fill import fill_bank
