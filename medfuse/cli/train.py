@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from medfuse.cli.run_options import add_run_options
+
+if TYPE_CHECKING:
+    from medfuse.processes import Shard
 
 SUMMARY = "train a fused classifier and write its bundle"
 
@@ -17,6 +22,7 @@ examples:
   medfuse train experiment.yaml --out runs/first
   medfuse train images/ --source mini:resnet --source mini:densenet --out runs/second
   medfuse train experiment.yaml --out runs/third --set training.epochs=20 --set seed=1
+  torchrun --standalone --nproc-per-node 2 -m medfuse train experiment.yaml --out runs/fourth
 """
 
 
@@ -62,21 +68,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train and print where the results are."""
-    experiment = experiment_of(arguments)
-    from medfuse.workflows.train import train
+    from medfuse.processes import joined_shard
 
-    outcome = train(
-        experiment,
-        arguments.out,
-        fresh=arguments.fresh,
-        download=arguments.download,
-        progress=not arguments.quiet,
-    )
+    with joined_shard(os.environ) as shard:
+        experiment = experiment_of(arguments)
+        if not shard.first:
+            return _helped(experiment, arguments, shard)
+        from medfuse.workflows.train import train
+
+        outcome = train(
+            experiment,
+            arguments.out,
+            fresh=arguments.fresh,
+            download=arguments.download,
+            progress=not arguments.quiet,
+            shard=shard,
+        )
     if arguments.json:
         print(json.dumps(outcome.metrics, indent=2))
         return 0
     for line in summary_lines(outcome):
         print(line)
+    return 0
+
+
+def _helped(experiment: Any, arguments: argparse.Namespace, shard: Shard) -> int:
+    """Take part without a word: the first process speaks for all."""
+    from medfuse.workflows.train_task import help_train
+
+    logging.getLogger("medfuse").setLevel(logging.ERROR)
+    help_train(experiment, shard, download=arguments.download)
     return 0
 
 

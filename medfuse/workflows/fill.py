@@ -8,7 +8,7 @@ from medfuse.processes import Shard
 from medfuse.registry import load_registry
 from medfuse.workflows.extract import Banked, bank_features, load_networks, with_tables
 from medfuse.workflows.prepare import prepare_cohort, prepared_input
-from medfuse.workflows.settle import settle_cohort, settle_head
+from medfuse.workflows.settle import SettledCohort, settle_cohort, settle_head
 
 
 def fill_bank(
@@ -47,20 +47,29 @@ def fill_bank(
         {name: found.config for name, found in settled.inputs.items()},
         download=download,
     )
-    if shard.count > 1:
-        own = settled.cohort.with_cases(shard.of(settled.cohort.cases))
-        for name, read in settled.inputs.items():
-            prepared_input(name, read, own, bank, progress)
-        shard.total(0)  # all wait for the digests of all
+    digest_shares(settled, bank, shard, progress=progress)
     prepared = prepare_cohort(experiment, bank, settled=settled, progress=progress)
-    one = _on_device(experiment, shard)
+    one = on_own_device(experiment, shard)
     sources = with_tables(one, networks, prepared)
     rows = shard.of(range(len(prepared.cohort.cases)))
     found = bank_features(one, prepared, sources, rows, progress=progress)
     return Banked(shard.total(found.known), shard.total(found.computed))
 
 
-def _on_device(experiment: Experiment, shard: Shard) -> Experiment:
+def digest_shares(
+    settled: SettledCohort, bank: FeatureBank, shard: Shard, *, progress: bool = True
+) -> None:
+    """Have each of several processes digest its share of the images; all wait for all."""
+    if shard.count == 1:
+        return
+    own = settled.cohort.with_cases(shard.of(settled.cohort.cases))
+    for name, read in settled.inputs.items():
+        prepared_input(name, read, own, bank, progress)
+    shard.total(0)
+
+
+def on_own_device(experiment: Experiment, shard: Shard) -> Experiment:
+    """Return the experiment with a GPU of this process's own, where it names none."""
     device = shard.device(experiment.training.device)
     training = experiment.training.model_copy(update={"device": device})
     return experiment.model_copy(update={"training": training})

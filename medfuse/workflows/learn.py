@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -23,6 +23,7 @@ from medfuse.data import Role
 from medfuse.errors import CohortError
 from medfuse.evaluation import LabelThreshold
 from medfuse.model import FusedNetwork
+from medfuse.processes import Shard
 from medfuse.registry import Registry
 from medfuse.training import (
     BuiltClassifier,
@@ -121,6 +122,7 @@ class LearningTask:
         features: of all sources.
         progress: show bars on stderr where that is a terminal.
         adaptation: what made ``features`` look like those of a target; ``None`` where nothing did.
+        shard: this process among those that train the sources that learn together.
     """
 
     experiment: Experiment
@@ -129,6 +131,7 @@ class LearningTask:
     features: ExtractedFeatures
     progress: bool = True
     adaptation: Adaptation | None = None
+    shard: Shard = field(default_factory=Shard)
 
 
 def learn(
@@ -166,19 +169,19 @@ def learn(
     final = _with_live_sources(data, run)
     learns = any(x is None for x in final.features)
     model: nn.Module = network if learns else network.classifier
-    logits = predict_logits(model, final).astype(np.float64)
+    logits = predict_logits(model, final, shard=task.shard).astype(np.float64)
     return LearnedModel(
         classifier=built,
         members=members,
         network=network,
         results=fitted.results,
         held_out=fitted.held_out,
-        features=predict_features(model, final) if role == "fused" else (),
+        features=predict_features(model, final, shard=task.shard) if role == "fused" else (),
         calibration=fitted.calibration,
         probabilities=probabilities_of(fitted.calibration(logits), built.head),
         uncalibrated=probabilities_of(logits, built.head),
-        shares=predict_shares(model, final),
-        slice_weights=tuple(predict_slice_weights(model, final)),
+        shares=predict_shares(model, final, shard=task.shard),
+        slice_weights=tuple(predict_slice_weights(model, final, shard=task.shard)),
         thresholds=_thresholds(task, built.head, fitted),
     )
 
@@ -255,7 +258,7 @@ def _fit_one(task: LearningTask, network: FusedNetwork, data: TrainingData, run:
         return _Fitted(network.classifier, (result,), Calibration(), held_out)
     final = _with_live_sources(data, run).select(rows)
     live = any(x is None for x in final.features)
-    logits = predict_logits(network if live else network.classifier, final)
+    logits = predict_logits(network if live else network.classifier, final, shard=task.shard)
     held_out = HeldOut(rows, logits, learned, used)
     return _Fitted(network.classifier, (result,), _calibration(task, held_out), held_out)
 
@@ -305,6 +308,7 @@ def _run(
         head_loss=built.head.loss,
         hides_inputs=built.fusion.handles_missing,
         sources=tuple(task.features.sources[i].label for i in chosen),
+        shard=task.shard,
     )
 
 

@@ -13,11 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from medfuse.backbones.build import BuiltSource
-from medfuse.config import ComponentConfig, Experiment, as_experiment
-from medfuse.contract import FeatureFusionSpec
+from medfuse.config import Experiment, as_experiment
 from medfuse.data import split_digest
-from medfuse.data.readers import installed_readers
 from medfuse.errors import OutputError
 from medfuse.evaluation import (
     EvaluationSettings,
@@ -30,32 +27,33 @@ from medfuse.evaluation.feature_statistics import write_distances
 from medfuse.evaluation.plugin_metrics import Metric
 from medfuse.evaluation.slice_table import write_slice_weights
 from medfuse.evaluation.uncalibrated import uncalibrated_metrics
-from medfuse.features.bank import FeatureBank
+from medfuse.processes import Shard, leave
 from medfuse.registry import Registry, load_registry
 from medfuse.report import write_sections
 from medfuse.storage import write_json
 from medfuse.threads import all_but_one
-from medfuse.training.classifier import check_missing_inputs
 from medfuse.workflows import measure
 from medfuse.workflows.abstaining import Judged, judge
-from medfuse.workflows.adapt import Adaptation, adapt, check_norms
 from medfuse.workflows.bundled_sources import refuse_own_bundle, with_each_network
 from medfuse.workflows.calibrating import calibration_facts
 from medfuse.workflows.distances import fit_distances
-from medfuse.workflows.extract import ExtractedFeatures, extract, load_networks, with_tables
+from medfuse.workflows.extract import ExtractedFeatures
 from medfuse.workflows.figures import TestPart, draw_cohort, draw_test, draw_training
 from medfuse.workflows.gallery import Gallery
 from medfuse.workflows.learn import LearnedModel, LearningTask, learn
 from medfuse.workflows.licensing import check_licenses
-from medfuse.workflows.package import Measured, graph_only_parts, seen_before, write_run_bundle
-from medfuse.workflows.preflight import check_experiment, check_with_cohort, check_with_sources
-from medfuse.workflows.prepare import prepare_cohort
-from medfuse.workflows.resolved import input_facts, resolved_experiment
+from medfuse.workflows.package import Measured, seen_before, write_run_bundle
+from medfuse.workflows.preflight import check_experiment
+from medfuse.workflows.resolved import input_facts
 from medfuse.workflows.run_folder import RunFolder, claim_run_folder, is_finished
 from medfuse.workflows.run_page import MeasuredCases, RunFacts, run_page
 from medfuse.workflows.seen import find_seen
-from medfuse.workflows.settle import SettledCohort, list_cohort, settle_cohort, settle_head
-from medfuse.workflows.target_cases import TargetReader
+from medfuse.workflows.train_task import (
+    TaskOptions,
+    fusion_alone,
+    sources_alone,
+    training_task,
+)
 from medfuse.workflows.trust_facts import TrustedCases, acceptance_of, draw_trust, trust_facts
 
 _log = logging.getLogger(__name__)
@@ -78,13 +76,14 @@ class TrainingOutcome:
     metrics: Mapping[str, Any]
 
 
-def train(
+def train(  # noqa: PLR0913 - each can be left out
     experiment: Experiment | Mapping[str, Any] | Path | str,
     out: Path | str,
     *,
     fresh: bool = False,
     download: bool = False,
     progress: bool = True,
+    shard: Shard | None = None,
 ) -> TrainingOutcome:
     """Train a fused classifier, measure it on the test part and write its bundle.
 
@@ -96,12 +95,15 @@ def train(
         fresh: replace an earlier run in ``out``.
         download: allow weights to be fetched.
         progress: show bars on stderr where that is a terminal.
+        shard: the first of several processes, of which all others call `help_train`
+            (`medfuse.processes.joined_shard`).
 
     Raises:
         MedfuseError: anything that a user can mend; the text says how.
     """
+    shard = shard or Shard()
     config, registry = with_each_network(as_experiment(experiment)), load_registry()
-    options = _Options(download, progress)
+    options = TaskOptions(download, progress, shard)
     _refuse_inside_cohort(Path(out), Path(config.cohort.path))
     refuse_own_bundle(config, Path(out))
     if fresh or not is_finished(out, config):
@@ -110,16 +112,10 @@ def train(
     with claim_run_folder(out, config, fresh=fresh) as folder:
         if folder.finished and _is_whole(folder):
             _log.info("%s: this run is complete; use --fresh to train again", folder.path)
+            shard.told(value=False)
             return _outcome(folder)
+        shard.told(value=True)
         return _run(config, folder, registry, options)
-
-
-@dataclass(frozen=True)
-class _Options:
-    """How to train, which does not decide the result."""
-
-    download: bool
-    progress: bool
 
 
 @dataclass(frozen=True)
@@ -148,38 +144,24 @@ def _is_whole(folder: RunFolder) -> bool:
 
 
 def _run(
-    experiment: Experiment, folder: RunFolder, registry: Registry, options: _Options
+    experiment: Experiment, folder: RunFolder, registry: Registry, options: TaskOptions
 ) -> TrainingOutcome:
     begun = time.monotonic()
     plugin_metrics = measure.load_metrics(registry, experiment.evaluation)
-    bank = FeatureBank(experiment.bank.path, experiment.bank.budget_gb)
-    readers = installed_readers(registry)
-    cohort = list_cohort(experiment, readers)
-    experiment = settle_head(experiment, cohort)
-    check_with_cohort(experiment, registry, cohort)
-    settled = settle_cohort(experiment, bank, cohort=cohort, readers=readers)
-    networks = _networks(experiment, registry, settled, options.download)
-    progress = options.progress
-    prepared = prepare_cohort(experiment, bank, settled=settled, progress=progress)
-    check_missing_inputs(experiment.fusion.use, registry, prepared.known())
-    folder.begin()
-    prepared.write(folder.path / "cohort.csv", experiment.cohort.split.seed)
-    sources = with_tables(experiment, networks, prepared)
-    resolved = resolved_experiment(experiment, registry, prepared, sources)
-    folder.write_resolved(resolved)
-    features = extract(resolved, prepared, sources, bank, progress=progress)
-    features, adaptation = _adapted(
-        TargetReader(resolved, registry, prepared, bank, progress), features
-    )
-    task = LearningTask(resolved, registry, prepared, features, progress, adaptation)
+    task = training_task(experiment, registry, options, folder)
+    labels = [source.label for source in task.features.sources]
     with Gallery(folder.plots) as gallery:
-        gallery.meanwhile(draw_cohort, prepared)
-        _log.info("training %s together", " + ".join(source.label for source in sources))
+        if task.shard.count == 1:
+            gallery.meanwhile(draw_cohort, task.prepared)
+        _log.info("training %s together", " + ".join(labels))
         started = time.monotonic()
-        fused = learn(task, resolved.fusion, range(len(sources)), folder.path)
+        fused = learn(task, task.experiment.fusion, range(len(labels)), folder.path)
         _log.info("training the fused model took %.0f s", time.monotonic() - started)
         task = _with_method(task, fused, folder)
         singles = _singles(task, folder)
+        leave()  # what follows is work for one process
+        if task.shard.count > 1:  # a copy of the process would have held its connections open
+            gallery.meanwhile(draw_cohort, task.prepared)
         _write_results(task, fused, singles, _Output(folder, gallery), plugin_metrics)
     _log.info("the whole run took %.0f s", time.monotonic() - begun)
     return _outcome(folder)
@@ -196,43 +178,14 @@ def _with_method(task: LearningTask, fused: LearnedModel, folder: RunFolder) -> 
     return replace(task, experiment=settled)
 
 
-def _adapted(
-    reader: TargetReader, features: ExtractedFeatures
-) -> tuple[ExtractedFeatures, Adaptation | None]:
-    """Return the features as the configuration has them adapted to a target, and what was done."""
-    config = reader.experiment.adaptation
-    return (features, None) if config is None else adapt(reader, config, features)
-
-
-def _networks(
-    experiment: Experiment, registry: Registry, settled: SettledCohort, download: bool
-) -> list[BuiltSource]:
-    """Return the networks of the sources, and find what does not fit before images are read."""
-    inputs = {name: found.config for name, found in settled.inputs.items()}
-    networks = load_networks(experiment, registry, inputs, download=download)
-    classes = settled.cohort.classes
-    if len(networks) == len(experiment.sources):  # the width of a table is not known yet
-        check_with_sources(experiment, registry, networks, len(classes))
-    check_norms(experiment.adaptation, networks)
-    for part in graph_only_parts(experiment, registry, networks):
-        _log.warning(
-            "%s: in the bundle only as a traced graph, which predicts but cannot be trained", part
-        )
-    return networks
-
-
 def _singles(task: LearningTask, folder: RunFolder) -> dict[str, LearnedModel]:
     """Return a model of each source alone, with the same head and the same split."""
-    sources = task.features.sources
-    if not task.experiment.evaluation.baselines or len(sources) < 2:
-        return {}
-    spec = task.registry.fusion(task.experiment.fusion.use)
-    takes_maps = isinstance(spec, FeatureFusionSpec) and spec.accepts == "maps"
-    alone = task.experiment.fusion if takes_maps else ComponentConfig(use="concat")
     found = {}
-    for i, source in enumerate(sources):
-        _log.info("training %s alone, to compare", source.label)
-        found[source.label] = learn(task, alone, [i], folder.path / "single" / str(i), "single")
+    for i in sources_alone(task):
+        label = task.features.sources[i].label
+        _log.info("training %s alone, to compare", label)
+        at = folder.path / "single" / str(i)
+        found[label] = learn(task, fusion_alone(task), [i], at, "single")
     return found
 
 

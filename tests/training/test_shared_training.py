@@ -15,25 +15,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from ignite.engine import Events
 from torch import Tensor, nn
 
-from medfuse.backbones.slices import SlicedSource
 from medfuse.backbones.source import Source
-from medfuse.errors import TrainingError
 from medfuse.fusion.concat import ConcatFusion
 from medfuse.fusion.stacking import StackingFusion
 from medfuse.heads.linear import LinearHead
 from medfuse.heads.mlp import MlpHead
 from medfuse.model import DecisionClassifier, FeatureClassifier, FusedNetwork
-from medfuse.processes import Shard, joined_shard
+from medfuse.processes import Shard
 from medfuse.training.data import Presence, TrainingData
 from medfuse.training.fit import fit
 from medfuse.training.predict import predict_features, predict_logits
 from medfuse.training.run import Run, Unfreeze
-from medfuse.training.shared_batch import Share
-from medfuse.training.whole_batch import Rows, WholeBatch
 
 from .conftest import make_config, make_run
 
