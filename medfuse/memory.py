@@ -12,9 +12,15 @@ _LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory
 def memory_size() -> float:
     """Return the bytes of memory of this machine, or of the container where it has fewer.
 
-    Without bound where neither says.
+    Several processes of ``torchrun`` on one machine have equal parts of it. Without bound where
+    neither says.
     """
-    return min([_of_machine(), *map(_limit, _LIMITS)])
+    return min([_of_machine(), *map(_limit, _LIMITS)]) / _processes_here()
+
+
+def _processes_here() -> int:
+    given = os.environ.get("LOCAL_WORLD_SIZE", "")
+    return int(given) if given.isdecimal() and int(given) else 1
 
 
 def _of_machine() -> float:

@@ -125,14 +125,14 @@ def joined_shard(environment: Mapping[str, str]) -> Iterator[Shard]:
     distributed.init_process_group(_backend(shard, environment), timeout=_PATIENCE)
     try:
         yield shard
+        leave()
     except PeerError:
         raise PeerError("" if _is_told() else _LEFT_ALONE) from None
     except BaseException as error:
+        # The connections end with the process. To end them here may wait for another process.
         if _told_before():
             raise PeerError("") from error
         raise
-    finally:
-        leave()
 
 
 def leave() -> None:

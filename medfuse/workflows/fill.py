@@ -69,7 +69,9 @@ def digest_shares(
 
 
 def on_own_device(experiment: Experiment, shard: Shard) -> Experiment:
-    """Return the experiment with a GPU of this process's own, where it names none."""
-    device = shard.device(experiment.training.device)
+    """Return the experiment with a GPU of this process's own, unless it asks for the processor."""
+    asked = experiment.training.device
+    one_of_many = shard.count > 1 and asked.startswith("cuda")
+    device = shard.device("auto" if one_of_many else asked)
     training = experiment.training.model_copy(update={"device": device})
     return experiment.model_copy(update={"training": training})

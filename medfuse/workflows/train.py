@@ -27,7 +27,7 @@ from medfuse.evaluation.feature_statistics import write_distances
 from medfuse.evaluation.plugin_metrics import Metric
 from medfuse.evaluation.slice_table import write_slice_weights
 from medfuse.evaluation.uncalibrated import uncalibrated_metrics
-from medfuse.processes import Shard, leave
+from medfuse.processes import Shard
 from medfuse.registry import Registry, load_registry
 from medfuse.report import write_sections
 from medfuse.storage import write_json
@@ -50,7 +50,9 @@ from medfuse.workflows.run_page import MeasuredCases, RunFacts, run_page
 from medfuse.workflows.seen import find_seen
 from medfuse.workflows.train_task import (
     TaskOptions,
+    any_learns,
     fusion_alone,
+    part,
     sources_alone,
     training_task,
 )
@@ -150,6 +152,8 @@ def _run(
     plugin_metrics = measure.load_metrics(registry, experiment.evaluation)
     task = training_task(experiment, registry, options, folder)
     labels = [source.label for source in task.features.sources]
+    if not any_learns(task, range(len(labels))):
+        part(options.shard)
     with Gallery(folder.plots) as gallery:
         if task.shard.count == 1:
             gallery.meanwhile(draw_cohort, task.prepared)
@@ -159,7 +163,6 @@ def _run(
         _log.info("training the fused model took %.0f s", time.monotonic() - started)
         task = _with_method(task, fused, folder)
         singles = _singles(task, folder)
-        leave()  # what follows is work for one process
         if task.shard.count > 1:  # a copy of the process would have held its connections open
             gallery.meanwhile(draw_cohort, task.prepared)
         _write_results(task, fused, singles, _Output(folder, gallery), plugin_metrics)
@@ -179,14 +182,20 @@ def _with_method(task: LearningTask, fused: LearnedModel, folder: RunFolder) -> 
 
 
 def _singles(task: LearningTask, folder: RunFolder) -> dict[str, LearnedModel]:
-    """Return a model of each source alone, with the same head and the same split."""
-    found = {}
-    for i in sources_alone(task):
-        label = task.features.sources[i].label
-        _log.info("training %s alone, to compare", label)
+    """Return a model of each source alone, with the same head and the same split.
+
+    Those that learn come first: for the others this process needs no help.
+    """
+    found: dict[int, LearnedModel] = {}
+    together = [i for i in sources_alone(task) if any_learns(task, [i])]
+    for i in [*together, *(i for i in sources_alone(task) if i not in together)]:
+        if len(found) == len(together):
+            part(task.shard)
+        _log.info("training %s alone, to compare", task.features.sources[i].label)
         at = folder.path / "single" / str(i)
-        found[label] = learn(task, fusion_alone(task), [i], at, "single")
-    return found
+        found[i] = learn(task, fusion_alone(task), [i], at, "single")
+    part(task.shard)
+    return {task.features.sources[i].label: found[i] for i in sorted(found)}
 
 
 def _write_results(

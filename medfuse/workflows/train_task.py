@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import ignite.distributed as idist
 
 from medfuse.backbones.build import BuiltSource
 from medfuse.config import ComponentConfig, Experiment, as_experiment
 from medfuse.contract import FeatureFusionSpec
 from medfuse.data.readers import installed_readers
 from medfuse.features.bank import FeatureBank
-from medfuse.processes import Shard
+from medfuse.processes import Shard, leave
 from medfuse.registry import Registry, load_registry
 from medfuse.training.classifier import check_missing_inputs
 from medfuse.workflows.adapt import Adaptation, adapt, check_norms
@@ -75,11 +77,12 @@ def help_train(
         return
     task = training_task(config, registry, TaskOptions(download, progress=False, shard=shard))
     every = range(len(task.features.sources))
-    if _any_learns(task, every):
+    if any_learns(task, every):
         learn(task, task.experiment.fusion, every, None)
-    for i in sources_alone(task):
-        if _any_learns(task, [i]):
-            learn(task, fusion_alone(task), [i], None, "single")
+        for i in sources_alone(task):
+            if any_learns(task, [i]):
+                learn(task, fusion_alone(task), [i], None, "single")
+    part(shard)
 
 
 def training_task(
@@ -97,6 +100,8 @@ def training_task(
         folder: is begun as soon as the cohort is known to be sound; ``None`` writes nothing.
     """
     shard, progress = options.shard, options.progress
+    if shard.count > 1:
+        idist.get_rank()  # its first question is put to all processes: now, as long as all are here
     experiment = on_own_device(experiment, shard)
     bank = FeatureBank(experiment.bank.path, experiment.bank.budget_gb)
     readers = installed_readers(registry)
@@ -139,8 +144,16 @@ def fusion_alone(task: LearningTask) -> ComponentConfig:
     return task.experiment.fusion if takes_maps else ComponentConfig(use="concat")
 
 
-def _any_learns(task: LearningTask, chosen: range | list[int]) -> bool:
+def any_learns(task: LearningTask, chosen: Sequence[int]) -> bool:
+    """Return whether some of the sources learn, so that all processes train them together."""
     return any(task.experiment.sources[i].learns for i in chosen)
+
+
+def part(shard: Shard) -> None:
+    """Go on alone, each process for itself: Ignite and torch forget the others."""
+    if shard.count > 1:
+        idist.finalize()
+        leave()
 
 
 def _adapted(
