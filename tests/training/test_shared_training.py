@@ -18,8 +18,11 @@ import torch
 from ignite.engine import Events
 from torch import Tensor, nn
 
+from medfuse.backbones.slices import SlicedSource
 from medfuse.backbones.source import Source
+from medfuse.errors import TrainingError
 from medfuse.fusion.concat import ConcatFusion
+from medfuse.fusion.slice_attention import SliceAttention
 from medfuse.fusion.stacking import StackingFusion
 from medfuse.heads.linear import LinearHead
 from medfuse.heads.mlp import MlpHead
@@ -41,17 +44,18 @@ CLASSES = ("a", "b", "c")
 class Noisy(nn.Sequential):
     """A backbone of two stages, with batch norm and all that draws random numbers."""
 
-    def __init__(self) -> None:
+    def __init__(self, drop: float = 0.2) -> None:
         super().__init__(
-            nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout2d(0.2)),
-            nn.Sequential(nn.Conv2d(4, 5, 3), nn.BatchNorm2d(5), nn.ReLU(), nn.Dropout(0.2)),
+            nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout2d(drop)),
+            nn.Sequential(nn.Conv2d(4, 5, 3), nn.BatchNorm2d(5), nn.ReLU(), nn.Dropout(drop)),
         )
+        self.drop = drop
 
     def forward(self, x: Tensor) -> tuple[Tensor, None]:
         features = super().forward(x)
         if self.training:
-            kept = features.new_empty((len(x), 1, 1, 1)).bernoulli_(0.8)
-            features = features * kept / 0.8
+            kept = features.new_empty((len(x), 1, 1, 1)).bernoulli_(1 - self.drop)
+            features = features * kept / (1 - self.drop)
         return features, None
 
 
@@ -82,19 +86,33 @@ def _cases(network: FusedNetwork, known: int = 1, **extra: Any) -> TrainingData:
     return TrainingData.of(features, LABELS, views=2, **loads)
 
 
+def _sliced(batch_norm: str) -> tuple[FusedNetwork, TrainingData]:
+    """Return a network on the three slices of volumes."""
+    torch.manual_seed(0)
+    source = Source(Noisy(0.0), nn.Identity(), trainable="all", batch_norm=batch_norm)
+    pooling = [SliceAttention(5)]
+    classifier = FeatureClassifier((5,), ConcatFusion((5,)), LinearHead(5, 3), pooling=pooling)
+    network = FusedNetwork([SlicedSource(source, 3).eval()], classifier)
+
+    def load(case: int, view: int) -> tuple[Tensor]:
+        return (torch.stack([_image(case, view, number) for number in range(3)], -1),)
+
+    return network, TrainingData.of([None], LABELS, views=2, load_view=load)
+
+
 def _fitted(network: FusedNetwork, data: TrainingData, run: Run, **config: Any) -> dict[str, Any]:
     """Train on some of the cases, stop by the others, and say how it went."""
     settings = make_config(**{"epochs": 4, "batch_size": 5, "optimizer": "sgd", **config})
     rows = np.arange(COUNT)
     learned, held_out = data.select(rows[VALIDATION:]), data.select(rows[:VALIDATION])
     result = fit(network, learned, held_out, settings, run)
-    live = replace(data, features=(*data.features[:1], None))
+    live = replace(data, features=(*data.features[:-1], None))
     return {
         "history": [dict(record) for record in result.history],
         "best": result.best_epoch,
         "resumed_from": result.resumed_from,
         "logits": predict_logits(network, live, 8, run.shard),
-        "features": predict_features(network, live, 8, run.shard)[1],
+        "features": predict_features(network, live, 8, run.shard)[-1],
         "state": {k: v.numpy() for k, v in network.state_dict().items()},
     }
 
@@ -144,6 +162,10 @@ def _stacked(run: Run) -> dict[str, Any]:
     return _fitted(network, _cases(network), run, epochs=2)
 
 
+def _slices(run: Run) -> dict[str, Any]:
+    return _fitted(*_sliced("affine"), run)
+
+
 def _resumed(run: Run) -> dict[str, Any]:
     """Broken off in the third epoch, in all processes."""
 
@@ -165,7 +187,7 @@ def _resumed(run: Run) -> dict[str, Any]:
 
 
 SCENARIOS: tuple[Callable[[Run], dict[str, Any]], ...] = (
-    _all, _last, _tiny, _later, _missing, _stacked, _resumed
+    _all, _last, _tiny, _later, _missing, _stacked, _slices, _resumed
 )  # fmt: skip
 
 
@@ -234,3 +256,10 @@ def test_two_processes_train_as_one(
     assert first["best"] == alone["best"]
     for name in ("logits", "features"):
         np.testing.assert_allclose(first[name], alone[name], rtol=0, atol=1e-4)
+
+
+def test_batch_norm_of_slices_is_refused_in_several_processes() -> None:
+    """It goes by slabs, whose number depends on how many volumes a process has."""
+    run = make_run(classes=CLASSES, shard=Shard(0, 2))
+    with pytest.raises(TrainingError, match=r"Source 1 learns with batch norm.*one process"):
+        _fitted(*_sliced("train"), run)
