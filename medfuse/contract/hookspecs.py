@@ -73,7 +73,9 @@ def medfuse_attach_handlers(trainer: Any, run: Any) -> None:
     """Attach Ignite handlers to the trainer of a run.
 
     It is called for every training of a run: each member of the fused model, then each member of
-    each source alone. ``run.role``, ``run.sources`` and ``run.member`` tell which it is.
+    each source alone. ``run.role``, ``run.sources`` and ``run.member`` tell which it is. Where
+    several processes train together it is called in each; what those write that are not the first
+    (``run.shard.first``) is thrown away.
 
     Args:
         trainer: the `monai.engines.SupervisedTrainer`, before it starts.

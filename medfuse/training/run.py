@@ -79,7 +79,7 @@ class Run:
         members: how many there are.
         fold: which part is left out while decisions are made out of fold, from 1; 0 elsewhere.
         shard: this process among those that train sources together, each with a share of the
-            images. Only the first has a ``folder``; handlers are attached in all.
+            images. Only the first has a ``folder``; handlers are attached in all, and get one.
     """
 
     folder: Path | None = None

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 from ignite.engine import Engine, Events
@@ -138,8 +140,18 @@ class Session:
         self.tensorboard.attach(trainer)
         self.bar.attach(trainer)
         if self.run_info.attach_handlers is not None:
-            self.run_info.attach_handlers(trainer, self.run_info)
+            self.run_info.attach_handlers(trainer, self._run_of_handlers())
         trainer.add_event_handler(Events.EPOCH_COMPLETED, self._save_sometimes)
+
+    def _run_of_handlers(self) -> Run:
+        """Return the run; in all processes but the first, with a folder that is thrown away.
+
+        A handler may change the training, which it has to do in all of them, and may write.
+        """
+        if self.run_info.shard.first:
+            return self.run_info
+        self._scratch = TemporaryDirectory(prefix="medfuse-")
+        return replace(self.run_info, folder=Path(self._scratch.name))
 
     def _start_epoch(self, engine: Engine) -> None:
         epoch = engine.state.epoch

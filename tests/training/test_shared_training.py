@@ -173,7 +173,8 @@ def _resumed(run: Run) -> dict[str, Any]:
         if engine.state.epoch == 3:
             raise KeyboardInterrupt
 
-    def attach(trainer: Any, _run: Run) -> None:
+    def attach(trainer: Any, given: Run) -> None:
+        assert given.folder is not None, "handlers have a folder in every process"
         trainer.add_event_handler(Events.EPOCH_STARTED, stop)
 
     settings = {"batch_size": 6, "early_stopping": None}
