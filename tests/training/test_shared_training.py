@@ -42,7 +42,7 @@ CLASSES = ("a", "b", "c")
 
 
 class Noisy(nn.Sequential):
-    """A backbone of two stages, with batch norm and all that draws random numbers."""
+    """A backbone of two stages, with batch norm and, unless ``drop`` is 0, random numbers."""
 
     def __init__(self, drop: float = 0.2) -> None:
         super().__init__(
@@ -53,7 +53,7 @@ class Noisy(nn.Sequential):
 
     def forward(self, x: Tensor) -> tuple[Tensor, None]:
         features = super().forward(x)
-        if self.training:
+        if self.training and self.drop:
             kept = features.new_empty((len(x), 1, 1, 1)).bernoulli_(1 - self.drop)
             features = features * kept / (1 - self.drop)
         return features, None
