@@ -144,14 +144,17 @@ def properties(config: str, kind: str) -> Step:
 
 
 def labelled(case: Case) -> Path:
-    """Return a folder whose parts, and it itself, hold an image of each class."""
+    """Return a folder whose parts hold an image of each class, or with each label."""
     first = next(iter(case.expected))
     classes = list(case.metadata["network_data_format"]["outputs"]["pred"]["channel_def"].values())
     for part in ("train", "val"):
         folder = case.work / "labelled" / part
         folder.mkdir(parents=True, exist_ok=True)
-        rows = "".join(f"{case.inputs / first},{label}\n" for label in classes)
-        (folder / "labels.csv").write_text(f"image,label\n{rows}")
+        rows, columns = [[label] for label in classes], ["label"]
+        if case.metadata["medfuse"]["link"] == "sigmoid":
+            rows, columns = [[str(int(a == b)) for b in classes] for a in classes], classes
+        lines = [["image", *columns], *([str(case.inputs / first), *row] for row in rows)]
+        (folder / "labels.csv").write_text("".join(f"{','.join(line)}\n" for line in lines))
     return case.work / "labelled"
 
 

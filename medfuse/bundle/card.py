@@ -15,6 +15,11 @@ from medfuse.bundle.nodes import reads_dicom
 from medfuse.bundle.request import BundleRequest, InputSpec, SourceRecord
 from medfuse.bundle.requirements import optional_decoders
 
+_CLASS_TABLE = (
+    "`DATA/train` and `DATA/val` may hold `labels.csv` (columns `image`, relative to it, and "
+    "`label`) in place of class folders. "
+)
+
 
 def model_card(
     request: BundleRequest, left_out: Mapping[str, str], packages: dict[str, str]
@@ -39,7 +44,7 @@ def model_card(
         "Authors": f"{request.authors}\n\n{copyright_of(request)}",
         "License": _license(request),
         "How to run": _how_to_run(request, packages),
-        "Measuring it on your data": _measuring(left_out),
+        "Measuring it on your data": _measuring(request, left_out),
         "Fine-tuning": _fine_tuning(request, left_out),
         "Files left out": "\n".join(f"- `{f}`: {why}" for f, why in left_out.items()) or "None.",
     }
@@ -319,28 +324,68 @@ def _hosts(request: BundleRequest) -> str:
 def _fine_tuning(request: BundleRequest, left_out: Mapping[str, str]) -> str:
     if "configs/train.json" in left_out:
         return f"Not possible here: {left_out['configs/train.json']}."
+    several = request.link == "sigmoid"
+    where, further = _new_labels(request), _CLASS_TABLE
+    if several:
+        where, further = f"{where} {_best(request)}", ""
     return (
-        f"Put new {_unit(request)}s into `DATA/train/<class>/` and `DATA/val/<class>/`. Frozen "
-        "parts stay frozen. The result is `models/model_candidate.pt`; `--ckpt_path` predicts with "
-        "it. The other files, the temperature and the performance above still belong to the old "
-        "weights.\n\n"
+        f"{where} Frozen parts stay frozen. The result is `models/model_candidate.pt`; "
+        "`--ckpt_path` predicts with it. The other files, "
+        f"{'the calibration, the thresholds' if several else 'the temperature'} and the "
+        "performance above still belong to the old weights.\n\n"
         "```\npython -m monai.bundle run --config_file $B/configs/train.json --bundle_root $B "
         "--dataset_dir $DATA\n```\n\n"
-        "`DATA/train` and `DATA/val` may hold `labels.csv` (columns `image`, relative to it, and "
-        "`label`) in place of class folders. On several GPUs, `torchrun --standalone "
+        f"{further}On several GPUs, `torchrun --standalone "
         "--nproc_per_node N -m monai.bundle run --config_file \"['$B/configs/train.json',"
         "'$B/configs/multi_gpu_train.json']\"` and the same options."
     )
 
 
-def _measuring(left_out: Mapping[str, str]) -> str:
+def _new_labels(request: BundleRequest) -> str:
+    """Return where the images go that are learned from."""
+    if request.link == "softmax":
+        return f"Put new {_unit(request)}s into `DATA/train/<class>/` and `DATA/val/<class>/`."
+    return f"Write `DATA/train/labels.csv` and `DATA/val/labels.csv`: {_label_columns(request)}."
+
+
+def _label_columns(request: BundleRequest) -> str:
+    names = ", ".join(f"`{name}`" for name in request.classes)
+    return (
+        f"columns `image` (a path relative to the table) and {names}, each cell 1, 0, or blank "
+        "where the answer is unknown, which then counts neither in the loss nor in a metric"
+    )
+
+
+def _best(request: BundleRequest) -> str:
+    """Return what chooses the candidate, and what the answers weigh."""
+    weights = request.label_weights
+    said = {
+        "none": "All answers weigh the same",
+        "balanced": "Both answers of a label weigh the same, by their numbers in `train`",
+    }.get(str(weights), "The positive answers have the weights of the training")
+    return (
+        f"{said} (`label_weights` in `train.json`). The weights of lowest loss on `val` are kept, "
+        "those it starts from among them."
+    )
+
+
+def _measuring(request: BundleRequest, left_out: Mapping[str, str]) -> str:
     if "configs/evaluate.json" in left_out:
         return f"Not possible by MONAI alone: {left_out['configs/evaluate.json']}."
+    where = "Put labelled images into `DATA/<class>/`, or name them in `DATA/labels.csv`."
+    what = (
+        "accuracy, AUROC, sensitivity, precision and F1 (averaged over classes), over all cases, "
+        "abstentions among them"
+    )
+    if request.link == "sigmoid":
+        where = f"Write `DATA/labels.csv`: {_label_columns(request)}."
+        what = (
+            "accuracy (the share of known answers that are right at the thresholds), AUROC, "
+            "sensitivity, precision and F1 (means over the labels of which both answers occur), "
+            "over all cases, abstentions among them"
+        )
     return (
-        "Put labelled images into `DATA/<class>/`, or name them in `DATA/labels.csv`. "
-        "`metrics.csv` holds accuracy, AUROC, sensitivity, precision and F1 (averaged over "
-        "classes), over all cases, abstentions among them; `predictions.csv` a row for each "
-        "case.\n\n"
+        f"{where} `metrics.csv` holds {what}; `predictions.csv` a row for each case.\n\n"
         "```\npython -m monai.bundle run --config_file $B/configs/evaluate.json --bundle_root $B "
         "--dataset_dir $DATA --output_dir $OUT\n```"
     )

@@ -24,6 +24,11 @@ PREDICTION_WRITER = "scripts.bundle_prediction_writer.PredictionWriter"
 DROP_SPATIAL_SHAPE = "scripts.bundle_spatial_shape.DropSpatialShaped"
 EVALUATION_WRITER = "scripts.bundle_evaluation_writer.EvaluationWriter"
 CLASS_LABEL = "scripts.bundle_class_label.ClassLabeld"
+LABEL_TABLE = "scripts.bundle_label_table"
+LABEL_ANSWERS = "scripts.bundle_label_answers.LabelAnswersd"
+LABEL_LOSS = "scripts.training_label_loss"
+LABEL_METRIC = "scripts.bundle_label_metric.LabelMetric"
+LABEL_WRITER = "scripts.bundle_label_writer.LabelWriter"
 ABSTENTION = "scripts.evaluation_abstention.Abstention"
 FEATURE_INFERER = "scripts.bundle_feature_inferer.FeatureInferer"
 ONE_INPUT = "scripts.bundle_one_input.OneInputNetwork"
@@ -40,6 +45,14 @@ _JUDGING_MODULES = (
     "medfuse.bundle.feature_inferer",
     "medfuse.evaluation.abstention",
     "medfuse.evaluation.feature_distance",
+)
+_CLASS_MODULES = ("medfuse.bundle.class_label", "medfuse.bundle.evaluation_writer")
+_LABEL_MODULES = (
+    "medfuse.bundle.label_answers",
+    "medfuse.bundle.label_metric",
+    "medfuse.bundle.label_table",
+    "medfuse.bundle.label_writer",
+    "medfuse.training.label_loss",
 )
 _TABLE_MODULES = (
     "medfuse.bundle.case_inputs",
@@ -62,7 +75,7 @@ def own_modules(request: BundleRequest) -> tuple[str, ...]:
     if request.abstention is not None:
         modules += _JUDGING_MODULES
     if not why_not_trainable(request):
-        modules += ["medfuse.bundle.class_label", "medfuse.bundle.evaluation_writer"]
+        modules += _LABEL_MODULES if request.link == "sigmoid" else _CLASS_MODULES
     return tuple(modules)
 
 
@@ -70,9 +83,11 @@ def why_not_trainable(request: BundleRequest) -> str:
     """Return why there is no ``train.json``; empty if there is one."""
     if request.network_node is None:
         return "the network exists only as a graph: " + "; ".join(request.graph_only)
-    if request.link == "sigmoid":
-        return "class folders cannot hold several labels per image"
-    return "class folders cannot hold cases of a table" if request.from_table else ""
+    if request.from_table:
+        return "class folders cannot hold cases of a table"
+    if request.link == "sigmoid" and "image" in request.classes:
+        return "a label is called image, as the column of the images in its table"
+    return ""
 
 
 def reads_dicom(request: BundleRequest) -> bool:

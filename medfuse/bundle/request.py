@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from medfuse.evaluation.abstention import Abstention
     from medfuse.model import FusedNetwork
 
 Node = Mapping[str, Any]
+LabelWeights: TypeAlias = 'Literal["none", "balanced"] | tuple[float, ...]'
 IMAGE = "image"
 
 _SUFFIXES: Mapping[str, tuple[str, ...]] = {
@@ -130,6 +131,8 @@ class BundleRequest:
         link: how logits become probabilities; ``sigmoid`` of labels that exclude nothing.
         codes: by class, its standard code: ``value``, ``scheme`` and ``meaning``. Any may lack one.
         thresholds: with ``sigmoid``, from which probability on each label holds; 0.5 if empty.
+        label_weights: with ``sigmoid``, the factor on the loss of each label's positive answers in
+            fine-tuning, as ``training.class_weights``; ``balanced`` is made of the new cases.
         license: SPDX expression of the bundle; ``None`` takes the strictest of its parts.
         accepted_licenses: those that restrict the use of a part, and were accepted.
         provenance: what it was made from.
@@ -164,6 +167,7 @@ class BundleRequest:
     link: Literal["softmax", "sigmoid"] = "softmax"
     codes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     thresholds: tuple[float, ...] = ()
+    label_weights: LabelWeights = "none"
     license: str | None = None
     accepted_licenses: tuple[str, ...] = ()
     metrics: Mapping[str, Any] = field(default_factory=dict)

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
+from medfuse.bundle.answer_nodes import AnswerNodes
+from medfuse.bundle.class_nodes import of_classes
 from medfuse.bundle.inference_config import has_volume, preprocessing, shared
-from medfuse.bundle.nodes import CLASS_LABEL, IMAGE_LIST, VOLUME_LIST, compose, loader, with_code
+from medfuse.bundle.label_nodes import of_labels
+from medfuse.bundle.nodes import compose, loader, with_code
 from medfuse.bundle.request import BundleRequest
 
 CANDIDATE = "model_candidate.pt"
-_LABEL = {"_target_": CLASS_LABEL, "keys": "label", "class_names": "@class_names"}
 
 
 def train_config(request: BundleRequest) -> dict[str, Any]:
-    """Return the configuration that fine-tunes on ``dataset_dir/train|val/<class>/``.
+    """Return the configuration that fine-tunes on ``dataset_dir/train`` and ``dataset_dir/val``.
 
+    These hold a folder for each class, or ``labels.csv``, always the latter of several labels.
     It starts from ``model.pt`` and writes ``model_candidate.pt``: the served weights change only
     when somebody decides so.
     """
+    nodes = answer_nodes(request)
     return {
         **shared(request),
         "ckpt_dir": "$@bundle_root + '/models'",
@@ -27,20 +31,20 @@ def train_config(request: BundleRequest) -> dict[str, Any]:
         "val_interval": 1,
         "train_list": labelled(request, "$os.path.join(@dataset_dir, 'train')"),
         "val_list": labelled(request, "$os.path.join(@dataset_dir, 'val')"),
-        "loss": {"_target_": "torch.nn.CrossEntropyLoss"},
+        **with_code(nodes.loss),
         "optimizer": {
             "_target_": "torch.optim.AdamW",
             "params": "$[p for p in @network.parameters() if p.requires_grad]",
             "lr": "@learning_rate",
         },
-        "train": _train(request),
-        "validate": _validate(request),
+        "train": _train(request, nodes),
+        "validate": _validate(request, nodes),
         "initialize": [
             "$monai.utils.set_determinism(seed=@seed)",
             "$@network.load_state_dict("
             "torch.load(@ckpt_path, map_location=@device, weights_only=True), strict=True)",
         ],
-        "run": ["$@train::trainer.run()"],
+        "run": [*nodes.first, "$@train::trainer.run()"],
         "finalize": [],
     }
 
@@ -50,39 +54,20 @@ def batch_size(request: BundleRequest) -> int:
     return 2 if has_volume(request) else 16
 
 
+def answer_nodes(request: BundleRequest) -> AnswerNodes:
+    """Return the nodes that depend on what is known of a case: its class, or several labels."""
+    return of_labels(request) if request.link == "sigmoid" else of_classes(request)
+
+
 def labelled(request: BundleRequest, folder: str) -> Any:
     """Return the node that lists the labelled images of a folder."""
-    images = f"{IMAGE_LIST}.list_labelled_images"
-    return with_code(
-        {
-            "_target_": (f"{VOLUME_LIST}.list_labelled_volumes" if has_volume(request) else images),
-            "folder": folder,
-            "class_names": "@class_names",
-            "suffixes": "@suffixes",
-            "modality": request.inputs[0].modality,
-        }
-    )
+    listing = dict(answer_nodes(request).listing)
+    return with_code({"_target_": listing.pop("_target_"), "folder": folder, **listing})
 
 
-def answers(answer: str, truth: str) -> str:
-    """Return what makes ``(N, K)`` and ``(N,)`` of two keys of the output, each one of K."""
-    return (
-        f"$lambda items: (torch.stack([item['{answer}'] for item in items]), "
-        f"torch.stack([item['{truth}'].argmax() for item in items]))"
-    )
-
-
-def accuracy(answer: str, truth: str) -> dict[str, Any]:
-    """Return the share of right answers between two keys of the output."""
+def _train(request: BundleRequest, nodes: AnswerNodes) -> dict[str, Any]:
     return {
-        "_target_": "ignite.metrics.Accuracy",
-        "output_transform": answers(answer, truth),
-    }
-
-
-def _train(request: BundleRequest) -> dict[str, Any]:
-    return {
-        "preprocessing": compose([_LABEL, *preprocessing(request), *_augmentation(request)]),
+        "preprocessing": compose([nodes.reader, *preprocessing(request), *_augmentation(request)]),
         "dataset": _dataset("train", "@train_list"),
         "dataloader": loader(
             "@train::dataset",
@@ -92,8 +77,8 @@ def _train(request: BundleRequest) -> dict[str, Any]:
             drop_last="$len(@train::dataset) > 1 and len(@train::dataset) % @batch_size == 1",
         ),
         "inferer": {"_target_": "SimpleInferer"},
-        "postprocessing": _one_hot(),
-        "key_metric": {"train_accuracy": accuracy("pred", "label")},
+        "postprocessing": compose([*nodes.learned]),
+        "key_metric": with_code(nodes.train_metric),
         "handlers": [
             {
                 "_target_": "ValidationHandler",
@@ -123,14 +108,15 @@ def _train(request: BundleRequest) -> dict[str, Any]:
     }
 
 
-def _validate(request: BundleRequest) -> dict[str, Any]:
+def _validate(request: BundleRequest, nodes: AnswerNodes) -> dict[str, Any]:
     return {
-        "preprocessing": compose([_LABEL, *preprocessing(request)]),
+        "preprocessing": compose([nodes.reader, *preprocessing(request)]),
         "dataset": _dataset("validate", "@val_list"),
         "dataloader": loader("@validate::dataset", "@batch_size", shuffle=False),
         "inferer": {"_target_": "SimpleInferer"},
-        "postprocessing": _one_hot(),
-        "key_metric": {"val_accuracy": accuracy("pred", "label")},
+        "postprocessing": compose([*nodes.learned]),
+        "key_metric": with_code(nodes.val_metric),
+        **({"additional_metrics": with_code(nodes.further)} if nodes.further else {}),
         "handlers": [
             {"_target_": "StatsHandler", "iteration_log": False},
             {
@@ -139,6 +125,7 @@ def _validate(request: BundleRequest) -> dict[str, Any]:
                 "save_dict": {"model": "@network"},
                 "save_key_metric": True,
                 "key_metric_filename": CANDIDATE,
+                **nodes.saver,
             },
         ],
         "evaluator": {
@@ -149,6 +136,8 @@ def _validate(request: BundleRequest) -> dict[str, Any]:
             "inferer": "@validate::inferer",
             "postprocessing": "@validate::postprocessing",
             "key_val_metric": "@validate::key_metric",
+            **({"additional_metrics": "@validate::additional_metrics"} if nodes.further else {}),
+            **nodes.evaluator,
             "val_handlers": "@validate::handlers",
         },
     }
@@ -160,16 +149,3 @@ def _augmentation(request: BundleRequest) -> list[Any]:
 
 def _dataset(part: str, data: str) -> dict[str, Any]:
     return {"_target_": "Dataset", "data": data, "transform": f"@{part}::preprocessing"}
-
-
-def _one_hot() -> dict[str, Any]:
-    return compose(
-        [
-            {
-                "_target_": "AsDiscreted",
-                "keys": ["pred", "label"],
-                "argmax": [True, False],
-                "to_onehot": "$len(@class_names)",
-            }
-        ]
-    )

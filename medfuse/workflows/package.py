@@ -7,13 +7,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from medfuse.backbones.build import BuiltSource
 from medfuse.bundle import IMAGE, BundleRequest, InputSpec, Provenance, SourceRecord
+from medfuse.bundle.request import LabelWeights
 from medfuse.bundle.seen import ADAPTATION, OWN_TRAINING
 from medfuse.bundle.write import write_bundle
 from medfuse.calibration.isotonic import IsotonicCalibration
@@ -130,6 +131,7 @@ def _request(task: LearningTask, model: LearnedModel, measured: Measured) -> Bun
         codes={name: code.model_dump() for name, code in task.experiment.bundle.codes.items()},
         link="sigmoid" if prepared.cohort.multilabel else "softmax",
         thresholds=tuple(threshold.value for threshold in model.thresholds),
+        label_weights=_weights(task.experiment.training.class_weights),
         provenance=Provenance(
             sources=tuple(
                 _record(source, config, task.registry)
@@ -176,6 +178,10 @@ def _requirements_of(prepared: PreparedCohort) -> list[str]:
 def _calibration_modules(model: LearnedModel) -> list[str]:
     module = model.calibration.module
     return [] if module is None else [type(module).__module__]
+
+
+def _weights(given: Literal["none", "balanced"] | list[float]) -> LabelWeights:
+    return given if isinstance(given, str) else tuple(given)
 
 
 def _augmentation(task: LearningTask, read: PreparedInput) -> list[dict[str, Any]]:

@@ -36,7 +36,6 @@ NAMES = sorted(path.parent.name for path in FOLDER.glob("*/expected.json"))
 # What a bundle cannot do, beside formats that its input has not; all else must pass.
 CANNOT = {
     "graph-only": {"properties, train", "ckpt_export", "onnx_export", "evaluate"},
-    "several-labels": {"properties, train", "evaluate"},
 }
 PICTURES = {"run, JPEG", "run, 16-bit PNG", "run, DICOM"}
 FORMATS = {

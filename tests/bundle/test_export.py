@@ -105,7 +105,7 @@ def test_the_readme_names_the_model_its_classes_and_the_start(app: Path) -> None
         ),
         (
             lambda r: replace(r, link="sigmoid"),
-            "class folders cannot hold several labels per image",
+            "a label of MONAI Label names one class, here a case may have several",
         ),
     ],
     ids=["graph", "labels"],

@@ -177,12 +177,11 @@ def test_a_network_that_is_only_a_graph_still_runs(
     np.testing.assert_allclose(probabilities(rows), expected, atol=1e-5)
 
 
-def test_independent_classes_get_sigmoids_and_no_class_folders(
+def test_independent_classes_get_sigmoids(
     request_, images: Path, run_rows, tmp_path: Path, monkeypatch
 ) -> None:
     monkeypatch.setattr(write_module, "write_onnx", lambda *_: 0.0)
     root = write_bundle(replace(request_, link="sigmoid"), tmp_path / "multi")
-    assert not (root / "configs" / "train.json").exists()
     rows = run_rows(root, images, tmp_path / "out")
     assert not np.allclose(probabilities(rows).sum(axis=1), 1)
     for row in rows:

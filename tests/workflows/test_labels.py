@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -98,7 +102,45 @@ def test_the_bundle_says_that_labels_exclude_nothing(run: TrainingOutcome) -> No
     card = (run.bundle / "docs" / "README.md").read_text()
     assert "Several can hold at once, or none" in card
     assert "gets one of 2 answers" not in card
-    assert "class folders cannot hold several labels" in card
+    assert "`effusion`, `opacity`, each cell 1, 0, or blank" in card
+    training = json.loads((configs / "train.json").read_text())
+    assert training["label_weights"]["_target_"].endswith(".positive_weights")
+
+
+@pytest.mark.slow
+def test_monai_alone_fine_tunes_the_bundle_from_the_loss_that_it_has(
+    run: TrainingOutcome, table: Path, tmp_path: Path
+) -> None:
+    header, *lines = table.read_text().splitlines()
+    for part, kept in (("train", lines[:30]), ("val", lines[30:42])):
+        rows = [f"{table.parent}/{line}" for line in kept]
+        (tmp_path / part).mkdir()
+        (tmp_path / part / "labels.csv").write_text("\n".join([header, *rows]) + "\n")
+    command = [
+        *(sys.executable, "-m", "monai.bundle", "run", "--bundle_root", str(run.bundle)),
+        *("--config_file", str(run.bundle / "configs" / "train.json"), "--learning_rate", "0.01"),
+        *("--dataset_dir", str(tmp_path), "--ckpt_dir", str(tmp_path / "models")),
+        *("--train::trainer::max_epochs", "2", "--loss::smoothing", "0.2"),
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said[-3000:]
+    losses = [float(x) for x in re.findall(r"Metrics --.* val_loss: ([\d.]+)", said)]
+    answers = {
+        part: np.array([[float(cell or "nan") for cell in line.split(",")[2:]] for line in kept])
+        for part, kept in (("train", lines[:30]), ("val", lines[30:42]))
+    }
+    weights = (answers["train"] == 0).sum(0) / (answers["train"] == 1).sum(0)
+    files = [table.parent / line.split(",")[0] for line in lines[30:42]]
+    found = load_bundle(run.bundle, "cpu").predict([str(file) for file in files])
+    chance = np.array([list(one.probabilities.values()) for one in found])
+    truth = answers["val"]
+    parts = -(weights * truth * np.log(chance) + (1 - truth) * np.log(1 - chance))
+    assert len(losses) == 3
+    assert losses[0] == pytest.approx(np.nansum(parts) / parts.size, abs=1e-4)
+    assert "passed over, no labels: patient_id" in said
+    assert (tmp_path / "models" / "model_candidate.pt").is_file()
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 from medfuse.bundle.export.modules import copy_modules
 from medfuse.bundle.export.subject import Subject
+from medfuse.bundle.label_app.lib.served_bundle import ServedBundle
 from medfuse.storage import write_text
 
 PYTHON = "3.11"
@@ -66,7 +67,7 @@ def requirements_text(subject: Subject) -> str:
 
 
 def _remarks(subject: Subject) -> tuple[str, ...]:
-    reason = (subject.block.get("left_out") or {}).get("configs/train.json")
+    reason = ServedBundle(subject.root).not_trainable
     return (f"it serves, but cannot be trained: {reason}",) if reason else ()
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from .run_checks import monai_run
-from .samples import labelled_folder
+from .samples import labelled_folder, sample_answers
 from .subject import Bundle, CheckFailedError, CheckSkippedError
 
 MEASURING = "evaluate.json"
@@ -52,14 +52,18 @@ def _one_process(bundle: Bundle) -> Iterator[None]:
 
 
 def check_labelled_run(bundle: Bundle) -> str:
-    """MONAI measures the bundle on an image of each class."""
+    """MONAI measures the bundle on an image of each class, or with each label."""
     _require(bundle, MEASURING)
     out = bundle.work / MEASURING
     monai_run(bundle, [MEASURING], labelled_folder(bundle) / "val", out)
+    names, columns = bundle.class_names(), ["label"]
+    expected = [[name] for name in names]
+    if bundle.several_labels:
+        columns, expected = [f"true_{name}" for name in names], sample_answers(bundle)
     with (out / "predictions.csv").open(newline="", encoding="utf-8") as file:
-        labels = sorted(row["label"] for row in csv.DictReader(file))
-    if labels != sorted(bundle.class_names()):
-        raise CheckFailedError(f"predictions.csv has labels {labels}, expected one of each class")
+        labels = [[row[column] for column in columns] for row in csv.DictReader(file)]
+    if sorted(labels) != sorted(expected):
+        raise CheckFailedError(f"predictions.csv has labels {labels}, expected {expected}")
     found = dict(line.split(",") for line in (out / "metrics.csv").read_text().split())
     if not 0 <= float(found.get("accuracy", "nan")) <= 1:
         raise CheckFailedError(f"metrics.csv holds {found}, expected accuracy from 0 to 1")

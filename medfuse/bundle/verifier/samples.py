@@ -31,15 +31,37 @@ def sample_count(bundle: Bundle) -> int:
 
 
 def labelled_folder(bundle: Bundle) -> Path:
-    """Return a folder with ``train`` and ``val``, each with a sample for every class."""
+    """Return a folder with ``train`` and ``val``, each with a sample for every class.
+
+    Of several labels, each part holds a table with the rows of `sample_answers`.
+    """
     folder = bundle.work / "labelled"
     sample = next(sample_folder(bundle).iterdir())
     for part in ("train", "val"):
+        if bundle.several_labels:
+            _write_answers(bundle, sample, folder / part)
+            continue
         for name in bundle.class_names():
             place = folder / part / name
             place.mkdir(parents=True, exist_ok=True)
             (place / sample.name).write_bytes(sample.read_bytes())
     return folder
+
+
+def sample_answers(bundle: Bundle) -> list[list[str]]:
+    """Return rows of cells, one for each label: each label holds once; then one is unknown."""
+    count = len(bundle.class_names())
+    rows = [["1" if i == row else "0" for i in range(count)] for row in range(count)]
+    return [*rows, ["", *["0"] * (count - 1)]]
+
+
+def _write_answers(bundle: Bundle, sample: Path, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / sample.name).write_bytes(sample.read_bytes())
+    with (folder / "labels.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["image", *bundle.class_names()])
+        writer.writerows([sample.name, *row] for row in sample_answers(bundle))
 
 
 def _write_table(bundle: Bundle, table: dict[str, Any], folder: Path) -> None:

@@ -81,6 +81,11 @@ class Bundle:
         shapes = [(3, i["num_channels"], *i["spatial_shape"]) for i in self.inputs.values()]
         return tuple(torch.rand(shape, generator=generator) for shape in shapes)
 
+    @property
+    def several_labels(self) -> bool:
+        """Whether several labels may hold of a case, or none."""
+        return bool((self.metadata.get("medfuse") or {}).get("link") == "sigmoid")
+
     def class_names(self) -> list[str]:
         """Return the class names in the order of the outputs."""
         pred = self.metadata["network_data_format"]["outputs"]["pred"]

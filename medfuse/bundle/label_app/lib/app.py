@@ -61,7 +61,7 @@ class BundleApp(MONAILabelApp):
         return {self.bundle.name: ClassificationInfer(self.bundle, self.conf)}
 
     def init_trainers(self) -> dict[str, Any]:
-        """Return its training; none where the bundle has no ``train.json``."""
+        """Return its training; none where it cannot be trained here."""
         if self.bundle.not_trainable:
             logger.warning("%s: no training: %s", self.bundle.name, self.bundle.not_trainable)
             return {}

@@ -11,6 +11,7 @@ from typing import Any
 WEIGHTS = "model.pt"
 CANDIDATE = "model_candidate.pt"
 GRAPH = "model.ts"
+_SEVERAL = "a label of MONAI Label names one class, here a case may have several"
 
 
 class ServedBundle:
@@ -65,9 +66,9 @@ class ServedBundle:
 
     @property
     def not_trainable(self) -> str:
-        """Why it cannot be fine-tuned; empty if it can."""
+        """Why it cannot be fine-tuned in MONAI Label; empty if it can."""
         if (self.root / "configs" / "train.json").is_file():
-            return ""
+            return "" if self.exclusive else _SEVERAL
         reasons: dict[str, str] = self._block.get("left_out") or {}
         return reasons.get("configs/train.json", "it has no train.json")
 
