@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfuse.errors import EvaluationError
-from medfuse.evaluation.fold_area import FoldArea, fold_area
-from medfuse.evaluation.predictions import Predictions
+from medfuse.evaluation.fold_area import FoldArea, fold_area, measured_labels
+from medfuse.evaluation.label_predictions import UNKNOWN, LabelPredictions
+from medfuse.evaluation.label_scores import answer_scores
+from medfuse.evaluation.predictions import Predictions, numbered
 from medfuse.evaluation.resampling import weight_blocks
 from medfuse.evaluation.scores import OVERALL, ScoreTable, proper_scores, rates_of_classes
 from medfuse.evaluation.settings import EvaluationSettings
@@ -30,7 +32,7 @@ class Candidate:
         kind: one source alone, a fusion of all or of two, one chosen among these inside the
             training cases, a classic classifier, or a network from random weights.
         sources: what it reads.
-        probabilities: ``(N, K)`` out of fold.
+        probabilities: ``(N, K)`` out of fold; of L labels ``(N, L)``, whose rows need not sum to 1.
         visible: ``(N,)`` cases that have the input of one of its sources; all if ``None``.
     """
 
@@ -46,8 +48,9 @@ class FoldCases:
     """N labeled cases in V folds.
 
     Attributes:
-        labels: class of each, ``(N,)``.
-        classes: K names.
+        labels: class of each, ``(N,)``; of several labels per case the answers ``(N, L)``: 1, 0,
+            or -1 where unknown.
+        classes: K names; of several labels L.
         patients: one value per case; empty if every case is a patient of its own.
         folds: fold of each case, ``(N,)``; all cases of a patient lie in one.
     """
@@ -60,6 +63,26 @@ class FoldCases:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def multilabel(self) -> bool:
+        """Whether a case has an answer to each of several labels, in place of one class."""
+        return self.labels.ndim == 2
+
+    def measured(self) -> list[int]:
+        """Return the labels that metrics are averaged over; see `measured_labels`."""
+        return measured_labels(self.labels, numbered(self.patients, len(self)), self.folds)
+
+    def right(self, candidate: Candidate) -> NDArray[np.float64]:
+        """Return 1 where a candidate is right, and 0 where it is wrong.
+
+        ``(N,)``; of several labels ``(N, L)``, NaN where the answer is unknown. A label is said to
+        hold from a probability of one half on.
+        """
+        if not self.multilabel:
+            return np.asarray(candidate.probabilities.argmax(1) == self.labels, dtype=np.float64)
+        right = (candidate.probabilities >= 0.5) == (self.labels == 1)
+        return np.asarray(np.where(self.labels == UNKNOWN, np.nan, right))
+
     def scored(self, candidate: Candidate, rows: NDArray[np.bool_] | None = None) -> ScoredCases:
         """Return what a candidate says of the cases at ``rows``; of all if ``None``.
 
@@ -67,7 +90,8 @@ class FoldCases:
             EvaluationError: no such case, or rows that are no probabilities.
         """
         kept = np.ones(len(self), dtype=bool) if rows is None else rows
-        whole = Predictions(self.labels, candidate.probabilities, self.classes, self.patients)
+        kind = LabelPredictions if self.multilabel else Predictions
+        whole = kind(self.labels, candidate.probabilities, self.classes, self.patients)
         return ScoredCases(whole.only(kept), self.folds[kept])
 
     def visible_to(self, *candidates: Candidate) -> NDArray[np.bool_]:
@@ -80,7 +104,7 @@ class FoldCases:
 class ScoredCases:
     """Predictions out of fold, and their scores."""
 
-    predictions: Predictions
+    predictions: Predictions | LabelPredictions
     folds: NDArray[np.int64]
 
     @cached_property
@@ -91,13 +115,21 @@ class ScoredCases:
     def resampled(self, settings: EvaluationSettings) -> ScoreTable:
         """Return accuracy, balanced accuracy, log loss and Brier score, each ``(1 + R,)``.
 
-        Patients are drawn within their fold.
+        Of several labels means over those that are tested, and in place of the balanced accuracy
+        the exact match. Patients are drawn within their fold.
         """
         predictions = self.predictions
         strata = np.unique(self.folds, return_inverse=True)[1].reshape(-1)
         blocks = weight_blocks(predictions.patient_index, settings.bootstrap, settings.seed, strata)
-        tables = [_scores(predictions, weights) for weights in blocks]
+        tables = [self._scores(weights) for weights in blocks]
         return {key: np.concatenate([table[key] for table in tables]) for key in tables[0]}
+
+    def _scores(self, weights: NDArray[np.float64]) -> ScoreTable:
+        found = self.predictions
+        if isinstance(found, LabelPredictions):
+            averaged = measured_labels(found.labels, found.patient_index, self.folds)
+            return answer_scores(found, weights, averaged)
+        return _scores(found, weights)
 
 
 def require_distinct(candidates: Sequence[Candidate]) -> Mapping[str, Candidate]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm, t
 
 from medfuse.errors import EvaluationError
+from medfuse.evaluation.label_predictions import UNKNOWN, LabelPredictions
 from medfuse.evaluation.paired import Difference, normal_difference, placements_of
 from medfuse.evaluation.predictions import Predictions
 
@@ -23,8 +24,9 @@ class FoldArea:
     """The macro AUROC over folds.
 
     Attributes:
-        value: mean over the classes of the mean over the folds.
-        by_fold: macro AUROC in each fold, ``(V,)``; NaN where a class is absent.
+        value: mean over the classes, or labels, of the mean over the folds.
+        by_fold: macro AUROC in each fold, ``(V,)``; NaN where a class is absent. Of several labels
+            it is of those of which the fold has both answers.
         influence: by how much each patient moves ``value``, ``(P,)``; the sum of squares is its
             variance.
     """
@@ -39,8 +41,11 @@ class FoldArea:
         return max(0.0, self.value - half), min(1.0, self.value + half)
 
 
-def fold_area(predictions: Predictions, folds: NDArray[np.int64]) -> FoldArea:
+def fold_area(predictions: Predictions | LabelPredictions, folds: NDArray[np.int64]) -> FoldArea:
     """Return the AUROC of each class against the rest, averaged over folds, then over classes.
+
+    Of several labels it is that of each label against its absence, on the cases whose answer is
+    known, averaged over the labels of `measured_labels`.
 
     Models of different folds give scores on different scales, so that cases are ranked within
     their fold only (LeDell et al., 2015, doi:10.1214/15-EJS1035). The error is DeLong's
@@ -61,21 +66,49 @@ def fold_area(predictions: Predictions, folds: NDArray[np.int64]) -> FoldArea:
     patient = predictions.patient_index
     numbers, fold = np.unique(folds, return_inverse=True)
     _require_whole_patients(patient, fold)
-    count, classes = len(numbers), len(predictions.classes)
+    several = isinstance(predictions, LabelPredictions)
+    averaged = measured_labels(predictions.labels, patient, fold) if several else None
+    chosen = range(len(predictions.classes)) if averaged is None else averaged
+    count, classes = len(numbers), len(chosen)
     areas = np.full((count, classes), np.nan)
     influence = np.zeros(patient.max() + 1)
-    for k in range(classes):
+    for column, k in enumerate(chosen):
         cells = list(_cells(predictions, fold, k))
         for cell in cells:
-            areas[cell.fold, k] = cell.area
+            areas[cell.fold, column] = cell.area
         for sign in (True, False):
             factor = _correction(patient, cells, sign) / (len(cells) or 1) / classes
             for cell in cells:
                 influence += factor * cell.deviations(patient, sign, len(influence))
-    with np.errstate(invalid="ignore"):
-        defined = np.isfinite(areas).sum(0)
-        means = np.where(defined > 0, np.nansum(areas, 0) / np.maximum(defined, 1), np.nan)
-    return FoldArea(float(means.mean()), areas.mean(1), influence)
+    if not classes:
+        return FoldArea(float("nan"), np.full(count, np.nan), influence)
+    by_fold = _mean_of_defined(areas.T) if several else areas.mean(1)
+    return FoldArea(float(_mean_of_defined(areas).mean()), by_fold, influence)
+
+
+def measured_labels(
+    answers: NDArray[np.int64], patients: NDArray[np.int64], folds: NDArray[np.int64]
+) -> list[int]:
+    """Return the labels whose AUROC has an error: the others are left out of the mean.
+
+    A label is tested in the folds that have both of its answers. Over these, more patients than
+    folds must have it, and more must be known not to: each fold's mean takes one.
+
+    Args:
+        answers: ``(N, L)``: 1, 0, or -1 where unknown.
+        patients: patient of each case, ``(N,)``.
+        folds: fold of each case, ``(N,)``.
+    """
+    return [k for k, column in enumerate(answers.T) if _is_measured(column, patients, folds)]
+
+
+def _is_measured(
+    column: NDArray[np.int64], patients: NDArray[np.int64], folds: NDArray[np.int64]
+) -> bool:
+    sides = [set(folds[column == answer].tolist()) for answer in (1, 0)]
+    both = np.isin(folds, list(sides[0] & sides[1]))
+    having = [len(np.unique(patients[both & (column == answer)])) for answer in (1, 0)]
+    return min(having) > len(sides[0] & sides[1])
 
 
 def area_difference(first: FoldArea, second: FoldArea, confidence: float) -> Difference:
@@ -123,14 +156,28 @@ class _Cell:
         return added
 
 
-def _cells(predictions: Predictions, fold: NDArray[np.int64], k: int) -> Iterator[_Cell]:
-    """Yield the folds in which class ``k`` can be told from the rest at all."""
+def _cells(
+    predictions: Predictions | LabelPredictions, fold: NDArray[np.int64], k: int
+) -> Iterator[_Cell]:
+    """Yield the folds in which class ``k`` can be told from the rest, or label ``k``, at all."""
+    if isinstance(predictions, LabelPredictions):
+        answers = predictions.labels[:, k]
+        known, positive = answers != UNKNOWN, answers == 1
+    else:
+        known, positive = np.ones(len(fold), dtype=bool), predictions.labels == k
     for number in range(int(fold.max()) + 1):
-        rows = np.flatnonzero(fold == number)
-        truth = predictions.labels[rows] == k
+        rows = np.flatnonzero((fold == number) & known)
+        truth = positive[rows]
         if truth.any() and not truth.all():
             areas, placements = placements_of(truth, predictions.probabilities[rows, k][None])
             yield _Cell(number, rows, truth, float(areas[0]), placements[0])
+
+
+def _mean_of_defined(areas: Floats) -> Floats:
+    """Return the means of the columns over what is defined; NaN where nothing is."""
+    with np.errstate(invalid="ignore"):
+        defined = np.isfinite(areas).sum(0)
+        return np.where(defined > 0, np.nansum(areas, 0) / np.maximum(defined, 1), np.nan)
 
 
 def _correction(patient: NDArray[np.int64], cells: list[_Cell], sign: bool) -> float:

@@ -20,6 +20,7 @@ from medfuse.evaluation.candidates import (
 from medfuse.evaluation.estimates import estimate
 from medfuse.evaluation.fold_area import area_difference, fold_p_value
 from medfuse.evaluation.fold_verdict import fold_verdict
+from medfuse.evaluation.label_predictions import LabelPredictions
 from medfuse.evaluation.paired import difference_of, holm, mcnemar
 from medfuse.evaluation.scores import OVERALL, ScoreTable
 from medfuse.evaluation.settings import EvaluationSettings
@@ -28,6 +29,7 @@ SCHEMA_VERSION = 1
 CHOSEN_SINGLE, CHOSEN_FUSION = "chosen single", "chosen fusion"
 _FEW = 20
 _METRICS = ("accuracy", "balanced_accuracy", "log_loss", "brier")
+_LABEL_METRICS = ("accuracy", "exact_match", "log_loss", "brier")
 
 
 def compare_on_folds(
@@ -48,6 +50,9 @@ def compare_on_folds(
       source chosen there: what the whole procedure gains.
     - ``baselines``: the candidate ``fused`` against classic classifiers and a network from
       random weights.
+
+    Several labels per case are asked the same: every score but the exact match is the mean over
+    the labels that are `measured <FoldCases.measured>`, each on the cases whose answer is known.
 
     Args:
         cases: labels, patients and folds.
@@ -161,13 +166,14 @@ class _Field:
             return {**head, "cases": 0, "auroc": None, "auroc_by_fold": []}
         area = self.scored(name, rows).area
         low, high = area.interval(self.settings.confidence)
+        metrics = _LABEL_METRICS if self.cases.multilabel else _METRICS
         table = self._table(name, rows)
         return {
             **head,
             "cases": int(rows.sum()),
             "auroc": {"value": area.value, "low": low, "high": high},
             "auroc_by_fold": [float(value) for value in area.by_fold],
-            **{m: estimate(table[m, OVERALL], self.settings, "undefined") for m in _METRICS},
+            **{m: estimate(table[m, OVERALL], self.settings, "undefined") for m in metrics},
         }
 
     def scored(self, name: str, rows: NDArray[np.bool_]) -> ScoredCases:
@@ -196,9 +202,12 @@ class _Field:
 
 
 def _counts(cases: FoldCases) -> dict[str, Any]:
-    support = np.bincount(cases.labels, minlength=len(cases.classes))
+    several = cases.multilabel
+    count = len(cases.classes)
+    support = (cases.labels == 1).sum(0) if several else np.bincount(cases.labels, minlength=count)
     patients = len(set(map(str, cases.patients))) if len(cases.patients) else len(cases)
     return {
+        **(_of_labels(cases) if several else {}),
         "cases": len(cases),
         "patients": patients,
         "classes": list(cases.classes),
@@ -207,7 +216,19 @@ def _counts(cases: FoldCases) -> dict[str, Any]:
     }
 
 
+def _of_labels(cases: FoldCases) -> dict[str, Any]:
+    tested = set(cases.measured())
+    absent = (cases.labels == 0).sum(0)
+    return {
+        "task": "multilabel",
+        "absent": dict(zip(cases.classes, map(int, absent), strict=True)),
+        "left_out": [name for k, name in enumerate(cases.classes) if k not in tested],
+    }
+
+
 def _mcnemar(first: ScoredCases, second: ScoredCases) -> dict[str, Any]:
+    if isinstance(first.predictions, LabelPredictions):
+        return {"p_mid": None, "reason": "a case has several labels"}
     if len(np.unique(first.predictions.patient_index)) < len(first.predictions):
         return {"p_mid": None, "reason": "some patients have several cases"}
     right = [s.predictions.predicted == s.predictions.labels for s in (first, second)]

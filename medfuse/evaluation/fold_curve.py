@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from medfuse.evaluation.candidates import Candidate, FoldCases
 from medfuse.evaluation.fold_area import FoldArea, area_difference
+from medfuse.evaluation.label_order import evenly_labeled
 from medfuse.evaluation.paired import holm
 
 
@@ -73,19 +74,28 @@ def nested_order(
     are among the first N + 1: training sets of a learning curve are nested.
 
     Args:
-        labels: class of each case, ``(N,)``.
+        labels: class of each case, ``(N,)``; of several labels the answers ``(N, L)``, which are
+            kept in proportion as by `evenly_labeled`.
         groups: patient of each case, ``(N,)``.
         seed: of the order.
     """
     rng = np.random.default_rng(seed)
     ids, first = np.unique(groups, return_index=True)
+    if labels.ndim == 2:
+        return _by_patient(evenly_labeled(labels, groups, rng), ids, groups)
     of_group = labels[first]
     place = np.empty(len(ids))
     for label in np.unique(of_group):
         own = np.flatnonzero(of_group == label)
         ranks = rng.permutation(len(own))
         place[own] = (ranks + rng.random(len(own))) / len(own)
-    ordered = np.argsort(place, kind="stable")
+    return _by_patient(np.argsort(place, kind="stable"), ids, groups)
+
+
+def _by_patient(
+    ordered: NDArray[np.int64], ids: NDArray[np.int64], groups: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Return the cases, patient after patient in the order of positions in ``ids``."""
     position = np.empty(len(ids), dtype=np.int64)
     position[ordered] = np.arange(len(ids))
     return np.argsort(position[np.searchsorted(ids, groups)], kind="stable")
@@ -106,8 +116,10 @@ def _mean(areas: Sequence[FoldArea]) -> FoldArea:
 def _fits(cases: FoldCases, point: CurvePoint, draw: int, area: FoldArea) -> list[dict[str, Any]]:
     """Return the scores of one draw, fold by fold."""
     candidate = point.draws[draw]
-    right = candidate.probabilities.argmax(1) == cases.labels
+    right = cases.right(candidate)
     seen = cases.visible_to(candidate)
+    if cases.multilabel:
+        right = right[:, cases.measured()]
     return [
         {
             "candidate": point.name,
@@ -115,10 +127,19 @@ def _fits(cases: FoldCases, point: CurvePoint, draw: int, area: FoldArea) -> lis
             "draw": draw,
             "fold": int(fold),
             "auroc": float(value) if np.isfinite(value) else None,
-            "accuracy": float(right[seen & (cases.folds == fold)].mean()),
+            "accuracy": _accuracy(right[seen & (cases.folds == fold)]),
         }
         for fold, value in zip(np.unique(cases.folds[seen]), area.by_fold, strict=True)
     ]
+
+
+def _accuracy(right: NDArray[np.float64]) -> float | None:
+    """Return the share that is right; of several labels the mean over those with an answer."""
+    if right.ndim == 1:
+        return float(right.mean())
+    columns = [column[np.isfinite(column)] for column in right.T]
+    shares = [column.mean() for column in columns if len(column)]
+    return float(np.mean(shares)) if shares else None
 
 
 def _gains(

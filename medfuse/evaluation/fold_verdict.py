@@ -24,9 +24,12 @@ def fold_verdict(comparison: Mapping[str, Any]) -> dict[str, Any]:
     rows = [row for row in comparison["comparisons"] if row["question"] == "fusing"]
     own = [row for row in rows if row["first"] == comparison["fused"]]
     if not own or own[0]["p_adjusted"] is None:
-        text = f"{comparison['fused']} cannot be compared: too few cases of some class."
+        several = comparison.get("task") == "multilabel"
+        few = "every label" if several else "some class"
+        text = f"{comparison['fused']} cannot be compared: too few cases of {few}."
         return {"verdict": text, "helps": None, "remarks": []}
-    remarks = [_others(rows, own[0]), *_choosing(comparison), _baselines(comparison), _GUARDS]
+    remarks = [_others(rows, own[0]), *_choosing(comparison), _baselines(comparison)]
+    remarks += [left_out_text(comparison), _GUARDS]
     return {
         "verdict": _sentence(own[0], comparison, "the best single source"),
         "helps": is_certain(own[0]) and own[0]["auroc"]["difference"] > 0,
@@ -37,6 +40,19 @@ def fold_verdict(comparison: Mapping[str, Any]) -> dict[str, Any]:
 def is_certain(row: Mapping[str, Any]) -> bool:
     """Return whether a comparison claims a gain or a loss after correction."""
     return row["p_adjusted"] is not None and row["p_adjusted"] < ALPHA
+
+
+def left_out_text(comparison: Mapping[str, Any]) -> str:
+    """Return which of several labels no score is a mean over; nothing where all are."""
+    names = comparison.get("left_out", [])
+    if not names:
+        return ""
+    count = len(comparison["classes"])
+    verb = "has" if len(names) == 1 else "have"
+    return (
+        f"Scores are means over {count - len(names)} of {count} labels: {', '.join(names)} {verb} "
+        "too few patients of one answer."
+    )
 
 
 def p_text(value: float | None) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -54,6 +56,34 @@ def label_scores(
         nothing = np.full(len(weights), np.nan)
         table[f"{name}_macro", OVERALL] = np.mean(per_label, axis=0) if per_label else nothing
     table.update(_pooled(predictions, weights))
+    return table
+
+
+def answer_scores(
+    predictions: LabelPredictions, weights: Floats, averaged: Sequence[int]
+) -> ScoreTable:
+    """Return what needs no ranking, each ``(R,)`` under R case weightings ``(R, N)``.
+
+    Accuracy, log loss and Brier score of each label on the cases where its answer is known, and
+    the mean over labels; the exact match is of all known answers of a case.
+
+    Args:
+        predictions: of L labels.
+        weights: of the cases.
+        averaged: the labels that the means are over.
+    """
+    known, held = predictions.known[:, averaged], predictions.labels[:, averaged] == 1
+    chance = predictions.probabilities[:, averaged]
+    own = np.clip(np.where(held, chance, 1 - chance), np.finfo(float).eps, 1)
+    right = (predictions.predicted == predictions.labels)[:, averaged]
+    parts = {"accuracy": right, "log_loss": -np.log(own), "brier": (chance - held) ** 2}
+    total = weights @ known
+    table: ScoreTable = {}
+    for name, part in parts.items():
+        per_label = _ratio(weights @ np.where(known, part, 0.0), total)
+        nothing = np.full(len(weights), np.nan)
+        table[name, OVERALL] = per_label.mean(1) if len(averaged) else nothing
+    table["exact_match", OVERALL] = _agreement(predictions, weights)[0]
     return table
 
 

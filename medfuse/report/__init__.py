@@ -4,7 +4,12 @@ The page needs no network and no script, and prints on paper.
 """
 
 from medfuse.report.content import Figure, Link, Section, SectionPage, Table, WorstError
-from medfuse.report.fold_tables import QUESTIONS, candidate_table, fold_comparison_table
+from medfuse.report.fold_tables import (
+    QUESTIONS,
+    candidate_table,
+    fold_comparison_table,
+    score_titles,
+)
 from medfuse.report.label_tables import label_calibration_table, label_table, threshold_table
 from medfuse.report.metric_tables import (
     class_table,
@@ -42,6 +47,7 @@ __all__ = [
     "operating_point_table",
     "overall_table",
     "render_sections",
+    "score_titles",
     "threshold_table",
     "worst_errors",
     "write_sections",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from medfuse.report.content import Table
@@ -13,6 +13,25 @@ QUESTIONS = {
     "choosing": "Fusion and source chosen inside the training cases",
     "baselines": "The fusion of the configuration against baselines",
 }
+_SCORES = {
+    "auroc": "AUROC",
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "log_loss": "log loss",
+    "brier": "Brier score",
+}
+_LABEL_SCORES = {
+    "auroc": "AUROC",
+    "accuracy": "accuracy",
+    "exact_match": "exact match",
+    "log_loss": "log loss",
+    "brier": "Brier score",
+}
+_LABELS_SAID = (
+    " Accuracy (share of right answers, a label being said from a probability of 0.5 on), log loss "
+    "and Brier score are means over the labels too; unknown answers are left out. Exact match: "
+    "cases whose known answers are all right."
+)
 _KINDS = {
     "single": "single source",
     "fusion": "fusion",
@@ -21,6 +40,11 @@ _KINDS = {
     "baseline": "baseline",
     "scratch": "from scratch",
 }
+
+
+def score_titles(comparison: Mapping[str, Any]) -> Mapping[str, str]:
+    """Return the scores of candidates by key, with their names for a reader."""
+    return _LABEL_SCORES if _several(comparison) else _SCORES
 
 
 def candidate_table(comparison: Mapping[str, Any]) -> Table:
@@ -32,10 +56,10 @@ def candidate_table(comparison: Mapping[str, Any]) -> Table:
         row = [found["name"], _KINDS[found["kind"]]]
         row += [str(found["cases"])] if partial else []
         row += [str(comparison["seen"][found["name"]])] if seen else []
-        rows.append([*row, *_scores(found)])
+        rows.append([*row, *_scores(found, score_titles(comparison))])
     header = ["candidate", "kind", *(["cases"] if partial else [])]
     header += ["cases seen before"] if seen else []
-    header += ["AUROC", "accuracy", "balanced accuracy", "log loss", "Brier score"]
+    header += score_titles(comparison).values()
     return Table(header=header, rows=rows, caption=_caption(comparison))
 
 
@@ -74,18 +98,29 @@ def ordered_candidates(candidates: Sequence[Mapping[str, Any]]) -> list[Mapping[
     return sorted(candidates, key=place)
 
 
-def _scores(found: Mapping[str, Any]) -> list[str]:
-    names = ("auroc", "accuracy", "balanced_accuracy", "log_loss", "brier")
+def _several(comparison: Mapping[str, Any]) -> bool:
+    return comparison.get("task") == "multilabel"
+
+
+def _scores(found: Mapping[str, Any], names: Iterable[str]) -> list[str]:
     return [estimate_text(found[name]) if found.get(name) else "undefined" for name in names]
 
 
 def _caption(comparison: Mapping[str, Any]) -> str:
+    several = _several(comparison)
+    macro = "mean over the labels," if several else "macro,"
     return (
         f"{comparison['cases']} cases of {comparison['patients']} patients in "
         f"{comparison['folds']} folds; every case was classified by models that had not seen it or "
-        f"its patient. AUROC: macro, averaged over the folds; intervals at "
+        f"its patient. AUROC: {macro} averaged over the folds; intervals at "
         f"{100 * comparison['confidence']:g} %, by patient."
+        + (_LABELS_SAID + _left_out(comparison) if several else "")
     )
+
+
+def _left_out(comparison: Mapping[str, Any]) -> str:
+    names = comparison["left_out"]
+    return f" Left out, with too few patients of one answer: {', '.join(names)}." if names else ""
 
 
 def _test_caption(comparison: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from medfuse.training.choices import UNKNOWN, label_folds
 from medfuse.training.data import TrainingData
 from medfuse.training.out_of_fold import grouped_folds
 
 Floats: TypeAlias = NDArray[np.floating]
+Rows: TypeAlias = NDArray[np.int64]
+Path: TypeAlias = Callable[
+    [Floats, Floats, Rows, tuple[Sequence[float], int]], list[NDArray[np.float64]]
+]
 BaselineName = Literal["k-NN", "logistic regression"]
 BASELINES: tuple[BaselineName, ...] = ("k-NN", "logistic regression")
 
@@ -27,7 +33,7 @@ class BaselineResult:
     """What a classic classifier says of new cases.
 
     Attributes:
-        probabilities: ``(M, K)``.
+        probabilities: ``(M, K)``; of L labels ``(M, L)``.
         chosen: the number of neighbors or the strength C that was the best inside.
     """
 
@@ -46,6 +52,12 @@ def fit_baseline(
     is the one with the lowest log loss on three inner folds grouped by patient, so that nothing is
     tuned on ``new``.
 
+    Several labels are choices of two, each learned from the cases whose answer to it is known
+    (binary relevance; Tsoumakas and Katakis, 2007, doi:10.4018/jdwm.2007070101): votes for each
+    label, a regression for each label. All share the number, or the strength, with the lowest log
+    loss of all known answers, for a rare label alone has too few. A label that has one answer only
+    gets its share, smoothed by one vote.
+
     Args:
         name: which classifier.
         data: the training cases.
@@ -56,16 +68,30 @@ def fit_baseline(
     paths = {"k-NN": _neighbors, "logistic regression": _logistic}
     path, grid = paths[name], NEIGHBORS if name == "k-NN" else STRENGTHS
     labels = data.labels.numpy()
+    if labels.ndim == 2:
+        path = partial(_of_labels, path)
     losses = np.zeros(len(grid))
-    inner = list(grouped_folds(data, _INNER_FOLDS, seed)) if _can_tune(data) else []
+    inner = _inner_folds(data, seed)
     for train, held_out in inner:
         parts = _standardized(data.select(train), data.select(held_out))
-        found = path(*parts, labels[train.numpy()], (grid, num_classes))
-        losses += [_log_loss(p, labels[held_out.numpy()]) for p in found]
+        found = path(*parts, labels[train], (grid, num_classes))
+        losses += [_log_loss(p, labels[held_out]) for p in found]
     best = int(losses.argmin()) if inner else 0
     chosen = grid[best : best + 1]
     probabilities = path(*_standardized(data, new), labels, (chosen, num_classes))[0]
     return BaselineResult(probabilities, float(chosen[0]))
+
+
+def _inner_folds(data: TrainingData, seed: int) -> list[tuple[Rows, Rows]]:
+    """Return pairs of training and held-out rows; none where there are too few patients."""
+    if data.labels.ndim == 2:
+        if len(np.unique(data.groups.numpy())) < _INNER_FOLDS:
+            return []
+        parts = label_folds(data, _INNER_FOLDS, seed)
+        return [(np.setdiff1d(np.arange(len(data)), part), part) for part in parts]
+    if not _can_tune(data):
+        return []
+    return [(a.numpy(), b.numpy()) for a, b in grouped_folds(data, _INNER_FOLDS, seed)]
 
 
 def _can_tune(data: TrainingData) -> bool:
@@ -98,6 +124,24 @@ def _vectors(data: TrainingData, source: int) -> Floats:
     assert banked is not None, "baselines read banked features"
     clean = banked[:, 0].float()
     return np.asarray((clean.mean(1) if clean.ndim == 3 else clean).numpy())
+
+
+def _of_labels(
+    path: Path, train: Floats, new: Floats, answers: Rows, tried: tuple[Sequence[float], int]
+) -> list[NDArray[np.float64]]:
+    """Return what ``path`` says of each label as a choice of two, ``(M, L)`` for each setting."""
+    columns = [_of_label(path, train, new, column, tried[0]) for column in answers.T]
+    return [np.stack(one, axis=1) for one in zip(*columns, strict=True)]
+
+
+def _of_label(
+    path: Path, train: Floats, new: Floats, answers: Rows, grid: Sequence[float]
+) -> list[NDArray[np.float64]]:
+    known = answers != UNKNOWN
+    held, count = int((answers == 1).sum()), int(known.sum())
+    if held in (0, count):
+        return [np.full(len(new), (held + 0.5) / (count + 1))] * len(grid)
+    return [found[:, 1] for found in path(train[known], new, answers[known], (grid, 2))]
 
 
 def _neighbors(
@@ -135,5 +179,8 @@ def _logistic(
 
 
 def _log_loss(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
+    if labels.ndim == 2:
+        told = np.where(labels == 1, probabilities, 1 - probabilities)[labels != UNKNOWN]
+        return float(-np.log(np.clip(told, 1e-7, 1)).mean())
     own = probabilities[np.arange(len(labels)), labels]
     return float(-np.log(np.clip(own, 1e-7, 1)).mean())

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_softmax, softmax
+from scipy.special import expit, log_expit, log_softmax, softmax
 from torch import nn
 
 from medfuse.config import ComponentConfig, TrainingConfig
@@ -39,7 +39,8 @@ class BankedCases:
         values: per source ``(N, 1 + V, F)``, or tokens or slices ``(N, 1 + V, T, F)``, NaN where a
             case has not the input.
         slices: per source, how many vectors of slices it gives for a case; 0 for none.
-        labels: class of each case.
+        labels: class of each case, ``(N,)``; of several labels the answers ``(N, L)``, -1 where
+            unknown.
         views: how many views each case has.
         groups: patient of each case, as numbers.
         known: ``(N, I)`` which inputs each case has.
@@ -125,7 +126,8 @@ class Fitted:
 
     Attributes:
         probabilities: ``(test, K)``, calibrated on held-out training cases.
-        held_out_loss: log loss on those; NaN where there are none.
+        held_out_loss: log loss on those, of several labels of the known answers; NaN where there
+            are none.
         setting: epochs trained, or what a classic classifier chose.
     """
 
@@ -213,10 +215,22 @@ def _told(
 ) -> Fitted:
     """Return the probabilities of new cases, calibrated on the logits of held-out ones."""
     logits = predict_logits(model, new).astype(np.float64)
+    several = new.labels.ndim == 2
     if known is None:
-        return Fitted(softmax(logits, axis=1), float("nan"), epochs)
+        return Fitted(_probabilities(logits, several), float("nan"), epochs)
     held_out, labels = known[0].astype(np.float64), cast("Rows", known[1].labels.numpy())
     temperature = fit_temperature(held_out, labels)
-    scaled = log_softmax(held_out / temperature, axis=1)
-    loss = float(-scaled[np.arange(len(labels)), labels].mean())
-    return Fitted(softmax(logits / temperature, axis=1), loss, epochs)
+    loss = _log_loss(held_out / temperature, labels)
+    return Fitted(_probabilities(logits / temperature, several), loss, epochs)
+
+
+def _probabilities(logits: NDArray[np.float64], several: bool) -> NDArray[np.float64]:
+    return np.asarray(expit(logits) if several else softmax(logits, axis=1))
+
+
+def _log_loss(logits: NDArray[np.float64], labels: Rows) -> float:
+    if labels.ndim == 2:
+        known = labels >= 0
+        return float(-log_expit(np.where(labels == 1, logits, -logits)[known]).mean())
+    scaled = log_softmax(logits, axis=1)
+    return float(-scaled[np.arange(len(labels)), labels].mean())

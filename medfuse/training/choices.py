@@ -35,15 +35,16 @@ def known_choices(logits: Tensor, labels: Tensor, mask: Tensor) -> tuple[Tensor,
     return choices, labels[cases, places].long(), mask[cases]
 
 
-def fewest_groups(data: TrainingData) -> int:
-    """Return the number of groups that have the rarest class, or the rarest answer to a label."""
+def most_parts(data: TrainingData) -> int:
+    """Return into how many parts the cases can be divided.
+
+    Each part has a group of every class. Of several labels it may lack an answer: one of a dozen
+    labels is always rare, and a part can be learned from, or held out, for all others.
+    """
     labels, groups = data.labels.numpy(), data.groups.numpy()
-    columns = labels[:, None] if labels.ndim == 1 else labels
-    return min(
-        len(np.unique(groups[column == value]))
-        for column in columns.T
-        for value in np.unique(column[column != UNKNOWN])
-    )
+    if labels.ndim == 2:
+        return len(np.unique(groups))
+    return min(len(np.unique(groups[labels == value])) for value in np.unique(labels))
 
 
 def label_folds(data: TrainingData, count: int, seed: int) -> list[np.ndarray]:

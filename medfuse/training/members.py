@@ -18,7 +18,7 @@ from medfuse.config import TrainingConfig
 from medfuse.errors import TrainingError
 from medfuse.fusion.opinion_pool import OpinionPool
 from medfuse.model import ClassifierEnsemble
-from medfuse.training.choices import fewest_groups, label_folds
+from medfuse.training.choices import label_folds, most_parts
 from medfuse.training.data import TrainingData
 from medfuse.training.fit import fit
 from medfuse.training.opinions import weigh_opinions
@@ -92,8 +92,8 @@ def link_of(classifier: nn.Module) -> str:
 
 
 def most_members(data: TrainingData) -> int:
-    """Return the number of parts that can each hold a patient of every class."""
-    return fewest_groups(data)
+    """Return the number of parts of the cases that can each be left out of a member."""
+    return most_parts(data)
 
 
 def member_parts(data: TrainingData, count: int, seed: int) -> list[np.ndarray]:

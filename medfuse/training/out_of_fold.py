@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from medfuse.errors import TrainingError
 from medfuse.model import DecisionClassifier, FusedNetwork
 from medfuse.training.batches import CaseBatches
-from medfuse.training.choices import fewest_groups, known_choices, label_folds
+from medfuse.training.choices import known_choices, label_folds, most_parts
 from medfuse.training.data import TrainingData
 from medfuse.training.learner import Learner
 from medfuse.training.run import Run
@@ -90,7 +90,7 @@ def grouped_folds(data: TrainingData, folds: int, seed: int) -> Iterator[tuple[T
     """
     groups, labels = data.groups.numpy(), data.labels.numpy()
     several = labels.ndim == 2
-    largest = fewest_groups(data) if several else int(np.bincount(labels).max())
+    largest = most_parts(data) if several else int(np.bincount(labels).max())
     number = min(folds, len(np.unique(groups)), largest)
     if number < 2:
         raise TrainingError(

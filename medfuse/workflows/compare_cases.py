@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 
 from medfuse.data import Case
 from medfuse.data.allocate import allocate
+from medfuse.data.allocate_labels import allocate_labels
 from medfuse.data.groups import link_cases
 from medfuse.errors import CohortError
 from medfuse.evaluation.candidates import FoldCases
+from medfuse.workflows.answers import labels_of
 from medfuse.workflows.prepare import PreparedCohort, picture_digests
 
 _log = logging.getLogger(__name__)
@@ -41,8 +43,8 @@ class ComparedCases:
 
     @property
     def labels(self) -> NDArray[np.int64]:
-        """Class of each case, ``(N,)``."""
-        return np.array([case.label for case in self.cases], dtype=np.int64)
+        """Class of each case, ``(N,)``; of several labels the answers ``(N, L)``, -1 if unknown."""
+        return labels_of(self.prepared.cohort)
 
     def for_tests(self) -> FoldCases:
         """Return what the statistics need; whoever shares a picture counts as one patient."""
@@ -55,7 +57,7 @@ def compared_cases(prepared: PreparedCohort, folds: int, seed: int) -> ComparedC
 
     Folds that the cohort has of its own stay; then all cases take part, for each fold is a test
     part once. Otherwise cases of one patient, or with the same picture, lie in one fold, and
-    classes are spread evenly.
+    classes, or both answers of every label, are spread evenly.
 
     Args:
         prepared: cases with their parts.
@@ -63,9 +65,10 @@ def compared_cases(prepared: PreparedCohort, folds: int, seed: int) -> ComparedC
         seed: of the folds that are made.
 
     Raises:
-        CohortError: a class has fewer than 4 patients, or a patient or picture lies in two folds.
+        CohortError: a class has fewer than 4 patients, no label has enough of both answers, or a
+            patient or picture lies in two folds.
     """
-    labeled = [case for case in prepared.cohort.cases if case.label is not None]
+    labeled = [case for case in prepared.cohort.cases if case.labeled]
     own = all(case.fold is not None for case in labeled)
     chosen = labeled if own else [case for case in labeled if case.role != "test"]
     aside = len(labeled) - len(chosen)
@@ -76,12 +79,14 @@ def compared_cases(prepared: PreparedCohort, folds: int, seed: int) -> ComparedC
     linked = link_cases(learned, digests)
     group_of = {case.case_id: number for number, group in enumerate(linked) for case in group}
     groups = np.array([group_of[case.case_id] for case in learned], dtype=np.int64)
-    _require_patients(kept, groups)
+    if not cohort.multilabel:
+        _require_patients(kept, groups)
     if own:
         numbers = np.array([case.fold for case in learned], dtype=np.int64)
     else:
         shares = {str(fold): 1 / folds for fold in range(folds)}
-        part = allocate(linked, shares, f"{seed}|compare{folds}")
+        divide = allocate_labels if cohort.multilabel else allocate
+        part = divide(linked, shares, f"{seed}|compare{folds}")
         numbers = np.array([int(part[case.case_id]) for case in learned], dtype=np.int64)
     _require_whole_groups(kept, numbers, groups)
     found = len(np.unique(numbers))
@@ -90,7 +95,10 @@ def compared_cases(prepared: PreparedCohort, folds: int, seed: int) -> ComparedC
         "comparing on %d cases of %d patients in %d folds%s",
         len(learned), len(linked), found, aside_text,
     )  # fmt: skip
-    return ComparedCases(kept, numbers, groups, aside)
+    compared = ComparedCases(kept, numbers, groups, aside)
+    if cohort.multilabel:
+        _require_labels(compared)
+    return compared
 
 
 def _require_patients(prepared: PreparedCohort, groups: NDArray[np.int64]) -> None:
@@ -104,6 +112,25 @@ def _require_patients(prepared: PreparedCohort, groups: NDArray[np.int64]) -> No
                 f"{cohort.root}: class {name!r} has {patients} patients outside the test part, "
                 "expected at least 4 to compare on folds. Add cases, or leave the class out."
             )
+
+
+def _require_labels(compared: ComparedCases) -> None:
+    """Name the labels that cannot be tested; refuse where none can."""
+    cases, cohort = compared.for_tests(), compared.prepared.cohort
+    tested = cases.measured()
+    if not tested:
+        raise CohortError(
+            f"{cohort.root}: no label has, outside the test part, enough patients of both answers "
+            f"to be compared on {len(np.unique(cases.folds))} folds; expected more of each than "
+            "folds. Add cases, or ask for fewer --folds."
+        )
+    few = [name for k, name in enumerate(cohort.classes) if k not in tested]
+    if few:
+        _log.warning(
+            "%s: too few patients of one answer outside the test part; learned, but left out of "
+            "the means over labels",
+            ", ".join(few),
+        )
 
 
 def _require_whole_groups(

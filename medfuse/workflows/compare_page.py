@@ -124,7 +124,7 @@ def _source_table(comparison: Mapping[str, Any]) -> Table:
 
 
 def _cases_text(comparison: Mapping[str, Any]) -> str:
-    counts = ", ".join(f"{name} {count}" for name, count in comparison["support"].items())
+    counts = ", ".join(_count_text(comparison, name) for name in comparison["support"])
     text = (
         f"{comparison['cases']} cases of {comparison['patients']} patients ({counts}) in "
         f"{comparison['folds']} folds."
@@ -137,6 +137,14 @@ def _cases_text(comparison: Mapping[str, Any]) -> str:
     if members > 1:
         return f"{text}, as medfuse train makes it."
     return f"{text}; a run of medfuse train averages several, which lifts all of them."
+
+
+def _count_text(comparison: Mapping[str, Any], name: str) -> str:
+    """Return how many cases a class has, or of how many known answers a label holds in."""
+    held = comparison["support"][name]
+    if "absent" not in comparison:
+        return f"{name} {held}"
+    return f"{name} {held} of {held + comparison['absent'][name]} known"
 
 
 def _figures(gallery: Gallery, comparison: Mapping[str, Any]) -> dict[str, list[Figure]]:
@@ -195,7 +203,8 @@ def _candidates(comparison: Mapping[str, Any]) -> tuple[Any, str]:
         )
         for c in found
     ]
-    caption = "AUROC of every candidate, macro, mean of the folds, with its interval."
+    macro = "mean over the labels" if comparison.get("task") == "multilabel" else "macro"
+    caption = f"AUROC of every candidate, {macro}, mean of the folds, with its interval."
     return plots.forest(rows, "All candidates", "AUROC"), caption
 
 

@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from medfuse.evaluation.candidates import Candidate
 from medfuse.evaluation.prediction_table import csv_line, guarded
 from medfuse.report import (
@@ -16,11 +19,11 @@ from medfuse.report import (
     fold_comparison_table,
     latex_table,
     markdown_table,
+    score_titles,
 )
 from medfuse.storage import write_text
 from medfuse.workflows.compare_task import CompareTask
 
-_SCORES = ("auroc", "accuracy", "balanced_accuracy", "log_loss", "brier")
 _GAPS = ("auroc", "accuracy", "log_loss")
 
 
@@ -30,14 +33,14 @@ def write_candidate_predictions(
     """Write what every candidate says of every case, one a row, readable by the owner only.
 
     Columns: ``candidate, case_id, fold, label, predicted, prob_CLASS...``; a case without the input
-    of any of a candidate's sources has no row.
+    of any of a candidate's sources has no row. Of several labels, ``label`` and ``predicted`` join
+    names by ``;``, the latter those of a probability of one half or more, and ``true_LABEL...``
+    follow: 1, 0, or blank where unknown.
     """
-    classes = task.workshop.cases.classes
-    lines = [
-        csv_line([
-            "candidate", "case_id", "fold", "label", "predicted", *(f"prob_{c}" for c in classes)
-        ])
-    ]  # fmt: skip
+    cohort, classes = task.compared.prepared.cohort, task.workshop.cases.classes
+    header = ["candidate", "case_id", "fold", "label", "predicted", *(f"prob_{c}" for c in classes)]
+    header += [f"true_{c}" for c in classes] if cohort.multilabel else []
+    lines = [csv_line(header)]
     for candidate in candidates:
         for row, case in enumerate(task.compared.cases):
             if candidate.visible is not None and not candidate.visible[row]:
@@ -47,11 +50,18 @@ def write_candidate_predictions(
                 candidate.name,
                 case.case_id,
                 str(task.compared.folds[row]),
-                classes[case.label or 0],
-                classes[int(chances.argmax())],
+                cohort.truth(case),
+                _predicted(chances, classes, cohort.multilabel),
             ]
-            lines.append(csv_line([*map(guarded, texts), *(f"{x:.9g}" for x in chances)]))
+            truth = ["" if one is None else str(one) for one in case.findings]
+            lines.append(csv_line([*map(guarded, texts), *(f"{x:.9g}" for x in chances), *truth]))
     write_text(path, "".join(lines), mode=0o600)
+
+
+def _predicted(chances: NDArray[np.float64], classes: Sequence[str], several: bool) -> str:
+    if several:
+        return ";".join(c for c, x in zip(classes, chances, strict=True) if x >= 0.5)
+    return classes[int(chances.argmax())]
 
 
 def write_tables(comparison: Mapping[str, Any], folder: Path) -> None:
@@ -77,11 +87,12 @@ def _write(stem: Path, csv: str, table: Table) -> None:
 
 
 def _candidate_csv(comparison: Mapping[str, Any]) -> str:
-    parts = [f"{name}{end}" for name in _SCORES for end in ("", "_low", "_high")]
+    names = score_titles(comparison)
+    parts = [f"{name}{end}" for name in names for end in ("", "_low", "_high")]
     folds = [f"auroc_fold_{i}" for i in range(comparison["folds"])]
     lines = [csv_line(["candidate", "kind", "sources", "cases", "cases_seen", *parts, *folds])]
     for found in comparison["candidates"]:
-        scores = [found.get(name) or {} for name in _SCORES]
+        scores = [found.get(name) or {} for name in names]
         numbers = [score.get(end) for score in scores for end in ("value", "low", "high")]
         numbers += found["auroc_by_fold"] or [None] * comparison["folds"]
         texts = [found["name"], found["kind"], " + ".join(found["sources"]), str(found["cases"])]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from medfuse.config import ComponentConfig, Experiment
 from medfuse.contract import FeatureFusionSpec
+from medfuse.data import Cohort
 from medfuse.data.readers import installed_readers
 from medfuse.errors import ConfigError, SourceError
 from medfuse.evaluation.candidates import Candidate
@@ -148,7 +149,8 @@ def prepare_task(
 
     Raises:
         SourceError: fewer than two sources, or one that was trained on this data set.
-        ConfigError: several labels a case.
+        ConfigError: the head is not for what the cases have, or several labels are to be adapted
+            to a target.
         CohortError: the cohort cannot be used, or a class has too few patients.
     """
     _check_sources(experiment)
@@ -156,7 +158,7 @@ def prepare_task(
     readers = installed_readers(registry)
     cohort = list_cohort(experiment, readers)
     experiment = settle_head(experiment, cohort)
-    _check_head(experiment, registry)
+    _check_target(experiment, cohort, settings)
     check_with_cohort(experiment, registry, cohort)
     settled = settle_cohort(experiment, bank, cohort=cohort, readers=readers)
     inputs = {name: found.config for name, found in settled.inputs.items()}
@@ -202,12 +204,12 @@ def _check_sources(experiment: Experiment) -> None:
         )
 
 
-def _check_head(experiment: Experiment, registry: Registry) -> None:
-    head = registry.head(experiment.head.use)
-    if head.task == "multilabel":
+def _check_target(experiment: Experiment, cohort: Cohort, settings: CompareSettings) -> None:
+    target = settings.target or (experiment.adaptation and experiment.adaptation.target)
+    if cohort.multilabel and target:
         raise ConfigError(
-            f"head {head.name!r} gives several labels a case; a comparison takes one label a case. "
-            "Compare with a multiclass head on one label column."
+            f"target {target}: adapting to another cohort is compared for one class per case, and "
+            "these cases have several labels. Leave out --target and adaptation."
         )
 
 

@@ -218,7 +218,7 @@ def test_what_cannot_be_compared_is_refused_before_anything_is_read(
         compare(experiment, tmp_path / "a", CompareSettings(fusions=("attention_maps",)))
     with pytest.raises(SourceError, match="found 1 source to compare, expected at least 2"):
         compare({**experiment, "sources": SOURCES[:1]}, tmp_path / "a")
-    with pytest.raises(ConfigError, match="several labels a case; a comparison takes one label"):
+    with pytest.raises(ConfigError, match="multilabel.*each case has one class"):
         compare({**experiment, "head": "multilabel"}, tmp_path / "a")
     with pytest.raises(ConfigError, match="found folds 1, expected 2 or more"):
         CompareSettings(folds=1)
