@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from functools import partial
 
 import torch
+from threadpoolctl import threadpool_limits
 
 
 @contextmanager
@@ -21,8 +22,10 @@ def all_but_one() -> Iterator[None]:
     """Leave one processor to a process that works beside this one while the block runs.
 
     Threads that wait for one whose processor is taken make small operations many times slower.
+    That holds for torch and for the linear algebra of NumPy and SciPy.
     """
-    with _threads(max(1, torch.get_num_threads() - 1)):
+    count = max(1, torch.get_num_threads() - 1)
+    with _threads(count), threadpool_limits(count, user_api="blas"):
         yield
 
 

@@ -165,7 +165,8 @@ def _run(
         singles = _singles(task, folder)
         if task.shard.count > 1:  # a copy of the process would have held its connections open
             gallery.meanwhile(draw_cohort, task.prepared)
-        _write_results(task, fused, singles, _Output(folder, gallery), plugin_metrics)
+        with all_but_one():  # that one draws
+            _write_results(task, fused, singles, _Output(folder, gallery), plugin_metrics)
     _log.info("the whole run took %.0f s", time.monotonic() - begun)
     return _outcome(folder)
 
@@ -227,8 +228,7 @@ def _write_results(
     overall = part.metrics["overall"] if part else {}
     measured = Measured(overall, judged.policy)
     _log.info("writing the bundle, and running it to compare its probabilities")
-    with all_but_one():  # that one draws
-        bundle, difference = write_run_bundle(task, fused, measured, folder.path / "bundle")
+    bundle, difference = write_run_bundle(task, fused, measured, folder.path / "bundle")
     facts = RunFacts(task, fused, MeasuredCases(part, gallery.named, trust), comparison, bundle)
     metrics = {
         "test": None if part is None else part.metrics,
