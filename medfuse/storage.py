@@ -65,12 +65,6 @@ def write_text(path: Path | str, text: str, mode: int = 0o644) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_bytes(path: Path | str, data: bytes, mode: int = 0o644) -> None:
-    """Write ``data`` so that ``path`` is either the old file or the whole new one."""
-    with atomic_path(path, mode) as temporary:
-        temporary.write_bytes(data)
-
-
 def write_json(path: Path | str, value: object, mode: int = 0o644) -> None:
     """Write ``value`` as indented JSON with a final newline; NaN is refused."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n", mode)

@@ -7,35 +7,16 @@ from contextlib import contextmanager
 from functools import partial
 
 import torch
-from threadpoolctl import threadpool_limits
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Keep torch to the calling thread while the block runs."""
-    with _threads(1):
-        yield
-
-
-@contextmanager
-def all_but_one() -> Iterator[None]:
-    """Leave one processor to a process that works beside this one while the block runs.
-
-    Threads that wait for one whose processor is taken make small operations many times slower.
-    That holds for torch and for the linear algebra of NumPy and SciPy.
-    """
-    count = max(1, torch.get_num_threads() - 1)
-    with _threads(count), threadpool_limits(count, user_api="blas"):
-        yield
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
     own = torch.get_num_threads()
-    if own == count:
+    if own == 1:
         yield
         return
-    torch.set_num_threads(count)
+    torch.set_num_threads(1)
     try:
         yield
     finally:

@@ -6,10 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
-from threadpoolctl import threadpool_info
 
 from medfuse.features.ahead import map_ahead
-from medfuse.threads import all_but_one, one_thread, workers_of
+from medfuse.threads import one_thread, workers_of
 
 
 @pytest.fixture(autouse=True)
@@ -36,23 +35,6 @@ def test_one_thread_lasts_as_long_as_its_block() -> None:
         assert torch.get_num_threads() == 1
         raise ValueError("stop")
     assert torch.get_num_threads() == in_a_new_thread() == 3
-
-
-def blas_threads() -> set[int]:
-    return {found["num_threads"] for found in threadpool_info() if found["user_api"] == "blas"}
-
-
-def test_one_processor_is_left_to_others_but_never_the_last_taken() -> None:
-    before = blas_threads()
-    with pytest.raises(ValueError, match="stop"), all_but_one():
-        assert torch.get_num_threads() == 2
-        assert blas_threads() <= {1, 2}
-        with one_thread(), all_but_one():
-            assert torch.get_num_threads() == 1
-            assert blas_threads() == {1}
-        raise ValueError("stop")
-    assert torch.get_num_threads() == 3
-    assert blas_threads() == before
 
 
 def test_workers_work_alone_beside_a_caller_who_does_not() -> None:

@@ -31,7 +31,6 @@ from medfuse.processes import Shard
 from medfuse.registry import Registry, load_registry
 from medfuse.report import write_sections
 from medfuse.storage import write_json
-from medfuse.threads import all_but_one
 from medfuse.workflows import measure
 from medfuse.workflows.abstaining import Judged, judge
 from medfuse.workflows.bundled_sources import refuse_own_bundle, with_each_network
@@ -120,14 +119,6 @@ def train(  # noqa: PLR0913 - each can be left out
         return _run(config, folder, registry, options)
 
 
-@dataclass(frozen=True)
-class _Output:
-    """Where results go."""
-
-    folder: RunFolder
-    gallery: Gallery
-
-
 def _refuse_inside_cohort(out: Path, cohort: Path) -> None:
     if cohort.is_dir() and out.resolve().is_relative_to(cohort.resolve()):
         raise OutputError(
@@ -154,19 +145,13 @@ def _run(
     labels = [source.label for source in task.features.sources]
     if not any_learns(task, range(len(labels))):
         part(options.shard)
-    with Gallery(folder.plots) as gallery:
-        if task.shard.count == 1:
-            gallery.meanwhile(draw_cohort, task.prepared)
-        _log.info("training %s together", " + ".join(labels))
-        started = time.monotonic()
-        fused = learn(task, task.experiment.fusion, range(len(labels)), folder.path)
-        _log.info("training the fused model took %.0f s", time.monotonic() - started)
-        task = _with_method(task, fused, folder)
-        singles = _singles(task, folder)
-        if task.shard.count > 1:  # a copy of the process would have held its connections open
-            gallery.meanwhile(draw_cohort, task.prepared)
-        with all_but_one():  # that one draws
-            _write_results(task, fused, singles, _Output(folder, gallery), plugin_metrics)
+    _log.info("training %s together", " + ".join(labels))
+    started = time.monotonic()
+    fused = learn(task, task.experiment.fusion, range(len(labels)), folder.path)
+    _log.info("training the fused model took %.0f s", time.monotonic() - started)
+    task = _with_method(task, fused, folder)
+    singles = _singles(task, folder)
+    _write_results(task, fused, singles, folder, plugin_metrics)
     _log.info("the whole run took %.0f s", time.monotonic() - begun)
     return _outcome(folder)
 
@@ -203,12 +188,10 @@ def _write_results(
     task: LearningTask,
     fused: LearnedModel,
     singles: Mapping[str, LearnedModel],
-    output: _Output,
+    folder: RunFolder,
     plugin_metrics: Mapping[str, Metric],
 ) -> None:
     _log.info("measuring what was learned")
-    folder, gallery = output.folder, output.gallery
-    gallery.meanwhile(draw_training, fused.results)
     cohort = task.prepared.cohort
     labels = [source.label for source in task.features.sources]
     distances = fit_distances(task, fused)
@@ -221,9 +204,12 @@ def _write_results(
     write_predictions(folder.path / "predictions.csv", rows, cohort.classes)
     _write_slices(task, fused, folder)
     part, comparison = _test_part(task, fused, singles, judged, plugin_metrics)
+    gallery = Gallery(folder.plots)
+    draw_cohort(gallery, task.prepared)
+    draw_training(gallery, fused.results)
     trust = None
     if part is not None:
-        gallery.meanwhile(draw_test, part)
+        draw_test(gallery, part)
         trust = _trust(task, fused, part, judged, gallery)
     overall = part.metrics["overall"] if part else {}
     measured = Measured(overall, judged.policy)
@@ -265,7 +251,7 @@ def _trust(
         acceptance=acceptance_of(judged.policy.distances),
     )
     trust = trust_facts(part.predictions, trusted)
-    gallery.meanwhile(draw_trust, trust, trusted)
+    draw_trust(gallery, trust, trusted)
     return trust
 
 
