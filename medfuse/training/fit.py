@@ -22,6 +22,7 @@ from medfuse.threads import one_thread
 from medfuse.training.checkpoint import LAST, load_checkpoint
 from medfuse.training.data import TrainingData
 from medfuse.training.dropout import quick_dropout
+from medfuse.training.label_bias import begin_at_shares
 from medfuse.training.learner import Learner
 from medfuse.training.out_of_fold import fit_out_of_fold
 from medfuse.training.result import TrainingResult
@@ -127,6 +128,7 @@ def _start(learner: Learner, data: TrainingData, setup: Setup, run: Run) -> None
     seed_everything(derived_seed(run.seed, "start"))
     size = setup.config.batch_size
     learner.standardize(data, CaseBatches(data, len(run.classes), size, run.shard))
+    begin_at_shares(learner.classifier, data.labels, setup.loss)
 
 
 def _sources_used(model: nn.Module, data: TrainingData, run: Run) -> frozenset[int]:

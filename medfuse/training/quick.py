@@ -21,6 +21,7 @@ from medfuse.training.checkpoint import cpu_state
 from medfuse.training.data import TrainingData
 from medfuse.training.dropout import quick_dropout
 from medfuse.training.fit import combines_by_fit
+from medfuse.training.label_bias import begin_at_shares
 from medfuse.training.learner import Learner
 from medfuse.training.out_of_fold import fit_out_of_fold
 from medfuse.training.result import EpochRecord, TrainingResult
@@ -61,7 +62,9 @@ def fit_quickly(
         seed_everything(derived_seed(run.seed, "start"))
         learner.standardize(data, ())
         with quick_dropout(learner), _prepared(learner, (data, validation), config, run) as parts:
-            result = _Loop(learner, build_setup(*parts, config, run), run).train()
+            setup = build_setup(*parts, config, run)
+            begin_at_shares(learner.classifier, data.labels, setup.loss)
+            result = _Loop(learner, setup, run).train()
     if untrained is not None:
         inner = replace(run, last_epoch=result.best_epoch)
         fit_out_of_fold(
