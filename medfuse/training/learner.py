@@ -89,8 +89,8 @@ class Learner(nn.Module):
             all_there = len(images) == 1
             x = images[0] if all_there else images[self.inputs[source]]
         if batch.share is not None:
-            hidden = all_there or batch.mask is None
-            present = None if hidden else cast("Tensor", batch.mask)[:, source] > 0
+            known = None if all_there else batch.mask
+            present = None if known is None else known[:, source] > 0
             return batch.share.features(module, x, present)
         return cast("Tensor", module(x)) if all_there else features_where_present(module, x)
 

@@ -70,7 +70,7 @@ def draws_at(size: int, most: int) -> int:
         size: of a draw, in cases.
         most: draws of few cases.
     """
-    return max(1, math.ceil(most * min(1.0, _FEW / size)))
+    return math.ceil(most * min(1.0, _FEW / size))
 
 
 def _names(task: CompareTask, comparison: Mapping[str, Any]) -> list[str]:
