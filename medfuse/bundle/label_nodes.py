@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from medfuse.bundle.answer_nodes import AnswerNodes
+from medfuse.bundle.label_metric import MEASURES
 from medfuse.bundle.nodes import (
     LABEL_ANSWERS,
     LABEL_LOSS,
@@ -15,7 +16,6 @@ from medfuse.bundle.nodes import (
 )
 from medfuse.bundle.request import BundleRequest
 
-_MEASURES = ("accuracy", "auroc", "sensitivity", "precision", "f1")
 # The loss is of logits, all metrics are of probabilities.
 _LOGITS = {"_target_": "CopyItemsd", "keys": "pred", "names": "logits"}
 _SIGMOID = {"_target_": "Activationsd", "keys": "pred", "sigmoid": True}
@@ -47,7 +47,7 @@ def of_labels(request: BundleRequest) -> AnswerNodes:
         evaluator={"metric_cmp_fn": "$lambda current, best: current < best"},
         first=("$@validate::evaluator.run()",),
         measured=(_SIGMOID,),
-        metrics={measure: _metric(measure, request.thresholds) for measure in _MEASURES},
+        metrics={measure: _metric(measure, request.thresholds) for measure in MEASURES},
         writer=LABEL_WRITER,
     )
 
