@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=3,
         metavar="N",
-        help="of the cases at each size of the curve up to 50; of more cases fewer",
+        help="of the cases at each size of the curve up to 25; of more cases fewer",
     )
     parser.add_argument(
         "--scratch",

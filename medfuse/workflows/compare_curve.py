@@ -17,8 +17,8 @@ from medfuse.workflows.compare_fits import NamedFit, by_key, named_fit
 from medfuse.workflows.compare_plan import PlannedCandidate
 from medfuse.workflows.compare_task import CompareTask
 
-_FIRST = 25
-_FEW = 50
+_FEWEST = 25
+_MOST = 0.75
 _log = logging.getLogger(__name__)
 
 
@@ -63,14 +63,14 @@ def draws_at(size: int, most: int) -> int:
     """Return how often so many training cases are drawn: fewer times the more they are.
 
     Draws differ the less the more cases each has, and training on them takes the longer. Up to
-    50 cases are drawn ``most`` times, 100 half as often, rounded up, and so on; each fold draws
+    25 cases are drawn ``most`` times, 50 half as often, rounded up, and so on; each fold draws
     its own, so that one draw of five folds is already a mean of five training sets.
 
     Args:
         size: of a draw, in cases.
         most: draws of few cases.
     """
-    return math.ceil(most * min(1.0, _FEW / size))
+    return math.ceil(most * min(1.0, _FEWEST / size))
 
 
 def _names(task: CompareTask, comparison: Mapping[str, Any]) -> list[str]:
@@ -83,12 +83,23 @@ def _names(task: CompareTask, comparison: Mapping[str, Any]) -> list[str]:
     return [comparison["best_single"], task.plan.fused, *regression]
 
 
+def default_sizes(cases: int) -> list[int]:
+    """Return the sizes of a learning curve: 25, 50, 100 and so on, up to three quarters of all.
+
+    More than that are nearly the same cases as all of them, which the comparison learns from.
+
+    Args:
+        cases: in the smallest training part.
+    """
+    doubled = [_FEWEST * 2**i for i in range(20)]
+    return [size for size in doubled if size <= _MOST * cases]
+
+
 def _sizes(task: CompareTask) -> list[int]:
     smallest = min(len(task.outside(fold)) for fold in task.folds)
     asked = task.settings.curve or ()
     if not asked:
-        doubled = [_FIRST * 2**i for i in range(20)]
-        return [size for size in doubled if size < smallest]
+        return default_sizes(smallest)
     if max(asked) >= smallest:
         raise ConfigError(
             f"--curve asks for {max(asked)} training cases, but a fold has {smallest}, which the "

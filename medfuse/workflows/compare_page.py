@@ -214,7 +214,7 @@ def _curve(comparison: Mapping[str, Any]) -> tuple[Any, str]:
         return None, ""
     caption = (
         f"Mean over folds and {curve['draws']} draws of the training cases, fewer of more "
-        "than 50; bars reach from the lowest to the highest draw. The same draws and test folds "
+        "than 25; bars reach from the lowest to the highest draw. The same draws and test folds "
         "for every candidate."
     )
     return plots.learning_curve(curve["points"], "AUROC"), caption

@@ -21,8 +21,9 @@ class CompareSettings:
         baselines: k-NN and logistic regression too.
         members: networks averaged for each candidate; if ``None``, as `medfuse train` does where
             fewer than 500 cases are learned from, and else one.
-        curve: sizes of a learning curve; none where ``None``, 25, 50, 100 ... where empty.
-        draws: of the training cases at each size up to 50; of more cases fewer.
+        curve: sizes of a learning curve; none where ``None``, 25, 50, 100 ... where empty,
+            up to three quarters of the training cases.
+        draws: of the training cases at each size up to 25; of more cases fewer.
         scratch: source, as the configuration names it, whose network is also trained from random
             weights; none where ``None``.
         scratch_epochs: how long that is trained at most.

@@ -17,7 +17,7 @@ from medfuse.errors import CohortError, ConfigError, OutputError, SourceError
 from medfuse.registry import load_registry
 from medfuse.workflows import compare_curve, compare_fits
 from medfuse.workflows.compare import ComparisonOutcome, compare
-from medfuse.workflows.compare_curve import draws_at
+from medfuse.workflows.compare_curve import default_sizes, draws_at
 from medfuse.workflows.compare_plan import fusions_to_compare
 from medfuse.workflows.compare_settings import CompareSettings
 
@@ -296,22 +296,21 @@ def test_learning_curve_ends_with_the_comparison_itself(
 
 
 def test_more_cases_are_drawn_fewer_times() -> None:
-    assert [draws_at(size, 3) for size in (25, 50, 75, 100, 150, 400, 3200)] == [
-        3,
-        3,
-        2,
-        2,
-        1,
-        1,
-        1,
-    ]
+    assert [draws_at(size, 3) for size in (12, 25, 50, 74, 75, 400, 3200)] == [3, 3, 2, 2, 1, 1, 1]
     assert [draws_at(size, 1) for size in (25, 400)] == [1, 1]
+
+
+def test_a_curve_begins_at_25_cases_and_ends_at_three_quarters() -> None:
+    assert default_sizes(33) == []
+    assert default_sizes(34) == [25]
+    assert default_sizes(1066) == [25, 50, 100, 200, 400]
+    assert default_sizes(1067) == [25, 50, 100, 200, 400, 800]
 
 
 def test_a_curve_trains_no_more_than_the_draws_of_each_size(
     outcome: ComparisonOutcome, images: Path, shared_bank: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compare_curve, "_FEW", 12)
+    monkeypatch.setattr(compare_curve, "_FEWEST", 12)
     settings = CompareSettings(**{**QUICK, "curve": (12, 24), "draws": 2})
     compare(_experiment(images, shared_bank), outcome.folder, settings)
     with (outcome.folder / "tables" / "curve.csv").open(newline="") as file:
