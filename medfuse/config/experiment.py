@@ -20,6 +20,7 @@ _NAME = Matches(
 )
 _COMPONENT = Says("name | {use: name, option: value}")
 _Weight = Annotated[float, Field(gt=0)]
+_BatchSize = Annotated[int, Field(ge=1)] | Literal["auto"]
 
 
 class ComponentConfig(BaseModel):
@@ -50,13 +51,14 @@ class EarlyStoppingConfig(Section):
 class TrainingConfig(Section):
     """How the head (and what is not frozen) learns.
 
-    The defaults were chosen on folds of unlike cases; see ``docs/training.md``.
+    The defaults were chosen on folds of unlike cases; see ``docs/training.md``. ``batch_size`` is
+    by itself a tenth of the cases, 32 to 128, and 32 where a source learns.
     """
 
     members: int = Field(5, ge=1, le=20)
     source_heads: bool = True
     epochs: int = Field(50, ge=1)
-    batch_size: int = Field(32, ge=1)
+    batch_size: Annotated[_BatchSize, Says("auto | int, 1 or more")] = "auto"
     optimizer: Literal["adam", "adamw", "sgd"] = "adamw"
     lr: float = Field(1e-3, gt=0)
     weight_decay: float = Field(1e-2, ge=0)

@@ -27,7 +27,6 @@ from medfuse.training.source_heads import with_source_heads
 Rows: TypeAlias = NDArray[np.int64]
 
 _PARTS = 5
-_STEPS = 40
 _FEW = 500
 
 
@@ -141,8 +140,7 @@ def fit_candidate(cases: BankedCases, fit: Fit, recipe: Recipe) -> Fitted:
 
     A network is one member of the ensemble that `medfuse train` would average: it learns from four
     fifths of the training cases, grouped by patient; the fifth part stops it early and gives its
-    temperature. With several members it is that ensemble. Beyond 1280 cases batches
-    grow, so that an epoch takes no more than 40 steps.
+    temperature. With several members it is that ensemble.
 
     Raises:
         TrainingError: it cannot learn from these cases.
@@ -169,7 +167,7 @@ def _network(
         head_loss=built.head.loss,
         hides_inputs=built.fusion.handles_missing,
     )
-    training = _with_batches(recipe.training, len(data))
+    training = recipe.training
     if members > 1:
         if training.source_heads:
             built = with_source_heads(built, len(cases.classes))
@@ -194,11 +192,6 @@ def _built(cases: BankedCases, fit: Fit, recipe: Recipe) -> BuiltClassifier:
 @cache
 def _registry() -> Registry:
     return load_registry()
-
-
-def _with_batches(config: TrainingConfig, count: int) -> TrainingConfig:
-    size = max(config.batch_size, int(np.ceil(count / _STEPS)))
-    return config.model_copy(update={"batch_size": size})
 
 
 def held_out_part(data: TrainingData, seed: int) -> Rows:

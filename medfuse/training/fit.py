@@ -126,7 +126,7 @@ def _start(learner: Learner, data: TrainingData, setup: Setup, run: Run) -> None
         torch.backends.cudnn.deterministic = True
         torch.backends.cudnn.benchmark = False
     seed_everything(derived_seed(run.seed, "start"))
-    size = setup.config.batch_size
+    size = setup.batches.batch_size
     learner.standardize(data, CaseBatches(data, len(run.classes), size, run.shard))
     begin_at_shares(learner.classifier, data.labels, setup.loss)
 

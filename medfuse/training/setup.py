@@ -12,7 +12,7 @@ from medfuse.config import TrainingConfig
 from medfuse.device import find_device
 from medfuse.errors import TrainingError
 from medfuse.processes import Shard
-from medfuse.training.batches import CaseBatches, Draws, EpochBatches
+from medfuse.training.batches import CaseBatches, Draws, EpochBatches, batch_size_of
 from medfuse.training.data import TrainingData
 from medfuse.training.loss import Loss, build_loss
 from medfuse.training.run import Run
@@ -70,12 +70,16 @@ def build_setup(
         _say_full_precision(device.type)
     hidden = config.input_dropout if run.hides_inputs else 0.0
     draws = Draws(run.seed, config.sampler == "oversample", config.mixup, hidden)
-    batches = EpochBatches(data, num_classes, config.batch_size, draws, run.shard)
+    learns = any(x is None for x in data.features) or bool(run.unfreeze)
+    size = batch_size_of(config.batch_size, len(data), learns=learns)
+    batches = EpochBatches(data, num_classes, size, draws, run.shard)
     loss = build_loss(config, data.labels, num_classes, run.head_loss).to(device)
     return Setup(
         config=config,
         batches=batches,
-        validation=_validation_batches(validation, num_classes, config.batch_size, run.shard),
+        validation=_validation_batches(
+            validation, num_classes, size if learns else _VALIDATION_BATCH, run.shard
+        ),
         loss=loss,
         validation_loss=loss.unsmoothed().to(device),
         device=device,
@@ -94,5 +98,4 @@ def _validation_batches(
 ) -> CaseBatches | None:
     if cases is None or len(cases) == 0:
         return None
-    learns = any(x is None for x in cases.features) or cases.load_view is not None
-    return CaseBatches(cases, num_classes, batch_size if learns else _VALIDATION_BATCH, shard)
+    return CaseBatches(cases, num_classes, batch_size, shard)

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from medfuse.training.batches import Batch, CaseBatches, Draws, EpochBatches
+from medfuse.training.batches import Batch, CaseBatches, Draws, EpochBatches, batch_size_of
 from medfuse.training.data import TrainingData
+from medfuse.training.run import Unfreeze
+from medfuse.training.setup import build_setup
 
-from .conftest import make_cases
+from .conftest import make_cases, make_config, make_run
 
 
 def _numbered(labels: list[int], views: int | list[int] = 3) -> TrainingData:
@@ -21,6 +23,13 @@ def _numbered(labels: list[int], views: int | list[int] = 3) -> TrainingData:
 def _drawn(batches: EpochBatches, epoch: int) -> list[int]:
     batches.epoch = epoch
     return [int(x) for batch in batches for x in batch.features[0][:, 0]]
+
+
+def test_batches_grow_with_the_cases_unless_a_source_learns_or_a_number_is_asked_for() -> None:
+    found = [batch_size_of("auto", count, learns=False) for count in (20, 320, 321, 999, 5000)]
+    assert found == [32, 32, 33, 100, 128]
+    assert batch_size_of("auto", 5000, learns=True) == 32
+    assert batch_size_of(7, 5000, learns=False) == batch_size_of(7, 5000, learns=True) == 7
 
 
 def test_every_case_comes_once_an_epoch() -> None:
@@ -112,3 +121,12 @@ def test_unusable_features_are_named(features: list[np.ndarray | None], message:
 
     with pytest.raises(TrainingError, match=message):
         TrainingData.of(features, [0, 1, 0])
+
+
+def test_a_training_takes_batches_of_its_cases_and_small_ones_where_a_source_learns() -> None:
+    data, config = make_cases(400), make_config(batch_size="auto")
+    frozen = build_setup(data, make_cases(40), config, make_run())
+    later = make_run(unfreeze=(Unfreeze(0, 1, "all", 0.1),))
+    learns = build_setup(data, make_cases(40), config, later)
+    assert (frozen.batches.batch_size, learns.batches.batch_size) == (40, 32)
+    assert (len(frozen.validation), len(learns.validation)) == (1, 2)

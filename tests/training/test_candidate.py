@@ -92,21 +92,6 @@ def test_of_few_cases_as_many_networks_learn_as_in_training() -> None:
     assert (asked.members_of(499), asked.members_of(500)) == (5, 1)
 
 
-def test_large_sets_are_learned_in_larger_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    sizes = []
-    import medfuse.training.candidate as module
-
-    def spy(model: object, data: object, validation: object, config: TrainingConfig, run: Run):
-        sizes.append(config.batch_size)
-        return fit(model, data, validation, config, run)
-
-    monkeypatch.setattr(module, "fit_quickly", spy)
-    fit_candidate(_cases(), _fit(), RECIPE)
-    few = replace(RECIPE, training=TRAINING.model_copy(update={"batch_size": 1}))
-    fit_candidate(_cases(), _fit(), few)
-    assert sizes == [8, 2]  # 72 cases in 40 steps
-
-
 def test_cases_without_any_input_are_not_learned_from() -> None:
     cases = _cases()
     known = np.ones((90, 2), dtype=bool)
