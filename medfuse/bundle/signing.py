@@ -85,9 +85,20 @@ def _trusted(file: Path) -> list[bytes]:
         return trusted_keys(file)
     except CheckFailedError as error:
         raise ConfigError(
-            f"--trusted-key {file}: expected a public key of OpenSSH, ssh-ed25519 ..., found "
-            f"{'none in it' if file.is_file() else 'no such file'}."
+            f"--trusted-key {file}: found {_found(file)}, expected a file with a public key of "
+            "OpenSSH, ssh-ed25519 ... Give the .pub file of who signed."
         ) from error
+
+
+def _found(file: Path) -> str:
+    """Return in words what is in the place of a file with public keys."""
+    try:
+        content = file.read_bytes()
+    except FileNotFoundError:
+        return "no such file"
+    except OSError as error:
+        return f"no file that can be read ({error.strerror})"
+    return "a private key" if b"PRIVATE KEY-----" in content else "no such key in it"
 
 
 def _private_key(path: Path, passphrase: Callable[[], str] | None) -> Ed25519PrivateKey:

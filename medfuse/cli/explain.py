@@ -18,7 +18,7 @@ _EXAMPLES = """examples:
   medfuse explain my_classification scan.dcm --class pneumonia --out explained
 
 Exit code: 0 every case was explained, 1 an error, 3 some were refused.
-The bundle's code is executed: use only bundles you trust."""
+The bundle's code is executed: use only bundles you trust, or those that --trusted-key signed."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

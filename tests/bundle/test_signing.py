@@ -222,9 +222,24 @@ def test_digests_written_anew_after_signing_are_refused(shipped: Path, key: Path
 
 def test_a_file_without_a_key_is_refused_in_words(shipped: Path, key: Path, tmp_path: Path) -> None:
     sign_bundle(shipped, key)
-    with pytest.raises(
-        ConfigError, match=r"none.pub: expected a public key .*, found no such file"
+    cut, empty = tmp_path / "cut.pub", tmp_path / "empty.pub"
+    cut.write_text(key.with_suffix(".pub").read_text()[:60])
+    empty.write_text("")
+    for file, found in (
+        (tmp_path / "none.pub", "no such file"),
+        (tmp_path, "no file that can be read (Is a directory)"),
+        (key, "a private key"),
+        (empty, "no such key in it"),
+        (cut, "no such key in it"),
     ):
-        check_signed(shipped, tmp_path / "none.pub")
-    with pytest.raises(ConfigError, match="expected a public key of OpenSSH.*found none in it"):
-        check_signed(shipped, key)
+        with pytest.raises(ConfigError) as error:
+            check_signed(shipped, file)
+        assert f"--trusted-key {file}: found {found}, expected" in str(error.value)
+
+
+def test_a_signature_without_digests_is_refused(shipped: Path, key: Path, capsys) -> None:
+    sign_bundle(shipped, key)
+    (shipped / "SHA256SUMS").unlink()
+    signed = ["--trusted-key", str(key.with_suffix(".pub"))]
+    assert run(["predict", str(shipped), str(shipped), *signed]) == 1
+    assert "SHA256SUMS: cannot be read (NO_LIST). Nothing of it" in capsys.readouterr().err

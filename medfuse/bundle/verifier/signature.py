@@ -77,7 +77,7 @@ def trusted_keys(file: Path) -> list[bytes]:
     except (OSError, UnicodeDecodeError) as error:
         raise CheckFailedError(f"{file.name}: cannot be read", "NO_KEY") from error
     found = [_KEY.search(line) for line in lines if not line.lstrip().startswith("#")]
-    keys = [base64.b64decode(match[1]) for match in found if match]
+    keys = [key for match in found if match and (key := _public_key(match[1]))]
     if not keys:
         raise CheckFailedError(f"{file.name}: no public key ssh-ed25519 in it", "NO_KEY")
     return keys
@@ -87,7 +87,7 @@ def require_signed_by(root: Path, keys: list[bytes]) -> str:
     """Return the fingerprint of the trusted key that signed the digests of a bundle.
 
     Raises:
-        CheckFailedError: ``UNSIGNED``, ``BAD_SIGNATURE`` or ``UNTRUSTED_KEY``.
+        CheckFailedError: ``UNSIGNED``, ``BAD_SIGNATURE``, ``UNTRUSTED_KEY`` or ``NO_LIST``.
         ModuleNotFoundError: cryptography is not installed.
     """
     found = read_signature(root)
@@ -102,7 +102,10 @@ def require_signed_by(root: Path, keys: list[bytes]) -> str:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
     raw = unpacked(found.key)[1]
-    message = signed_data((root / DIGESTS).read_bytes(), found.hash)
+    try:
+        message = signed_data((root / DIGESTS).read_bytes(), found.hash)
+    except OSError as error:
+        raise CheckFailedError(f"{DIGESTS}: cannot be read", "NO_LIST") from error
     try:
         Ed25519PublicKey.from_public_bytes(raw).verify(found.value, message)
     except (InvalidSignature, ValueError) as error:
@@ -149,6 +152,16 @@ def unpacked(blob: bytes) -> list[bytes]:
         parts.append(blob[4 : 4 + length])
         blob = blob[4 + length :]
     return parts
+
+
+def _public_key(text: str) -> bytes | None:
+    """Return a key in the encoding of OpenSSH; ``None`` where a part of it is missing."""
+    try:
+        blob = base64.b64decode(text, validate=True)
+        kind, raw = unpacked(blob)
+    except (ValueError, struct.error):
+        return None
+    return blob if (kind, len(raw)) == (KEY_TYPE, 32) else None
 
 
 def _parsed(blob: bytes) -> Signature:
