@@ -67,12 +67,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print or write the predictions; 3 if some images were refused."""
     from medfuse.processes import joined_shard
-    from medfuse.serving.inputs import bundle_in, require_apart, require_inputs
+    from medfuse.serving.inputs import bundle_in
+
+    with joined_shard(os.environ) as shard:  # of several processes one says what is wrong
+        bundle = bundle_in(arguments.bundle)
+        require_trusted(bundle, arguments)
+        return _carried_out(_jobs(bundle, arguments), bundle, arguments, shard)
+
+
+def _jobs(bundle: Path, arguments: argparse.Namespace) -> Sequence[PredictJob]:
+    """Return what is to be done, as far as can be seen without opening anything."""
+    from medfuse.serving.inputs import require_apart, require_inputs
     from medfuse.storage import require_file_name
     from medfuse.workflows.predict import predict_jobs
 
-    bundle = bundle_in(arguments.bundle)
-    require_trusted(bundle, arguments)
     name = "predictions.json" if arguments.json else "predictions.csv"
     jobs = predict_jobs(arguments.inputs, arguments.out, os.environ, name)
     for job in jobs:
@@ -82,8 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
         require_inputs(job.inputs)
     if arguments.dicom_out:
         _require_reports(arguments.dicom_out, jobs)
-    with joined_shard(os.environ) as shard:
-        return _carried_out(jobs, bundle, arguments, shard)
+    return jobs
 
 
 def _carried_out(

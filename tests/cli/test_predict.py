@@ -5,13 +5,15 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
 
 from medfuse.cli.main import run
-from medfuse.errors import BundleError
+from medfuse.errors import BundleError, MedfuseError, PeerError
+from medfuse.processes import Shard
 from medfuse.serving import Answer, Prediction
 from medfuse.serving import predict as serving
 
@@ -134,6 +136,22 @@ def test_a_bad_bundle_is_an_error_in_one_line_and_writes_nothing(
 def test_inputs_that_do_not_exist_are_an_error(capsys) -> None:
     assert run(["predict", "B", "nowhere.png"]) == 1
     assert "nowhere.png: no such file or folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["B", "nowhere.png"], ["C", "in"]])
+def test_of_several_processes_one_says_what_is_not_there(
+    arguments: list[str], images: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    @contextmanager
+    def second(_: object) -> Iterator[Shard]:
+        try:
+            yield Shard(1, 2)
+        except MedfuseError:
+            raise PeerError("") from None
+
+    monkeypatch.setattr("medfuse.processes.joined_shard", second)
+    assert run(["predict", *arguments, "--out", "p.csv"]) == 1
+    assert capsys.readouterr().err == ""
 
 
 def test_a_bundle_that_does_not_exist_is_an_error(images: Path, capsys) -> None:
