@@ -122,7 +122,13 @@ def joined_shard(environment: Mapping[str, str]) -> Iterator[Shard]:
         return
     from torch import distributed
 
-    distributed.init_process_group(_backend(shard, environment), timeout=_PATIENCE)
+    try:
+        distributed.init_process_group(_backend(shard, environment), timeout=_PATIENCE)
+    except (ValueError, RuntimeError) as error:
+        said = " ".join(str(error).split())[:200]
+        raise ConfigError(
+            f"{shard.count} processes cannot meet: {said}. Start them with torchrun."
+        ) from error
     try:
         yield shard
         leave()

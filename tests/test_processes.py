@@ -6,7 +6,7 @@ import pytest
 
 from medfuse import processes
 from medfuse.cli import main
-from medfuse.errors import ImageError, PeerError
+from medfuse.errors import ConfigError, ImageError, PeerError
 from medfuse.processes import Shard, joined_shard
 
 TWO = {"RANK": "1", "WORLD_SIZE": "2"}
@@ -25,6 +25,17 @@ def test_blocks_are_all_rows_in_order_and_of_equal_size_up_to_one(number: int, c
 def test_one_process_meets_nobody() -> None:
     assert Shard().total(5) == 5
     assert Shard().told("plan") == "plan"
+
+
+def test_processes_that_cannot_meet_are_told_to_be_started_by_torchrun(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    for name, value in TWO.items():
+        monkeypatch.setenv(name, value)
+    text = "^2 processes cannot meet: .*MASTER_ADDR.* Start them with torchrun.$"
+    with pytest.raises(ConfigError, match=text), joined_shard(TWO):
+        raise AssertionError
 
 
 @pytest.fixture
