@@ -15,7 +15,7 @@ from medfuse.training.candidate import Fit, Fitted
 from medfuse.training.seeds import derived_seed
 from medfuse.workflows.bundled_sources import with_each_network
 from medfuse.workflows.compare_choice import chosen_candidates
-from medfuse.workflows.compare_curve import learning_curves
+from medfuse.workflows.compare_curve import curve_sizes, learning_curves
 from medfuse.workflows.compare_fits import by_key, named_fit
 from medfuse.workflows.compare_folder import claim_compare_folder
 from medfuse.workflows.compare_page import write_comparison_page
@@ -77,6 +77,7 @@ def compare(
     with claim_compare_folder(out, config, fresh=settings.fresh) as claimed:
         folder = claimed.path
         task = prepare_task(config, registry, settings, folder)
+        curve_sizes(task)  # what cannot be is said before anything is trained
         claimed.begin()
         comparison = _compared(task)
         target = settings.target or (config.adaptation and config.adaptation.target)

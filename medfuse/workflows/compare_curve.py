@@ -41,7 +41,7 @@ def learning_curves(
     if comparison["best_single"] is None:
         return None
     chosen = [task.plan[name] for name in _names(task, comparison)]
-    sizes = _sizes(task)
+    sizes = curve_sizes(task)
     named = _fits(task, chosen, sizes)
     found = by_key(named, task.workshop.run(list(named.values()), "learning curve"))
     points = []
@@ -95,7 +95,12 @@ def default_sizes(cases: int) -> list[int]:
     return [size for size in doubled if size <= _MOST * cases]
 
 
-def _sizes(task: CompareTask) -> list[int]:
+def curve_sizes(task: CompareTask) -> list[int]:
+    """Return the sizes that are asked for, else the usual ones.
+
+    Raises:
+        ConfigError: a size that no fold's training part has.
+    """
     smallest = min(len(task.outside(fold)) for fold in task.folds)
     asked = task.settings.curve or ()
     if not asked:

@@ -319,12 +319,13 @@ def test_a_curve_trains_no_more_than_the_draws_of_each_size(
         assert [found[name, size] for size in ("12", "24", "32")] == [2 * 3, 1 * 3, 1 * 3]
 
 
-def test_a_size_that_no_fold_has_is_refused(
-    outcome: ComparisonOutcome, images: Path, shared_bank: Path
+def test_a_size_that_no_fold_has_is_refused_before_anything_is_trained(
+    images: Path, shared_bank: Path, tmp_path: Path
 ) -> None:
     settings = CompareSettings(**{**QUICK, "curve": (12, 500)})
     with pytest.raises(ConfigError, match="asks for 500 training cases, but a fold has 32"):
-        compare(_experiment(images, shared_bank), outcome.folder, settings)
+        compare(_experiment(images, shared_bank), tmp_path / "out", settings)
+    assert not (tmp_path / "out").exists()
 
 
 def test_network_from_random_weights_is_trained_on_the_images_once(
