@@ -96,6 +96,12 @@ def most_members(data: TrainingData) -> int:
     return most_parts(data)
 
 
+def too_few_text(data: TrainingData) -> str:
+    """Return what bounds the number of members, as part of a sentence."""
+    who = "a class has" if data.labels.ndim == 1 else "there are"
+    return f"{who} only {most_members(data)} patients to train on"
+
+
 def member_parts(data: TrainingData, count: int, seed: int) -> list[np.ndarray]:
     """Return ``count`` disjoint sets of rows that together are all rows.
 
@@ -105,7 +111,7 @@ def member_parts(data: TrainingData, count: int, seed: int) -> list[np.ndarray]:
     most = most_members(data)
     if most < count:
         raise TrainingError(
-            f"training.members is {count}, but a class has only {most} patients to train on. "
+            f"training.members is {count}, but {too_few_text(data)}. "
             f"Set training.members to at most {most}."
         )
     if data.labels.ndim == 2:

@@ -41,7 +41,7 @@ from medfuse.training import (
 )
 from medfuse.training.calibration import Calibration
 from medfuse.training.classifier import SourceWidth, check_training
-from medfuse.training.members import fit_members, most_members
+from medfuse.training.members import fit_members, most_members, too_few_text
 from medfuse.training.source_heads import with_source_heads
 from medfuse.workflows.adapt import Adaptation
 from medfuse.workflows.answers import labels_of
@@ -214,12 +214,12 @@ def member_count(task: LearningTask, data: TrainingData) -> int:
     sources = task.experiment.sources
     if any(source.learns for source in sources):
         return 1
-    possible = most_members(data.select(_rows(task, data, "train", "validation")))
+    used = data.select(_rows(task, data, "train", "validation"))
+    possible = most_members(used)
     if wanted > possible:
         _log.warning(
-            "training.members is %d, but a class has only %d patients to train on; using %d",
-            wanted, possible, possible,
-        )  # fmt: skip
+            "training.members is %d, but %s; using %d", wanted, too_few_text(used), possible
+        )
     return min(wanted, possible)
 
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from scipy.special import expit
 
 from medfuse.config import ComponentConfig
-from medfuse.errors import ConfigError
+from medfuse.errors import ConfigError, TrainingError
 from medfuse.fusion.average import AverageFusion
 from medfuse.fusion.opinion_pool import OpinionPool
 from medfuse.fusion.stacking import StackingFusion
@@ -21,7 +21,7 @@ from medfuse.training.choices import known_choices, label_folds
 from medfuse.training.classifier import SourceWidth, build_classifier, check_training
 from medfuse.training.label_loss import LabelLoss, positive_weights
 from medfuse.training.loss import build_loss
-from medfuse.training.members import fit_members
+from medfuse.training.members import fit_members, member_parts
 from medfuse.training.source_heads import with_source_heads
 
 from .conftest import make_config
@@ -212,6 +212,14 @@ def test_members_of_labels_are_averaged_and_hold_out_every_case_once() -> None:
     each = np.stack([expit(predict_logits(m, data)) for m in members])
     found = expit(predict_logits(ensemble.classifier, data))
     np.testing.assert_allclose(found, each.mean(0), atol=1e-5)
+
+
+def test_too_many_members_are_refused_by_the_number_of_patients() -> None:
+    data = _cases()
+    groups = np.unique(data.groups.numpy())
+    few = data.select(np.flatnonzero(np.isin(data.groups.numpy(), groups[:2])))
+    with pytest.raises(TrainingError, match="is 3, but there are only 2 patients to train on"):
+        member_parts(few, 3, seed=0)
 
 
 def test_oversampling_is_refused_for_labels() -> None:
