@@ -14,9 +14,11 @@ from medfuse.backbones.build import BuiltSource
 from medfuse.config import ComponentConfig, Experiment, as_experiment
 from medfuse.contract import FeatureFusionSpec
 from medfuse.data.readers import installed_readers
+from medfuse.errors import ConfigError
 from medfuse.features.bank import FeatureBank
 from medfuse.processes import Shard, leave
 from medfuse.registry import Registry, load_registry
+from medfuse.storage import digest_of
 from medfuse.training.classifier import check_missing_inputs
 from medfuse.workflows.adapt import Adaptation, adapt, check_norms
 from medfuse.workflows.bundled_sources import with_each_network
@@ -31,7 +33,7 @@ from medfuse.workflows.fill import digest_shares, on_own_device
 from medfuse.workflows.learn import LearningTask, learn
 from medfuse.workflows.package import graph_only_parts
 from medfuse.workflows.preflight import check_with_cohort, check_with_sources
-from medfuse.workflows.prepare import prepare_cohort
+from medfuse.workflows.prepare import PreparedCohort, prepare_cohort
 from medfuse.workflows.resolved import resolved_experiment
 from medfuse.workflows.run_folder import RunFolder
 from medfuse.workflows.settle import SettledCohort, list_cohort, settle_cohort, settle_head
@@ -118,6 +120,7 @@ def training_task(
         prepared.write(folder.path / "cohort.csv", experiment.cohort.split.seed)
     sources = with_tables(experiment, networks, prepared)
     resolved = resolved_experiment(experiment, registry, prepared, sources)
+    _require_alike(resolved, prepared, shard)
     if folder is not None:
         folder.write_resolved(resolved)
     if shard.count > 1:
@@ -154,6 +157,30 @@ def part(shard: Shard) -> None:
     if shard.count > 1:
         idist.finalize()
         leave()
+
+
+def _require_alike(experiment: Experiment, prepared: PreparedCohort, shard: Shard) -> None:
+    """Pass if all processes learn the same from the same cases: later nothing would show it.
+
+    Where images and the bank lie may differ between machines.
+    """
+    if shard.count == 1:
+        return
+    places: Any = {"bank": True, "cohort": {"path"}, "training": {"device"}}
+    cases = [
+        [c.case_id, c.role, c.label, list(c.findings), sorted(prepared.digests(c))]
+        for c in prepared.cohort.cases
+    ]
+    plain = experiment.model_dump(mode="json", exclude=places)
+    own = {"another configuration": digest_of(plain), "other cases": digest_of(cases)}
+    first = shard.told(own)
+    other = [name for name in own if own[name] != first[name]]
+    if other:
+        raise ConfigError(
+            f"process {shard.rank}: found {' and '.join(other)} than the first "
+            "process has, expected the same in all. Start all with the same command on the same "
+            "images."
+        )
 
 
 def _adapted(

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,12 @@ import pytest
 import yaml
 
 from medfuse.backbones.weights_file import read_file
+from medfuse.config import as_experiment
+from medfuse.errors import ConfigError
+from medfuse.processes import Shard
+from medfuse.registry import load_registry
 from medfuse.workflows.train import train
+from medfuse.workflows.train_task import TaskOptions, training_task
 
 from .conftest import small_experiment
 
@@ -73,6 +79,41 @@ def _probabilities(table: Path) -> np.ndarray:
     with table.open(newline="") as file:
         rows = list(csv.DictReader(file))
     return np.array([[float(v) for k, v in r.items() if k.startswith("prob_")] for r in rows])
+
+
+@dataclass(frozen=True)
+class Told(Shard):
+    """A process that hears what the first one said before, and waits for nobody."""
+
+    heard: list[Any] = field(default_factory=list)
+
+    def told(self, value: Any) -> Any:
+        if self.first:
+            self.heard.append(value)
+        return self.heard[-1]
+
+    def total(self, number: int) -> int:
+        return number
+
+
+def test_processes_that_would_learn_something_else_are_refused(
+    images: Path, shared_bank: Path
+) -> None:
+    described, heard = _described(images, shared_bank), []
+    registry = load_registry()
+
+    def begin(rank: int, **changes: Any) -> None:
+        shard = Told(rank, 2, heard=heard)
+        options = TaskOptions(progress=False, shard=shard)
+        training_task(as_experiment({**described, **changes}), registry, options)
+
+    begin(0)
+    begin(1)
+    with pytest.raises(ConfigError, match="^process 1: found another configuration than the fir"):
+        begin(1, training={**described["training"], "lr": 0.1})
+    cohort = {**described["cohort"], "split": {"seed": 5}}
+    with pytest.raises(ConfigError, match="another configuration and other cases than the first"):
+        begin(1, cohort=cohort)
 
 
 @pytest.mark.slow
