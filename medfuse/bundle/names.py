@@ -10,6 +10,7 @@ from medfuse.bundle.license_gate import require_accepted
 from medfuse.bundle.licenses import rank, strictest
 from medfuse.bundle.request import BundleRequest
 from medfuse.errors import BundleError
+from medfuse.monai_text import means_itself
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _INPUT = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,31}")
@@ -114,6 +115,11 @@ def check_classes(classes: Sequence[str]) -> None:
         if not name.strip() or name != name.strip() or not name.isprintable():
             raise BundleError(
                 f"class {name!r}: expected printable text without blanks around it. Rename it."
+            )
+        if not means_itself(name):
+            raise BundleError(
+                f"class {name!r}: MONAI would run or replace it, expected a name that does not "
+                "begin with $, @ or % and has no #. Rename it."
             )
         if name.lower() == "background":
             raise BundleError(

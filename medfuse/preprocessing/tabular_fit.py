@@ -17,6 +17,7 @@ from medfuse.data.events import Event
 from medfuse.data.image_facts import ImageFileError
 from medfuse.data.pixel_digest import pixel_digest
 from medfuse.errors import ConfigError, ImageError
+from medfuse.monai_text import means_itself
 from medfuse.preprocessing.canonical import CanonicalImage
 from medfuse.preprocessing.tabular import row_cells, tabular_vector
 
@@ -130,6 +131,11 @@ def _category(name: str, texts: Sequence[str], events: list[Event]) -> Column:
         raise ConfigError(
             f"inputs: column {name!r} has {len(levels)} levels, expected at most {MAX_LEVELS} of a "
             "category. Make it a number, group its values, or leave it out."
+        )
+    if not all(map(means_itself, levels)):
+        raise ConfigError(
+            f"inputs: column {name!r} has a level that MONAI would run or replace, expected none "
+            "that begins with $, @ or % or has a #. Mend the cells, or leave the column out."
         )
     if len(counts) > len(levels):
         detail = f"has {len(counts) - len(levels)} values in one row each, counted as other"

@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from monai.bundle.config_parser import ConfigParser
 
 from medfuse.bundle.names import bundle_folder_name, check_classes, check_request
 from medfuse.bundle.request import InputSpec
@@ -34,6 +35,20 @@ def test_names_equal_in_lower_case_are_refused_by_name() -> None:
 def test_unprintable_classes_are_refused(name: str) -> None:
     with pytest.raises(BundleError, match="expected printable text"):
         check_classes(["x", name])
+
+
+@pytest.mark.parametrize("name", ["$1 + 1", "@network", "%", "C#"])
+def test_classes_that_monai_runs_or_replaces_are_refused(name: str) -> None:
+    parser = ConfigParser({"network": 1, "classes": ["x", name]})
+    assert parser.get_parsed_content("classes") != ["x", name]
+    with pytest.raises(BundleError, match="MONAI would run or replace it.*Rename it"):
+        check_classes(["x", name])
+
+
+@pytest.mark.parametrize("name", ["100%", "a@b", "5 $", "x::y"])
+def test_classes_that_monai_takes_as_they_are_pass(name: str) -> None:
+    assert ConfigParser({"classes": ["x", name]}).get_parsed_content("classes") == ["x", name]
+    check_classes(["x", name])
 
 
 def test_one_class_is_refused() -> None:

@@ -171,6 +171,12 @@ def test_names_are_no_category() -> None:
         resolve_tabular(_input(who="category"), _rows("who", *names))
 
 
+def test_a_level_that_monai_runs_is_refused_without_telling_it() -> None:
+    with pytest.raises(ConfigError, match="column 'who' has a level that MONAI would run") as error:
+        resolve_tabular(_input(who="category"), _rows("who", *["$exit()", "b"] * 2))
+    assert "exit" not in str(error.value)
+
+
 def test_unresolved_columns_are_refused() -> None:
     with pytest.raises(ConfigError, match="expected resolved ones"):
         Preprocessing(_input(age="number"))
