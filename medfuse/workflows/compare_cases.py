@@ -119,10 +119,12 @@ def _require_labels(compared: ComparedCases) -> None:
     cases, cohort = compared.for_tests(), compared.prepared.cohort
     tested = cases.measured()
     if not tested:
+        count = len(np.unique(cases.folds))
+        fewer = ", or ask for fewer --folds" if count > 2 else ""
         raise CohortError(
             f"{cohort.root}: no label has, outside the test part, enough patients of both answers "
-            f"to be compared on {len(np.unique(cases.folds))} folds; expected more of each than "
-            "folds. Add cases, or ask for fewer --folds."
+            f"to be compared on {max(2, count)} folds; expected more of each than folds. "
+            f"Add cases{fewer}."
         )
     few = [name for k, name in enumerate(cohort.classes) if k not in tested]
     if few:

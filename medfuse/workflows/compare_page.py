@@ -213,8 +213,8 @@ def _curve(comparison: Mapping[str, Any]) -> tuple[Any, str]:
     if not curve:
         return None, ""
     caption = (
-        f"Mean over folds and {curve['draws']} draws of the training cases, fewer of more "
-        "than 25; bars reach from the lowest to the highest draw. The same draws and test folds "
-        "for every candidate."
+        f"Mean over folds and draws of the training cases: up to 25 are drawn {curve['draws']} "
+        "times, more cases fewer times. Bars reach from the lowest to the highest draw. The same "
+        "draws and test folds for every candidate."
     )
     return plots.learning_curve(curve["points"], "AUROC"), caption
