@@ -11,6 +11,7 @@ from medfuse.config import ComponentConfig, Experiment, InputConfig, SourceConfi
 from medfuse.contract import ComponentSpec, resolve_options
 from medfuse.preprocessing import recipe_for
 from medfuse.registry import Registry, parse_source
+from medfuse.training.batches import batch_size_of
 from medfuse.workflows.extract import device_of, engine_of
 from medfuse.workflows.prepare import PreparedCohort, PreparedInput
 
@@ -32,7 +33,10 @@ def resolved_experiment(
     """
     inputs = {name: read.config for name, read in prepared.inputs.items()}
     fusion, head = registry.fusion(experiment.fusion.use), registry.head(experiment.head.use)
-    training = {"device": device_of(experiment)}
+    training = {
+        "device": device_of(experiment),
+        "batch_size": _batch_size(experiment, prepared),
+    }
     if experiment.training.loss == "auto":
         training["loss"] = head.loss if head.loss in ("focal", "coral") else "cross_entropy"
     augmentation = {"recipe": _recipe(experiment, inputs)}
@@ -50,6 +54,16 @@ def resolved_experiment(
             "bank": experiment.bank.model_copy(update={"engine": _engine(experiment, prepared)}),
         }
     )
+
+
+def _batch_size(experiment: Experiment, prepared: PreparedCohort) -> int:
+    """Return how many cases make a batch of one member, which learns without its own part."""
+    roles = [case.role for case in prepared.cohort.cases]
+    learns = any(source.learns for source in experiment.sources)
+    members, count = experiment.training.members, roles.count("train")
+    if members > 1 and not learns:
+        count = (count + roles.count("validation")) * (members - 1) // members
+    return batch_size_of(experiment.training.batch_size, count, learns=learns)
 
 
 def _engine(experiment: Experiment, prepared: PreparedCohort) -> str:

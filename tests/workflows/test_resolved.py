@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 import yaml
 
 from medfuse.config import Experiment, SourceConfig, load_experiment, parse_experiment
@@ -15,7 +16,12 @@ from medfuse.features.bank import FeatureBank
 from medfuse.registry import load_registry
 from medfuse.workflows.extract import load_networks, with_tables
 from medfuse.workflows.prepare import PreparedCohort, prepare_cohort
-from medfuse.workflows.resolved import _source, input_facts, resolved_experiment
+from medfuse.workflows.resolved import (
+    _batch_size,
+    _source,
+    input_facts,
+    resolved_experiment,
+)
 from medfuse.workflows.train import TrainingOutcome, train
 
 from .conftest import experiment_with_table, small_experiment, table_of
@@ -95,6 +101,25 @@ def test_it_stays_as_it_is_when_resolved_again(images: Path, tmp_path: Path) -> 
     twice = resolved(once, prepare_cohort(once, bank, progress=False))
     assert once == twice
     assert once != asked
+
+
+@pytest.mark.parametrize(
+    ("training", "train", "size"),
+    [
+        ({}, "frozen", 48),
+        ({"members": 1}, "frozen", 50),
+        ({"members": 1}, "all", 32),
+        ({"batch_size": 7}, "frozen", 7),
+    ],
+)
+def test_batches_are_a_tenth_of_what_one_member_learns_from(
+    training: dict[str, int], train: str, size: int
+) -> None:
+    roles = ["train"] * 500 + ["validation"] * 100 + ["test"] * 90
+    cohort = SimpleNamespace(cases=[SimpleNamespace(role=role) for role in roles])
+    source = {"use": "mini:resnet", "train": train}
+    asked = parse_experiment({"cohort": {"path": "x"}, "sources": [source], "training": training})
+    assert _batch_size(asked, SimpleNamespace(cohort=cohort)) == size
 
 
 def test_recipes_of_several_modalities_stay_open(images: Path, tmp_path: Path) -> None:

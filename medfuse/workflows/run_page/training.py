@@ -26,7 +26,7 @@ def _settings(training: TrainingConfig, several: bool) -> dict[str, str]:
     stopping = training.early_stopping
     return {
         "optimizer": f"{training.optimizer}, learning rate {training.lr:g}, {training.schedule}, "
-        f"weight decay {training.weight_decay:g}, batches {_batches(training)}",
+        f"weight decay {training.weight_decay:g}, batches of {training.batch_size}",
         "loss": training.loss.replace("_", " ") + (" of each label" if several else ""),
         "class imbalance": f"sampler {training.sampler}, class weights "
         f"{_listed(training.class_weights)}",
@@ -38,12 +38,6 @@ def _settings(training: TrainingConfig, several: bool) -> dict[str, str]:
         else "none",
         "device": training.device + (", mixed precision" if training.mixed_precision else ""),
     }
-
-
-def _batches(training: TrainingConfig) -> str:
-    if training.batch_size == "auto":
-        return "by the number of cases"
-    return f"of {training.batch_size}"
 
 
 def _listed(weights: str | list[float]) -> str:
