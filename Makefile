@@ -34,6 +34,7 @@ $(VENV)/.installed: $(VENV)/.uv $(MANIFESTS)
 
 demo: install                  ## train a fused classifier on generated images, write its bundle
 	$(BIN)/medfuse demo --out $(DEMO_OUT)
+	@command -v medfuse > /dev/null || echo "the command medfuse is found after: . $(BIN)/activate"
 
 check: install                 ## style, types, layers
 	$(BIN)/ruff check .
