@@ -132,8 +132,7 @@ def _start(learner: Learner, data: TrainingData, setup: Setup, run: Run) -> None
 
 
 def _sources_used(model: nn.Module, data: TrainingData, run: Run) -> frozenset[int]:
-    absent = {i for i, x in enumerate(data.features) if x is None}
-    used = frozenset(absent | {change.source for change in run.unfreeze})
+    used = run.learning_sources(data.features)
     if used and not isinstance(model, FusedNetwork):
         raise TrainingError(
             f"Source {min(used) + 1} learns from images, so the whole network must be given, "

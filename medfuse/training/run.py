@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from medfuse.processes import Shard
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 AttachHandlers = Callable[[Any, "Run"], None]
 
@@ -101,6 +104,11 @@ class Run:
     members: int = 1
     fold: int = 0
     shard: Shard = field(default_factory=Shard)
+
+    def learning_sources(self, features: Sequence[Tensor | None]) -> frozenset[int]:
+        """Return which sources learn from images: those without features, and those freed later."""
+        absent = {i for i, x in enumerate(features) if x is None}
+        return frozenset(absent | {change.source for change in self.unfreeze})
 
     @property
     def title(self) -> str:

@@ -70,7 +70,7 @@ def build_setup(
         _say_full_precision(device.type)
     hidden = config.input_dropout if run.hides_inputs else 0.0
     draws = Draws(run.seed, config.sampler == "oversample", config.mixup, hidden)
-    learns = any(x is None for x in data.features) or bool(run.unfreeze)
+    learns = bool(run.learning_sources(data.features))
     size = batch_size_of(config.batch_size, len(data), learns=learns)
     batches = EpochBatches(data, num_classes, size, draws, run.shard)
     loss = build_loss(config, data.labels, num_classes, run.head_loss).to(device)

@@ -240,7 +240,7 @@ def _fit_ensemble(
 
 def _fit_one(task: LearningTask, network: FusedNetwork, data: TrainingData, run: Run) -> _Fitted:
     validation, calibration = _rows(task, data, "validation"), _rows(task, data, "calibration")
-    learns = any(x is None for x in data.features) or bool(run.unfreeze)
+    learns = bool(run.learning_sources(data.features))
     learned = _rows(task, data, "train")
     result = fit(
         network if learns else network.classifier,
