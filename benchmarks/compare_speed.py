@@ -73,7 +73,7 @@ def steps(fusion: str, rounds: int) -> tuple[float, float, float]:
         )
         np.testing.assert_array_equal(same, expected)
         with ExitStack() as stack:
-            stack.enter_context(patch.object(quick_loop, "quick_dropout", nullcontext))
+            stack.enter_context(patch.object(quick_loop, "quick_layers", nullcontext))
             stack.enter_context(patch.object(quick_loop, "standardized_once", as_they_are))
             before, _ = timed(fusion, data, fit_quickly)
         found.append((engines, before, loop))

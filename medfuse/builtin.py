@@ -81,7 +81,8 @@ _GRADING_OPTIONS = (
     replace(_NOISE, default=1.0),
     replace(_DROPOUT, default=0.5),
 )
-_LAYERS = ("medfuse.heads.layers", "medfuse.heads.linear", "medfuse.heads.mlp")
+_NOISE_LAYER = "medfuse.heads.noise"
+_LAYERS = ("medfuse.heads.layers", "medfuse.heads.linear", "medfuse.heads.mlp", _NOISE_LAYER)
 
 
 def _vendored(*modules: str) -> VendoredSource:
@@ -223,21 +224,21 @@ _HEADS = (
         summary="one linear layer: logistic regression",
         factory="medfuse.heads.linear:LinearHead",
         options=(_NOISE, _DROPOUT),
-        export=_vendored("medfuse.heads.linear"),
+        export=_vendored("medfuse.heads.linear", _NOISE_LAYER),
     ),
     HeadSpec(
         name="mlp",
         summary="Gaussian noise, one hidden layer, batch norm, dropout",
         factory="medfuse.heads.mlp:MlpHead",
         options=(_HIDDEN, replace(_NOISE, default=1.0), replace(_DROPOUT, default=0.5)),
-        export=_vendored("medfuse.heads.mlp"),
+        export=_vendored("medfuse.heads.mlp", _NOISE_LAYER),
     ),
     HeadSpec(
         name="sigmoid",
         summary="a single logit for two classes",
         factory="medfuse.heads.sigmoid:SigmoidHead",
         options=(_NOISE, _DROPOUT),
-        export=_vendored("medfuse.heads.sigmoid"),
+        export=_vendored("medfuse.heads.sigmoid", _NOISE_LAYER),
         single_logit=True,
         loss="binary_cross_entropy",
         link="sigmoid_pair",
@@ -265,7 +266,7 @@ _HEADS = (
             _NOISE,
             _DROPOUT,
         ),
-        export=_vendored("medfuse.heads.prototype"),
+        export=_vendored("medfuse.heads.prototype", _NOISE_LAYER),
     ),
     HeadSpec(
         name="multilabel",

@@ -139,11 +139,17 @@ class Standardize(nn.Module):
         return (x - self.mean) / self.std
 
     @torch.no_grad()
-    def fit(self, x: Tensor) -> None:
-        """Take the statistics from ``x`` ``(..., F)``; a constant feature keeps scale 1."""
+    def fit(self, x: Tensor, std: Tensor | None = None) -> None:
+        """Take the statistics from ``x`` ``(..., F)``; a constant feature keeps scale 1.
+
+        Args:
+            x: features.
+            std: ``(F,)`` in place of that of ``x``.
+        """
         rows = x.reshape(-1, x.shape[-1]).double()
         self.mean.copy_(rows.mean(0))
-        std = rows.std(0, correction=0)
+        if std is None:
+            std = rows.std(0, correction=0)
         self.std.copy_(torch.where(std > 1e-6, std, torch.ones_like(std)))
 
 

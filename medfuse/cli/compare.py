@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 from typing import Any
 
 from medfuse.cli.run_options import add_run_options
@@ -80,17 +81,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Compare and print the verdict."""
     from medfuse.config import load_experiment
-    from medfuse.workflows.compare import compare
+    from medfuse.workflows.workers import available_workers, started
 
-    outcome = compare(
-        load_experiment(arguments.config, arguments.set), arguments.out, _settings(arguments)
-    )
+    experiment = load_experiment(arguments.config, arguments.set)
+    workers = 1 if _is_done(arguments) else arguments.workers or available_workers()
+    with started(workers, "medfuse.workflows.compare_fits"):
+        from medfuse.workflows.compare import compare
+
+        outcome = compare(experiment, arguments.out, _settings(arguments))
     if arguments.json:
         print(json.dumps(outcome.comparison, indent=2))
         return 0
     for line in summary_lines(outcome):
         print(line)
     return 0
+
+
+def _is_done(arguments: argparse.Namespace) -> bool:
+    """Tell whether a comparison is there, so that there is likely nothing to train."""
+    return not arguments.fresh and (Path(arguments.out) / "comparison.json").exists()
 
 
 def summary_lines(outcome: Any) -> list[str]:

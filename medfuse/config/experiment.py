@@ -20,7 +20,8 @@ _NAME = Matches(
 )
 _COMPONENT = Says("name | {use: name, option: value}")
 _Weight = Annotated[float, Field(gt=0)]
-_BatchSize = Annotated[int, Field(ge=1)] | Literal["auto"]
+_Positive = Annotated[int, Field(ge=1)] | Literal["auto"]
+_POSITIVE = Says("auto | int, 1 or more")
 
 
 class ComponentConfig(BaseModel):
@@ -42,9 +43,12 @@ class ComponentConfig(BaseModel):
 
 
 class EarlyStoppingConfig(Section):
-    """Stop when the validation loss has not fallen by ``min_delta`` for ``patience`` epochs."""
+    """Stop when the validation loss has not fallen by ``min_delta`` for ``patience`` epochs.
 
-    patience: int = Field(10, ge=1)
+    ``patience`` is by itself 7, and 10 where a source learns.
+    """
+
+    patience: Annotated[_Positive, _POSITIVE] = "auto"
     min_delta: float = Field(1e-3, ge=0)
 
 
@@ -58,7 +62,7 @@ class TrainingConfig(Section):
     members: int = Field(5, ge=1, le=20)
     source_heads: bool = True
     epochs: int = Field(50, ge=1)
-    batch_size: Annotated[_BatchSize, Says("auto | int, 1 or more")] = "auto"
+    batch_size: Annotated[_Positive, _POSITIVE] = "auto"
     optimizer: Literal["adam", "adamw", "sgd"] = "adamw"
     lr: float = Field(1e-3, gt=0)
     weight_decay: float = Field(1e-2, ge=0)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
+
+from medfuse.heads.noise import GaussianNoise
 
 
 class LinearHead(nn.Module):
@@ -20,7 +21,7 @@ class LinearHead(nn.Module):
         self, in_dim: int, num_classes: int, noise: float = 0.0, dropout: float = 0.0
     ) -> None:
         super().__init__()
-        self.noise = noise
+        self.noise = GaussianNoise(noise)
         self.dropout = nn.Dropout(dropout)
         self.linear = nn.Linear(in_dim, num_classes)
         # From zero, the first logits are equal and early stopping leaves unused directions at 0.
@@ -29,7 +30,5 @@ class LinearHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits ``(N, K)``."""
-        if self.training and self.noise > 0:
-            x = x + self.noise * torch.randn_like(x)
-        logits: Tensor = self.linear(self.dropout(x))
+        logits: Tensor = self.linear(self.dropout(self.noise(x)))
         return logits

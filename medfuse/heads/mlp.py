@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from medfuse.heads.noise import GaussianNoise
 
 
 class MlpHead(nn.Module):
@@ -29,7 +30,7 @@ class MlpHead(nn.Module):
         dropout: float = 0.5,
     ) -> None:
         super().__init__()
-        self.noise = noise
+        self.noise = GaussianNoise(noise)
         self.hidden = nn.Linear(in_dim, hidden)
         self.norm = RowSafeBatchNorm(hidden)
         self.dropout = nn.Dropout(dropout)
@@ -37,9 +38,7 @@ class MlpHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits ``(N, K)``."""
-        if self.training and self.noise > 0:
-            x = x + self.noise * torch.randn_like(x)
-        x = F.relu(self.norm(self.hidden(x)))
+        x = F.relu(self.norm(self.hidden(self.noise(x))))
         logits: Tensor = self.output(self.dropout(x))
         return logits
 

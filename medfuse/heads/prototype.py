@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from medfuse.heads.noise import GaussianNoise
+
 _START = 1e-4
 
 
@@ -42,7 +44,7 @@ class PrototypeHead(nn.Module):
     ) -> None:
         super().__init__()
         self.distance = distance
-        self.noise = noise
+        self.noise = GaussianNoise(noise)
         self.dropout = nn.Dropout(dropout)
         # The logarithm keeps the scale positive, and one step changes it by a like part anywhere.
         self.log_scale = nn.Parameter(torch.tensor(scale).log())
@@ -52,9 +54,7 @@ class PrototypeHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits ``(N, K)``."""
-        if self.training and self.noise > 0:
-            x = x + self.noise * torch.randn_like(x)
-        x = self.dropout(x)
+        x = self.dropout(self.noise(x))
         if self.distance == "cosine":
             nearness = F.normalize(x, dim=-1) @ F.normalize(self.prototypes, dim=-1).T
         else:

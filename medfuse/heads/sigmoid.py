@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
+
+from medfuse.heads.noise import GaussianNoise
 
 
 class SigmoidHead(nn.Module):
@@ -27,7 +28,7 @@ class SigmoidHead(nn.Module):
             raise ValueError(
                 f"The sigmoid head separates 2 classes, found {num_classes}. Use linear or mlp."
             )
-        self.noise = noise
+        self.noise = GaussianNoise(noise)
         self.dropout = nn.Dropout(dropout)
         self.linear = nn.Linear(in_dim, 1)
         nn.init.zeros_(self.linear.weight)
@@ -35,7 +36,5 @@ class SigmoidHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits ``(N, 1)``."""
-        if self.training and self.noise > 0:
-            x = x + self.noise * torch.randn_like(x)
-        logits: Tensor = self.linear(self.dropout(x))
+        logits: Tensor = self.linear(self.dropout(self.noise(x)))
         return logits

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import repeat
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -18,7 +19,7 @@ from medfuse.training.out_of_fold import grouped_folds
 Floats: TypeAlias = NDArray[np.floating]
 Rows: TypeAlias = NDArray[np.int64]
 Path: TypeAlias = Callable[
-    [Floats, Floats, Rows, tuple[Sequence[float], int]], list[NDArray[np.float64]]
+    [Floats, Floats, Rows, tuple[Sequence[float], int]], Iterator[NDArray[np.float64]]
 ]
 BaselineName = Literal["k-NN", "logistic regression"]
 BASELINES: tuple[BaselineName, ...] = ("k-NN", "logistic regression")
@@ -50,7 +51,7 @@ def fit_baseline(
     a missing input), slices and tokens averaged. The number of neighbors (Euclidean, votes
     smoothed by one vote that is spread over the classes), or the strength C of the L2 penalty,
     is the one with the lowest log loss on three inner folds grouped by patient, so that nothing is
-    tuned on ``new``.
+    tuned on ``new``. C is raised tenfold from 1e-4 to 1 until that loss rises.
 
     Several labels are choices of two, each learned from the cases whose answer to it is known
     (binary relevance; Tsoumakas and Katakis, 2007, doi:10.4018/jdwm.2007070101): votes for each
@@ -70,16 +71,41 @@ def fit_baseline(
     labels = data.labels.numpy()
     if labels.ndim == 2:
         path = partial(_of_labels, path)
-    losses = np.zeros(len(grid))
-    inner = _inner_folds(data, seed)
-    for train, held_out in inner:
-        parts = _standardized(data.select(train), data.select(held_out))
-        found = path(*parts, labels[train], (grid, num_classes))
-        losses += [_log_loss(p, labels[held_out]) for p in found]
-    best = int(losses.argmin()) if inner else 0
-    chosen = grid[best : best + 1]
-    probabilities = path(*_standardized(data, new), labels, (chosen, num_classes))[0]
-    return BaselineResult(probabilities, float(chosen[0]))
+    chosen = grid[0]
+    if inner := _inner_folds(data, seed):
+        losses = _losses(path, data, inner, (grid, num_classes))
+        if name == "logistic regression":
+            losses = _until_it_rises(losses)
+        chosen = grid[int(np.argmin(list(losses)))]
+    probabilities = next(path(*_standardized(data, new), labels, ([chosen], num_classes)))
+    return BaselineResult(probabilities, float(chosen))
+
+
+def _losses(
+    path: Path,
+    data: TrainingData,
+    inner: Sequence[tuple[Rows, Rows]],
+    tried: tuple[Sequence[float], int],
+) -> Iterator[float]:
+    """Yield the mean log loss of the inner folds for each setting; nothing is trained before."""
+    labels = data.labels.numpy()
+    found = [
+        path(*_standardized(data.select(train), data.select(held_out)), labels[train], tried)
+        for train, held_out in inner
+    ]
+    for told in zip(*found, strict=True):
+        pairs = zip(told, inner, strict=True)
+        yield float(np.mean([_log_loss(p, labels[held_out]) for p, (_, held_out) in pairs]))
+
+
+def _until_it_rises(losses: Iterator[float]) -> Iterator[float]:
+    """Yield losses up to the first that is above the one before it."""
+    before = float("inf")
+    for loss in losses:
+        yield loss
+        if loss > before:
+            return
+        before = loss
 
 
 def _inner_folds(data: TrainingData, seed: int) -> list[tuple[Rows, Rows]]:
@@ -128,25 +154,26 @@ def _vectors(data: TrainingData, source: int) -> Floats:
 
 def _of_labels(
     path: Path, train: Floats, new: Floats, answers: Rows, tried: tuple[Sequence[float], int]
-) -> list[NDArray[np.float64]]:
-    """Return what ``path`` says of each label as a choice of two, ``(M, L)`` for each setting."""
+) -> Iterator[NDArray[np.float64]]:
+    """Yield what ``path`` says of each label as a choice of two, ``(M, L)`` for each setting."""
     columns = [_of_label(path, train, new, column, tried[0]) for column in answers.T]
-    return [np.stack(one, axis=1) for one in zip(*columns, strict=True)]
+    for one in zip(*columns, strict=True):
+        yield np.stack(one, axis=1)
 
 
 def _of_label(
     path: Path, train: Floats, new: Floats, answers: Rows, grid: Sequence[float]
-) -> list[NDArray[np.float64]]:
+) -> Iterator[NDArray[np.float64]]:
     known = answers != UNKNOWN
     held, count = int((answers == 1).sum()), int(known.sum())
     if held in (0, count):
-        return [np.full(len(new), (held + 0.5) / (count + 1))] * len(grid)
-    return [found[:, 1] for found in path(train[known], new, answers[known], (grid, 2))]
+        return repeat(np.full(len(new), (held + 0.5) / (count + 1)), len(grid))
+    return (found[:, 1] for found in path(train[known], new, answers[known], (grid, 2)))
 
 
 def _neighbors(
     train: Floats, new: Floats, labels: NDArray[np.int64], tried: tuple[Sequence[float], int]
-) -> list[NDArray[np.float64]]:
+) -> Iterator[NDArray[np.float64]]:
     from sklearn.neighbors import NearestNeighbors
 
     grid, num_classes = tried
@@ -154,28 +181,27 @@ def _neighbors(
     nearest = NearestNeighbors(n_neighbors=most, algorithm="brute").fit(train)
     votes = np.eye(num_classes)[labels[nearest.kneighbors(new, return_distance=False)]]
     counts = votes.cumsum(1)
-    return [
-        (counts[:, min(int(k), most) - 1] + 1 / num_classes) / (min(int(k), most) + 1) for k in grid
-    ]
+    for k in grid:
+        asked = min(int(k), most)
+        yield (counts[:, asked - 1] + 1 / num_classes) / (asked + 1)
 
 
 def _logistic(
     train: Floats, new: Floats, labels: NDArray[np.int64], tried: tuple[Sequence[float], int]
-) -> list[NDArray[np.float64]]:
+) -> Iterator[NDArray[np.float64]]:
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
     grid, num_classes = tried
-    model, found = LogisticRegression(max_iter=300, tol=1e-3, warm_start=True), []
-    with warnings.catch_warnings():
-        # An optimum to three digits is enough beside what the cases leave open.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        for strength in grid:  # rising, so that each starts near its end
+    model = LogisticRegression(max_iter=300, tol=1e-3, warm_start=True)
+    for strength in grid:  # rising, so that each starts near its end
+        with warnings.catch_warnings():
+            # An optimum to three digits is enough beside what the cases leave open.
+            warnings.simplefilter("ignore", ConvergenceWarning)
             model.set_params(C=strength).fit(train, labels)
-            probabilities = np.zeros((len(new), num_classes))
-            probabilities[:, model.classes_] = model.predict_proba(new)
-            found.append(probabilities / probabilities.sum(1, keepdims=True))
-    return found
+        probabilities = np.zeros((len(new), num_classes))
+        probabilities[:, model.classes_] = model.predict_proba(new)
+        yield probabilities / probabilities.sum(1, keepdims=True)
 
 
 def _log_loss(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> float:

@@ -21,10 +21,10 @@ from medfuse.storage import digest_of
 from medfuse.threads import one_thread
 from medfuse.training.checkpoint import LAST, load_checkpoint
 from medfuse.training.data import TrainingData
-from medfuse.training.dropout import quick_dropout
 from medfuse.training.label_bias import begin_at_shares
 from medfuse.training.learner import Learner
 from medfuse.training.out_of_fold import fit_out_of_fold
+from medfuse.training.quick_layers import quick_layers
 from medfuse.training.result import TrainingResult
 from medfuse.training.run import Run
 from medfuse.training.seeds import derived_seed, seed_everything
@@ -74,7 +74,7 @@ def fit(
     with nullcontext() if used else one_thread():
         learner = Learner(model, used, data.activations)
         _check_shared(learner, run)
-        with quick_dropout(learner.classifier):
+        with quick_layers(learner.classifier):
             session, resumed_from = _prepare(learner, data, validation, config, run)
             session.train()
             session.keep_best()

@@ -131,8 +131,7 @@ class Learner(nn.Module):
                 device = next(self.parameters()).device
                 x = torch.cat([self._live(i, batch.to(device)) for batch in batches])
             present = slice(None) if data.mask is None else data.mask[:, i] > 0
-            part.fit(x[present])
-            part.std.copy_(feature_scale(x[present]))
+            part.fit(x[present], feature_scale(x[present]))
 
     def _mixed(self, features: list[Tensor], batch: Batch) -> list[Tensor]:
         if batch.partner is None:

@@ -19,16 +19,16 @@ from medfuse.threads import one_thread
 from medfuse.training.batches import Batch
 from medfuse.training.checkpoint import cpu_state
 from medfuse.training.data import TrainingData
-from medfuse.training.dropout import quick_dropout
 from medfuse.training.fit import combines_by_fit
 from medfuse.training.label_bias import begin_at_shares
 from medfuse.training.learner import Learner
 from medfuse.training.out_of_fold import fit_out_of_fold
+from medfuse.training.quick_layers import quick_layers
 from medfuse.training.result import EpochRecord, TrainingResult
 from medfuse.training.run import Run
 from medfuse.training.schedule import Schedule, build_optimizer
 from medfuse.training.seeds import derived_seed, seed_everything
-from medfuse.training.setup import Setup, build_setup
+from medfuse.training.setup import Setup, Stopping, build_setup
 from medfuse.training.standardized import standardized_once
 
 
@@ -61,7 +61,7 @@ def fit_quickly(
         learner = Learner(model)
         seed_everything(derived_seed(run.seed, "start"))
         learner.standardize(data, ())
-        with quick_dropout(learner), _prepared(learner, (data, validation), config, run) as parts:
+        with quick_layers(learner), _prepared(learner, (data, validation), config, run) as parts:
             setup = build_setup(*parts, config, run)
             begin_at_shares(learner.classifier, data.labels, setup.loss)
             result = _Loop(learner, setup, run).train()
@@ -90,18 +90,17 @@ def _prepared(
 class _Stopper:
     """Early stopping as Ignite does it, ``min_delta`` counted from the loss that reset it."""
 
-    patience: int
-    min_delta: float
+    asked: Stopping
     best: float | None = None
     waited: int = 0
 
     def stops(self, loss: float) -> bool:
         """Tell whether to stop after an epoch with this validation loss."""
-        if self.best is None or -loss > -self.best + self.min_delta:
+        if self.best is None or -loss > -self.best + self.asked.min_delta:
             self.best, self.waited = loss, 0
             return False
         self.waited += 1
-        return self.waited >= self.patience
+        return self.waited >= self.asked.patience
 
 
 @dataclass
@@ -121,8 +120,7 @@ class _Loop:
         config = self.setup.config
         schedule = Schedule(config.schedule, config.epochs)
         optimizer = build_optimizer(config, self.learner.classifier_parameters())
-        settings = config.early_stopping if self.setup.validation is not None else None
-        stopper = _Stopper(settings.patience, settings.min_delta) if settings else None
+        stopper = _Stopper(self.setup.stopping) if self.setup.stopping else None
         best, best_loss, state, stopped = 0, float("inf"), dict[str, Tensor](), "epochs"
         for epoch in range(1, (self.run.last_epoch or config.epochs) + 1):
             schedule.apply(optimizer, epoch)

@@ -188,14 +188,12 @@ class Session:
             self.save()
 
     def _build_stopper(self) -> EarlyStopping | None:
-        settings = self.setup.config.early_stopping
-        if settings is None or self.setup.validation is None:
+        asked = self.setup.stopping
+        if asked is None:
             return None
         # Positional: the names of the last two arguments differ between Ignite's versions. The
         # last makes `min_delta` count from the loss that last reset the patience.
-        stopper = EarlyStopping(
-            settings.patience, self._score, self.trainer, settings.min_delta, True
-        )
+        stopper = EarlyStopping(asked.patience, self._score, self.trainer, asked.min_delta, True)
         stopper.logger = quiet_logger()
         return stopper
 

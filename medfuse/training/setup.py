@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from functools import cache
+from typing import Literal
 
 import torch
 
@@ -18,7 +19,21 @@ from medfuse.training.loss import Loss, build_loss
 from medfuse.training.run import Run
 
 _VALIDATION_BATCH = 256
+_PATIENCE, _PATIENCE_OF_SOURCES = 7, 10
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Stopping:
+    """When training ends early.
+
+    Attributes:
+        patience: after so many epochs without a gain.
+        min_delta: a loss that has fallen by less is no gain.
+    """
+
+    patience: int
+    min_delta: float
 
 
 @dataclass(frozen=True)
@@ -29,6 +44,8 @@ class Setup:
         config: the training section of the configuration.
         batches: of the training cases, new in every epoch.
         validation: the clean validation cases, or ``None``.
+        stopping: when to stop early; ``None`` without validation cases, or where it is not asked
+            for.
         loss: what is minimized.
         validation_loss: the same without label smoothing.
         device: where to compute.
@@ -38,6 +55,7 @@ class Setup:
     config: TrainingConfig
     batches: EpochBatches
     validation: CaseBatches | None
+    stopping: Stopping | None
     loss: Loss
     validation_loss: Loss
     device: torch.device
@@ -74,17 +92,43 @@ def build_setup(
     size = batch_size_of(config.batch_size, len(data), learns=learns)
     batches = EpochBatches(data, num_classes, size, draws, run.shard)
     loss = build_loss(config, data.labels, num_classes, run.head_loss).to(device)
+    held_out = _validation_batches(
+        validation, num_classes, size if learns else _VALIDATION_BATCH, run.shard
+    )
     return Setup(
         config=config,
         batches=batches,
-        validation=_validation_batches(
-            validation, num_classes, size if learns else _VALIDATION_BATCH, run.shard
-        ),
+        validation=held_out,
+        stopping=_stopping(config, held_out, learns),
         loss=loss,
         validation_loss=loss.unsmoothed().to(device),
         device=device,
         amp=config.mixed_precision and device.type == "cuda",
     )
+
+
+def patience_of(asked: int | Literal["auto"], *, learns: bool) -> int:
+    """Return after how many epochs without a gain training ends.
+
+    ``auto`` is 7 on banked features, whose loss hardly falls once it has not for so long, and 10
+    where a source learns.
+
+    Args:
+        asked: ``training.early_stopping.patience``.
+        learns: a source learns, from the first epoch on or later.
+    """
+    if asked != "auto":
+        return asked
+    return _PATIENCE_OF_SOURCES if learns else _PATIENCE
+
+
+def _stopping(
+    config: TrainingConfig, validation: CaseBatches | None, learns: bool
+) -> Stopping | None:
+    asked = config.early_stopping
+    if asked is None or validation is None:
+        return None
+    return Stopping(patience_of(asked.patience, learns=learns), asked.min_delta)
 
 
 @cache

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import sys
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from tqdm import tqdm
 
+from medfuse.config import ComponentConfig, TrainingConfig
 from medfuse.storage import atomic_path, digest_of
 from medfuse.threads import one_thread
+from medfuse.training.baselines import BASELINES, BaselineName
 from medfuse.training.candidate import BankedCases, Fit, Fitted, Recipe, fit_candidate
+from medfuse.workflows.workers import side_by_side
 
 _log = logging.getLogger(__name__)
 
@@ -132,15 +134,8 @@ class Workshop:
         if self.workers == 1 or len(queue) < 2:
             yield from (self._one(named) for named in queue)
             return
-        from joblib import Parallel, delayed
-
-        # Large arrays go to the processes once, as files that all of them map.
-        side_by_side = Parallel(
-            self.workers, return_as="generator_unordered", pre_dispatch="2*n_jobs"
-        )
-        calls = (delayed(_fit)(self.cases, self.recipe, named) for named in queue)
-        results: Iterable[tuple[str, Fitted]] = side_by_side(calls)
-        yield from results
+        calls = ((self.cases, self.recipe, named) for named in queue)
+        yield from side_by_side(_fit, calls, self.workers)
 
     def _one(self, named: NamedFit) -> tuple[str, Fitted]:
         return _fit(self.cases, self.recipe, named)
@@ -166,13 +161,6 @@ class Workshop:
             yield bar
 
 
-def available_workers() -> int:
-    """Return how many processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def by_key(fits: Mapping[Any, NamedFit], found: Mapping[str, Fitted]) -> dict[Any, Fitted]:
     """Return finished fits under the names of ``fits``."""
     return {name: found[named.key] for name, named in fits.items()}
@@ -185,3 +173,24 @@ def _fit(cases: BankedCases, recipe: Recipe, named: NamedFit) -> tuple[str, Fitt
     # takes itself for limited while its matrix products wait in vain for a second thread.
     with one_thread(), threadpool_limits(1):
         return named.key, fit_candidate(cases, named.fit, recipe)
+
+
+def rehearse() -> None:
+    """Train once of each kind on a few made-up cases, so that all is imported that it takes."""
+    numbers, count = np.random.default_rng(0), 30
+    cases = BankedCases(
+        values=(numbers.standard_normal((count, 1, 4), np.float32),),
+        slices=(0,),
+        labels=np.arange(count) % 2,
+        views=np.ones(count, dtype=np.int64),
+        groups=np.arange(count),
+        known=np.ones((count, 1), dtype=bool),
+        inputs=(0,),
+        classes=("a", "b"),
+    )
+    recipe = Recipe(ComponentConfig(use="mlp"), TrainingConfig(epochs=1))
+    rows = np.arange(count)
+    methods: list[Literal["network"] | BaselineName] = ["network", *BASELINES]
+    for method in methods:
+        fit = Fit(method, (0,), ComponentConfig(use="concat"), rows[:20], rows[20:], 0)
+        _fit(cases, recipe, NamedFit("rehearsal", fit))

@@ -22,7 +22,7 @@ from medfuse.registry import Registry
 from medfuse.storage import digest_of
 from medfuse.training.candidate import BankedCases, Fitted, Recipe
 from medfuse.workflows.compare_cases import ComparedCases, compared_cases
-from medfuse.workflows.compare_fits import FitStore, Workshop, available_workers
+from medfuse.workflows.compare_fits import FitStore, Workshop
 from medfuse.workflows.compare_folder import FITS
 from medfuse.workflows.compare_plan import (
     Plan,
@@ -38,6 +38,7 @@ from medfuse.workflows.preflight import check_with_cohort
 from medfuse.workflows.prepare import prepare_cohort
 from medfuse.workflows.seen import SeenCases, find_seen, seen_by_sources
 from medfuse.workflows.settle import list_cohort, settle_cohort, settle_head
+from medfuse.workflows.workers import available_workers
 
 _log = logging.getLogger(__name__)
 

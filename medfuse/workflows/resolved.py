@@ -7,11 +7,18 @@ from typing import Any
 
 from medfuse.backbones.build import BuiltSource
 from medfuse.backbones.table_source import TABULAR
-from medfuse.config import ComponentConfig, Experiment, InputConfig, SourceConfig
+from medfuse.config import (
+    ComponentConfig,
+    EarlyStoppingConfig,
+    Experiment,
+    InputConfig,
+    SourceConfig,
+)
 from medfuse.contract import ComponentSpec, resolve_options
 from medfuse.preprocessing import recipe_for
 from medfuse.registry import Registry, parse_source
 from medfuse.training.batches import batch_size_of
+from medfuse.training.setup import patience_of
 from medfuse.workflows.extract import device_of, engine_of
 from medfuse.workflows.prepare import PreparedCohort, PreparedInput
 
@@ -36,6 +43,7 @@ def resolved_experiment(
     training = {
         "device": device_of(experiment),
         "batch_size": _batch_size(experiment, prepared),
+        "early_stopping": _early_stopping(experiment),
     }
     if experiment.training.loss == "auto":
         training["loss"] = head.loss if head.loss in ("focal", "coral") else "cross_entropy"
@@ -64,6 +72,14 @@ def _batch_size(experiment: Experiment, prepared: PreparedCohort) -> int:
     if members > 1 and not learns:
         count = (count + roles.count("validation")) * (members - 1) // members
     return batch_size_of(experiment.training.batch_size, count, learns=learns)
+
+
+def _early_stopping(experiment: Experiment) -> EarlyStoppingConfig | None:
+    asked = experiment.training.early_stopping
+    if asked is None:
+        return None
+    learns = any(source.learns for source in experiment.sources)
+    return asked.model_copy(update={"patience": patience_of(asked.patience, learns=learns)})
 
 
 def _engine(experiment: Experiment, prepared: PreparedCohort) -> str:

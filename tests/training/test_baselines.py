@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
 import numpy as np
 import pytest
+import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
-from medfuse.training.baselines import BASELINES, NEIGHBORS, STRENGTHS, fit_baseline
+from medfuse.training.baselines import (
+    BASELINES,
+    NEIGHBORS,
+    STRENGTHS,
+    _until_it_rises,
+    fit_baseline,
+)
 from medfuse.training.data import Presence
 
 from .conftest import make_cases
@@ -65,3 +74,22 @@ def test_missing_inputs_count_as_the_mean_and_absent_classes_get_no_case(name: s
 def test_a_handful_of_cases_is_enough(name: str) -> None:
     found = fit_baseline(name, make_cases(5), NEW, 3, 0)
     assert found.probabilities.shape == (30, 3)
+
+
+def test_strength_is_raised_until_the_loss_rises_and_all_neighbors_are_tried() -> None:
+    assert list(_until_it_rises(iter([0.9, 0.7, 0.7, 0.8, 0.1]))) == [0.9, 0.7, 0.7, 0.8]
+    torch.manual_seed(0)
+    tried: list[float] = []
+    own = LogisticRegression.fit
+
+    def fit(model: LogisticRegression, *given: np.ndarray) -> LogisticRegression:
+        tried.append(model.C)
+        return own(model, *given)
+
+    noise = make_cases(60)
+    object.__setattr__(noise, "labels", torch.randint(3, (60,)))  # nothing can be learned
+    with patch.object(LogisticRegression, "fit", fit):
+        found = fit_baseline("logistic regression", noise, NEW, 3, 0)
+    asked = STRENGTHS[: STRENGTHS.index(found.chosen) + 2]
+    assert len(asked) < len(STRENGTHS)
+    assert tried == [c for c in asked for _ in range(3)] + [found.chosen]

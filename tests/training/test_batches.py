@@ -7,7 +7,7 @@ import torch
 from medfuse.training.batches import Batch, CaseBatches, Draws, EpochBatches, batch_size_of
 from medfuse.training.data import TrainingData
 from medfuse.training.run import Unfreeze
-from medfuse.training.setup import build_setup
+from medfuse.training.setup import Stopping, build_setup, patience_of
 
 from .conftest import make_cases, make_config, make_run
 
@@ -130,3 +130,12 @@ def test_a_training_takes_batches_of_its_cases_and_small_ones_where_a_source_lea
     learns = build_setup(data, make_cases(40), config, later)
     assert (frozen.batches.batch_size, learns.batches.batch_size) == (40, 32)
     assert (len(frozen.validation), len(learns.validation)) == (1, 2)
+    assert (frozen.stopping.patience, learns.stopping.patience) == (7, 10)
+    asked = make_config(early_stopping={"patience": 3, "min_delta": 0.5})
+    assert build_setup(data, make_cases(40), asked, later).stopping == Stopping(3, 0.5)
+    assert build_setup(data, None, asked, later).stopping is None
+
+
+def test_patience_is_longer_where_a_source_learns() -> None:
+    assert (patience_of("auto", learns=False), patience_of("auto", learns=True)) == (7, 10)
+    assert patience_of(4, learns=False) == patience_of(4, learns=True) == 4

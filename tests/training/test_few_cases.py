@@ -45,7 +45,7 @@ def _scores(cases: BankedCases, found: Fitted) -> tuple[float, float]:
 
 def _mean_scores(method: str, fusion: str) -> np.ndarray:
     rows, scores = np.arange(430), []
-    for seed in range(3):
+    for seed in range(6):
         cases = _cases(seed)
         use = ComponentConfig(use=fusion)
         fit = Fit(method, (0, 1), use, rows[:LEARNED], rows[LEARNED:], seed)

@@ -6,7 +6,7 @@ from unittest.mock import patch
 
 import numpy as np
 import sklearn.model_selection
-from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from medfuse.training.stratified import stratified_parts
 
@@ -42,3 +42,12 @@ def test_a_class_with_fewer_cases_than_parts_is_fine() -> None:
     labels = np.r_[np.zeros(18, np.int64), [1, 1]]
     parts = stratified_parts(labels, np.arange(20), 5, 0)
     assert sorted(np.concatenate(parts).tolist()) == list(range(20))
+
+
+def test_patients_of_one_case_each_need_no_walk_from_patient_to_patient() -> None:
+    splitter = StratifiedKFold(4, shuffle=True, random_state=7)
+    expected = [held_out for _, held_out in splitter.split(LABELS, LABELS)]
+    with patch.object(sklearn.model_selection, "StratifiedGroupKFold", side_effect=AssertionError):
+        parts = stratified_parts(LABELS, np.arange(60) + 5, 4, 7)
+    for found, part in zip(parts, expected, strict=True):
+        np.testing.assert_array_equal(found, part)

@@ -18,6 +18,7 @@ from medfuse.workflows.extract import load_networks, with_tables
 from medfuse.workflows.prepare import PreparedCohort, prepare_cohort
 from medfuse.workflows.resolved import (
     _batch_size,
+    _early_stopping,
     _source,
     input_facts,
     resolved_experiment,
@@ -120,6 +121,24 @@ def test_batches_are_a_tenth_of_what_one_member_learns_from(
     source = {"use": "mini:resnet", "train": train}
     asked = parse_experiment({"cohort": {"path": "x"}, "sources": [source], "training": training})
     assert _batch_size(asked, SimpleNamespace(cohort=cohort)) == size
+
+
+@pytest.mark.parametrize(
+    ("stopping", "train", "patience"),
+    [
+        ({}, "frozen", 7),
+        ({}, "all", 10),
+        ({"early_stopping": {"patience": 3}}, "all", 3),
+        ({"early_stopping": None}, "frozen", None),
+    ],
+)
+def test_patience_is_settled_by_whether_a_source_learns(
+    stopping: dict[str, Any], train: str, patience: int | None
+) -> None:
+    source = {"use": "mini:resnet", "train": train}
+    asked = parse_experiment({"cohort": {"path": "x"}, "sources": [source], "training": stopping})
+    found = _early_stopping(asked)
+    assert (found and found.patience) == patience
 
 
 def test_recipes_of_several_modalities_stay_open(images: Path, tmp_path: Path) -> None:
