@@ -111,6 +111,7 @@ def make_request(classes: tuple[str, ...] = CLASSES, **changes: Any) -> BundleRe
             "medfuse.backbones.adapter",
             "medfuse.fusion.concat",
             "medfuse.heads.linear",
+            "medfuse.heads.noise",
             *with_imports("medfuse.data.image_reader"),
         ),
         requires=("timm",),

@@ -155,6 +155,7 @@ def request_of(
             "medfuse.fusion.concat",
             "medfuse.fusion.slice_attention",
             "medfuse.heads.linear",
+            "medfuse.heads.noise",
             *dict.fromkeys(modules),
         ),
         requires=("timm", "nibabel", "pydicom"),

@@ -38,7 +38,12 @@ def test_a_feature_fusion_gets_one_head_and_its_options(registry: Registry) -> N
     assert built.node["fusion"]["_target_"] == "scripts.fusion_attention.AttentionFusion"
     assert built.node["fusion"]["heads"] == 2
     assert built.node["head"]["in_dim"] == 10
-    assert built.vendored == ("medfuse.model", "medfuse.fusion.attention", "medfuse.heads.mlp")
+    assert built.vendored == (
+        "medfuse.model",
+        "medfuse.fusion.attention",
+        "medfuse.heads.mlp",
+        "medfuse.heads.noise",
+    )
 
 
 def test_a_decision_fusion_gets_a_head_per_source(registry: Registry) -> None:
