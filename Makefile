@@ -61,7 +61,7 @@ test-slow: install             ## suites that need environments of their own
 
 bench: install                 ## speed beside others' and the machine's limits, as ratios
 	bash benchmarks/environments
-	for one in plain_loop keras_loop autogluon_loop engines extraction growth startup bank bank_open; do \
+	for one in plain_loop keras_loop autogluon_loop gandlf_loop engines extraction growth startup bank bank_open; do \
 	  echo "== $$one"; $(BIN)/python benchmarks/$$one.py || exit 1; done
 
 wheels: install                ## wheels of medfuse and its plugins, in dist/

@@ -6,8 +6,6 @@ AutoGluon has no frozen networks and fuses no two image networks: it gets Mobile
 ImageNet weights from a file and trains all of it (`benchmarks/autogluon_script.py`), so each of its
 epochs does more than one of a frozen network. Seconds of all epochs are extrapolated linearly from
 those measured; its accuracy is that after the measured ones.
-
-GaNDLF is not run: it installs, but its ImageNet weights come from a hub; it takes no file of them.
 """
 
 from __future__ import annotations
@@ -34,7 +32,6 @@ from whole_runs import (
 
 HERE = Path(__file__).resolve().parent
 PYTHON = HERE.parent / ".venvs" / "autogluon" / "bin" / "python"
-GANDLF = "GaNDLF: not run, its ImageNet weights come from a hub and cannot be given as files"
 
 
 def main() -> None:
@@ -43,7 +40,6 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--measured", type=int, default=1, help="epochs of AutoGluon")
     arguments = parser.parse_args()
-    print(GANDLF)
     reason = why_not()
     if reason:
         print(f"AutoGluon: not run, {reason}")
