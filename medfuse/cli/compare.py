@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from medfuse.cli.run_options import add_run_options
+
+if TYPE_CHECKING:
+    from medfuse.config import Experiment
 
 SUMMARY = "does fusing help on your cases, and by how much"
 
@@ -83,12 +86,14 @@ def run(arguments: argparse.Namespace) -> int:
     from medfuse.config import load_experiment
     from medfuse.workflows.workers import available_workers, started
 
-    experiment = load_experiment(arguments.config, arguments.set)
-    workers = 1 if _is_done(arguments) else arguments.workers or available_workers()
-    with started(workers, "medfuse.workflows.compare_fits"):
+    experiment, settings = load_experiment(arguments.config, arguments.set), _settings(arguments)
+    workers = settings.workers or available_workers()
+    with started(
+        workers if _trains(arguments, experiment) else 1, "medfuse.workflows.compare_fits"
+    ):
         from medfuse.workflows.compare import compare
 
-        outcome = compare(experiment, arguments.out, _settings(arguments))
+        outcome = compare(experiment, arguments.out, settings)
     if arguments.json:
         print(json.dumps(outcome.comparison, indent=2))
         return 0
@@ -97,9 +102,10 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _is_done(arguments: argparse.Namespace) -> bool:
-    """Tell whether a comparison is there, so that there is likely nothing to train."""
-    return not arguments.fresh and (Path(arguments.out) / "comparison.json").exists()
+def _trains(arguments: argparse.Namespace, experiment: Experiment) -> bool:
+    """Tell whether there is likely something to train: there are cases, and no comparison yet."""
+    done = not arguments.fresh and (Path(arguments.out) / "comparison.json").exists()
+    return not done and Path(experiment.cohort.path).exists()
 
 
 def summary_lines(outcome: Any) -> list[str]:

@@ -42,11 +42,9 @@ class QuickEnd:
         if self.code is None:
             return
         try:
-            sys.stdout.flush()
-            sys.stderr.flush()
-        except (
-            OSError,
-            ValueError,
-        ):  # closed, or its reader is gone: Python has a way of saying so
-            return
+            for stream in (sys.stdout, sys.stderr):
+                if stream is not None:  # as it is where the program was started without
+                    stream.flush()
+        except (OSError, ValueError):
+            return  # closed, or nobody reads it: Python has its own way of saying so
         os._exit(self.code)

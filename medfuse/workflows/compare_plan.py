@@ -13,8 +13,8 @@ from medfuse.errors import ConfigError
 from medfuse.evaluation.candidates import Kind
 from medfuse.registry import Registry
 from medfuse.training.baselines import BASELINES, BaselineName
+from medfuse.workflows.compare_settings import ALL, AUTO
 
-AUTO, ALL = "auto", "all"
 _ALONE = ComponentConfig(use="concat")
 
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from medfuse.errors import ConfigError
-from medfuse.workflows.compare_plan import AUTO
+
+AUTO, ALL = "auto", "all"
 
 
 @dataclass(frozen=True, kw_only=True)

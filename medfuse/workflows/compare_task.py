@@ -40,6 +40,7 @@ from medfuse.workflows.seen import SeenCases, find_seen, seen_by_sources
 from medfuse.workflows.settle import list_cohort, settle_cohort, settle_head
 from medfuse.workflows.workers import available_workers
 
+_RULES = 2  # changes with how candidates learn, so that fits of another release are not taken over
 _log = logging.getLogger(__name__)
 
 
@@ -259,6 +260,7 @@ def _context(cases: BankedCases, recipe: Recipe) -> str:
             "head": recipe.head.model_dump(mode="json"),
             "training": recipe.training.model_dump(mode="json", exclude={"device"}),
             "members": recipe.members,
+            "rules": _RULES,
         }
     )
 

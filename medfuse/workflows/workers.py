@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -52,7 +53,8 @@ def started(count: int, rehearse: str) -> Iterator[None]:
     from joblib.externals.loky import get_reusable_executor
 
     parallel = Parallel(count, return_as="generator_unordered", batch_size=1)
-    _starting.append(parallel(delayed(_rehearsed)(rehearse) for _ in range(count)))
+    with _deaf_to_interrupts():
+        _starting.append(parallel(delayed(_rehearsed)(rehearse) for _ in range(count)))
     try:
         yield
     finally:
@@ -66,7 +68,27 @@ def started(count: int, rehearse: str) -> Iterator[None]:
 _starting: list[Iterator[None]] = []
 
 
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Let processes that are started here leave Ctrl-C to this one, which ends them.
+
+    Until they can say so themselves: what they would print is where each was importing.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    from joblib.externals.loky.backend import resource_tracker
+
+    resource_tracker.ensure_running()  # its start would let interrupts through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _rehearsed(module: str) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     gc.set_threshold(_ALLOCATIONS, 20, 20)  # as `medfuse.cli.program` says
     from importlib import import_module
 

@@ -47,6 +47,15 @@ def test_a_reader_that_is_gone_does_not_hang_the_program() -> None:
     assert done.returncode == 3
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_a_program_that_is_started_without_streams_ends_as_usual(closed: str) -> None:
+    line = f'"$1" -c "$2" {closed}'
+    program = START.format(body="return 3")
+    command = ["bash", "-c", line, "bash", sys.executable, program]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (3, "")
+
+
 def test_the_installed_command_is_this_program() -> None:
     from importlib.metadata import entry_points
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,6 +54,17 @@ def test_an_error_ends_them_before_they_are_ready(tmp_path: Path, rehearsal: str
         raise KeyError
     assert not any(_runs(int(path.stem)) for path in tmp_path.glob("*.pid"))
     assert list(side_by_side(pow, [(2, 3)], 2)) == [8]  # others can be started
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="needs signals of POSIX")
+def test_an_interrupt_is_left_to_this_process(tmp_path: Path, rehearsal: str) -> None:
+    with started(2, rehearsal):
+        assert len(list(side_by_side(_slow_pid, [(i,) for i in range(4)], 2))) == 4
+        pids = {int(path.stem) for path in tmp_path.glob("*.pid")}
+        for pid in pids:
+            os.kill(pid, signal.SIGINT)
+        assert {pid for _, pid in side_by_side(_slow_pid, [(i,) for i in range(4)], 2)} <= pids
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 def test_what_goes_wrong_in_a_rehearsal_is_told(tmp_path: Path, rehearsal: str) -> None:
