@@ -6,6 +6,7 @@ import contextlib
 import gc
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -72,23 +73,20 @@ _starting: list[Iterator[None]] = []
 def _deaf_to_interrupts() -> Iterator[None]:
     """Let processes that are started here leave Ctrl-C to this one, which ends them.
 
-    Until they can say so themselves: what they would print is where each was importing.
+    What they would print is where each was importing. What is ignored when a process starts stays
+    so in it; only the main thread can say so.
     """
-    if not hasattr(signal, "pthread_sigmask"):
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
-    from joblib.externals.loky.backend import resource_tracker
-
-    resource_tracker.ensure_running()  # its start would let interrupts through again
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signal.SIGINT, before)
 
 
 def _rehearsed(module: str) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     gc.set_threshold(_ALLOCATIONS, 20, 20)  # as `medfuse.cli.program` says
     from importlib import import_module
 

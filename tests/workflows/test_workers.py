@@ -56,15 +56,16 @@ def test_an_error_ends_them_before_they_are_ready(tmp_path: Path, rehearsal: str
     assert list(side_by_side(pow, [(2, 3)], 2)) == [8]  # others can be started
 
 
-@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="needs signals of POSIX")
 def test_an_interrupt_is_left_to_this_process(tmp_path: Path, rehearsal: str) -> None:
+    before = signal.getsignal(signal.SIGINT)
     with started(2, rehearsal):
+        assert signal.getsignal(signal.SIGINT) == before
         assert len(list(side_by_side(_slow_pid, [(i,) for i in range(4)], 2))) == 4
         pids = {int(path.stem) for path in tmp_path.glob("*.pid")}
         for pid in pids:
             os.kill(pid, signal.SIGINT)
         assert {pid for _, pid in side_by_side(_slow_pid, [(i,) for i in range(4)], 2)} <= pids
-    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    assert signal.getsignal(signal.SIGINT) == before
 
 
 def test_what_goes_wrong_in_a_rehearsal_is_told(tmp_path: Path, rehearsal: str) -> None:
