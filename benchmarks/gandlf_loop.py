@@ -76,7 +76,9 @@ def main() -> None:
         times = medfuse_times(experiment, folder)
         subject = subject_of(experiment)
         every = len(subject.cases("train")) / arguments.images
-        _, start = timed(lambda: trained([str(COMMAND), "run", "--help"], started=False))
+        _, start = timed(
+            lambda: subprocess.run([COMMAND, "run", "--help"], capture_output=True, check=True)
+        )
         seconds, spent = timed(lambda: gandlf(subject, folder, max(1.0, every)))
     more = max(1.0, every) * arguments.epochs
     whole = Spent(seconds * more, (spent.processor - start.processor) * more)
@@ -102,13 +104,13 @@ def gandlf(subject: Subject, folder: Path, every: float) -> float:
     return trained([*map(str, command), "-m", str(folder / "gandlf")])
 
 
-def trained(command: Sequence[str], started: bool = True) -> float:
-    """Return the seconds that GaNDLF says its training took, without its imports; 0 of none."""
+def trained(command: Sequence[str]) -> float:
+    """Return the seconds that GaNDLF says its training took, without its imports."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     found = re.search(r"Total time taken for training :\s+([\d.]+)\s+mins", done.stdout)
-    if done.returncode or (started and found is None):
+    if done.returncode or found is None:
         raise SystemExit(done.stderr[-2000:])
-    return 60 * float(found[1]) if found else 0.0
+    return 60 * float(found[1])
 
 
 def rows_of(subject: Subject, part: str, every: float, folder: Path) -> Path:

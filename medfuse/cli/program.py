@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import atexit
-import gc
 import os
 import sys
 
-_ALLOCATIONS = 50_000
+from medfuse.memory import collect_seldom
 
 
 def main() -> int:
     """Run the command that the process was started with, and return its exit code.
 
-    Importing torch and MONAI makes half a million objects that all stay, which Python's collector
-    would go through again and again: it is called less often. When all is done and written, and
-    what is registered with `atexit` has run, the process ends without taking them apart one by
-    one; the system takes the memory back at once. Both are what mypy does.
+    Python's collector is called seldom (`medfuse.memory.collect_seldom`). When all is done and
+    written, and what is registered with `atexit` has run, the process ends without taking the
+    objects of torch and MONAI apart one by one; the system takes the memory back at once. Both
+    are what mypy does.
     """
-    gc.set_threshold(_ALLOCATIONS, 20, 20)
+    collect_seldom()
     end = QuickEnd()
     atexit.register(end)  # the first to be registered runs last
     from medfuse.cli.main import run

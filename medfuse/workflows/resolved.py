@@ -67,7 +67,7 @@ def resolved_experiment(
 def _batch_size(experiment: Experiment, prepared: PreparedCohort) -> int:
     """Return how many cases make a batch of one member, which learns without its own part."""
     roles = [case.role for case in prepared.cohort.cases]
-    learns = any(source.learns for source in experiment.sources)
+    learns = _learns(experiment)
     members, count = experiment.training.members, roles.count("train")
     if members > 1 and not learns:
         count = (count + roles.count("validation")) * (members - 1) // members
@@ -78,8 +78,12 @@ def _early_stopping(experiment: Experiment) -> EarlyStoppingConfig | None:
     asked = experiment.training.early_stopping
     if asked is None:
         return None
-    learns = any(source.learns for source in experiment.sources)
-    return asked.model_copy(update={"patience": patience_of(asked.patience, learns=learns)})
+    patience = patience_of(asked.patience, learns=_learns(experiment))
+    return asked.model_copy(update={"patience": patience})
+
+
+def _learns(experiment: Experiment) -> bool:
+    return any(source.learns for source in experiment.sources)
 
 
 def _engine(experiment: Experiment, prepared: PreparedCohort) -> str:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any
 
-_ALLOCATIONS = 50_000
+from medfuse.memory import collect_seldom
 
 
 def available_workers() -> int:
@@ -87,7 +87,5 @@ def _deaf_to_interrupts() -> Iterator[None]:
 
 
 def _rehearsed(module: str) -> None:
-    gc.set_threshold(_ALLOCATIONS, 20, 20)  # as `medfuse.cli.program` says
-    from importlib import import_module
-
+    collect_seldom()
     import_module(module).rehearse()
