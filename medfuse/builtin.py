@@ -81,6 +81,7 @@ _GRADING_OPTIONS = (
     replace(_NOISE, default=1.0),
     replace(_DROPOUT, default=0.5),
 )
+_PRESENCE = "medfuse.fusion.presence"
 _NOISE_LAYER = "medfuse.heads.noise"
 _LAYERS = ("medfuse.heads.layers", "medfuse.heads.linear", "medfuse.heads.mlp", _NOISE_LAYER)
 
@@ -94,7 +95,7 @@ _FEATURE_FUSIONS = (
         name="concat",
         summary="all features side by side",
         factory="medfuse.fusion.concat:ConcatFusion",
-        export=_vendored("medfuse.fusion.concat"),
+        export=_vendored("medfuse.fusion.concat", _PRESENCE),
         handles_missing=True,
     ),
     FeatureFusionSpec(
@@ -112,7 +113,7 @@ _FEATURE_FUSIONS = (
             ),
             replace(_DROPOUT, default=0.3, summary="fraction hidden from the projections"),
         ),
-        export=_vendored("medfuse.fusion.weighted"),
+        export=_vendored("medfuse.fusion.weighted", _PRESENCE),
         handles_missing=True,
     ),
     FeatureFusionSpec(
@@ -131,7 +132,7 @@ _FEATURE_FUSIONS = (
             _SHARPNESS,
             replace(_DROPOUT, default=0.5, summary="fraction of features hidden from the gate"),
         ),
-        export=_vendored("medfuse.fusion.gated"),
+        export=_vendored("medfuse.fusion.gated", _PRESENCE),
         handles_missing=True,
     ),
     FeatureFusionSpec(
@@ -139,7 +140,7 @@ _FEATURE_FUSIONS = (
         summary="multi-head attention weighs the sources case by case",
         factory="medfuse.fusion.attention:AttentionFusion",
         options=_ATTENTION_OPTIONS,
-        export=_vendored("medfuse.fusion.attention"),
+        export=_vendored("medfuse.fusion.attention", _PRESENCE),
         handles_missing=True,
     ),
     FeatureFusionSpec(
@@ -147,7 +148,7 @@ _FEATURE_FUSIONS = (
         summary="multi-head attention over the places of all sources' feature maps",
         factory="medfuse.fusion.attention_maps:AttentionMapsFusion",
         options=_ATTENTION_OPTIONS,
-        export=_vendored("medfuse.fusion.attention_maps"),
+        export=_vendored("medfuse.fusion.attention_maps", _PRESENCE),
         accepts="maps",
         handles_missing=True,
     ),
@@ -167,7 +168,7 @@ _FEATURE_FUSIONS = (
             ),
             replace(_DROPOUT, default=0.5, summary="fraction hidden from the projections"),
         ),
-        export=_vendored("medfuse.fusion.low_rank"),
+        export=_vendored("medfuse.fusion.low_rank", _PRESENCE),
         handles_missing=True,
     ),
     FeatureFusionSpec(
@@ -187,7 +188,7 @@ _FEATURE_FUSIONS = (
             replace(_SHARPNESS, default=1.0, summary="largest score of an expert"),
             replace(_DROPOUT, default=0.5, summary="fraction hidden from experts and gate"),
         ),
-        export=_vendored("medfuse.fusion.mixture_of_experts"),
+        export=_vendored("medfuse.fusion.mixture_of_experts", _PRESENCE),
         handles_missing=True,
     ),
 )

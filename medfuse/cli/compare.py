@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,13 +85,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Compare and print the verdict."""
     from medfuse.config import load_experiment
-    from medfuse.workflows.workers import available_workers, started
+    from medfuse.workflows.forks import forked_from
+    from medfuse.workflows.workers import available_workers
 
     experiment, settings = load_experiment(arguments.config, arguments.set), _settings(arguments)
-    workers = settings.workers or available_workers()
-    with started(
-        workers if _trains(arguments, experiment) else 1, "medfuse.workflows.compare_fits"
-    ):
+    several = (settings.workers or available_workers()) > 1
+    early = several and _trains(arguments, experiment)
+    with forked_from("medfuse.workflows.fit_imports") if early else nullcontext():
         from medfuse.workflows.compare import compare
 
         outcome = compare(experiment, arguments.out, settings)

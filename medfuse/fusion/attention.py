@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from medfuse.fusion.presence import zeros_where_absent
+
 
 class AttentionFusion(nn.Module):
     """Features weighed case by case by several attention heads: ``(N, sum of F_s)``.
@@ -61,7 +63,7 @@ class AttentionFusion(nn.Module):
     def forward(self, features: Sequence[Tensor], mask: Tensor) -> tuple[Tensor, Tensor]:
         """Return ``(fused (N, out_dim), shares (N, S))``."""
         present = (mask > 0).to(self.query.dtype)
-        known = [torch.where(mask[:, i, None] > 0, x, 0.0) for i, x in enumerate(features)]
+        known = zeros_where_absent(features, mask)
         attention = self._attention(known, present)
         scale = attention * present.sum(1)[:, None, None]
         weighed = [self._weighed(x, scale[:, :, i], i) for i, x in enumerate(known)]

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from medfuse.fusion.presence import zeros_where_absent
+
 
 class AttentionMapsFusion(nn.Module):
     """Feature maps pooled by attention that all sources share: ``(N, sum of F_s)``.
@@ -56,7 +58,7 @@ class AttentionMapsFusion(nn.Module):
     def forward(self, features: Sequence[Tensor], mask: Tensor) -> tuple[Tensor, Tensor]:
         """Return ``(fused (N, out_dim), shares (N, S))`` of tokens ``(N, T_s, F_s)``."""
         present = (mask > 0).to(self.query.dtype)
-        known = [torch.where(mask[:, i, None, None] > 0, x, 0.0) for i, x in enumerate(features)]
+        known = zeros_where_absent(features, mask)
         sizes = [x.shape[1] for x in known]
         attention = torch.split(self._attention(known, present), sizes, dim=2)
         count = present.sum(1)[:, None, None]

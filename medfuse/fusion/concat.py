@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from medfuse.fusion.presence import zeros_where_absent
+
 
 class ConcatFusion(nn.Module):
     """All features of all sources, ``(N, sum of F_s)``; zeros where a source is absent.
@@ -23,5 +25,4 @@ class ConcatFusion(nn.Module):
 
     def forward(self, features: Sequence[Tensor], mask: Tensor) -> tuple[Tensor, None]:
         """Return ``(fused (N, out_dim), None)``."""
-        present = [torch.where(mask[:, i, None] > 0, x, 0.0) for i, x in enumerate(features)]
-        return torch.cat(present, dim=1), None
+        return torch.cat(zeros_where_absent(features, mask), dim=1), None

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from medfuse.fusion.presence import zeros_where_absent
+
 
 class GatedFusion(nn.Module):
     """Features weighed case by case, side by side: ``(N, sum of F_s)``.
@@ -43,7 +45,7 @@ class GatedFusion(nn.Module):
     def forward(self, features: Sequence[Tensor], mask: Tensor) -> tuple[Tensor, Tensor]:
         """Return ``(fused (N, out_dim), shares (N, S))``."""
         present = (mask > 0).to(self.gate.weight.dtype)
-        known = [torch.where(mask[:, i, None] > 0, x, 0.0) for i, x in enumerate(features)]
+        known = zeros_where_absent(features, mask)
         codes = [
             torch.tanh(code(self.dropout(x))) * present[:, i, None]
             for i, (code, x) in enumerate(zip(self.codes, known, strict=True))

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from medfuse.fusion.presence import zeros_where_absent
+
 
 class LowRankFusion(nn.Module):
     """Sums and products of the projected features of all sources: ``(N, width)``.
@@ -46,9 +48,8 @@ class LowRankFusion(nn.Module):
     def forward(self, features: Sequence[Tensor], mask: Tensor) -> tuple[Tensor, None]:
         """Return ``(fused (N, out_dim), None)``."""
         factors = []
-        for i, (project, x) in enumerate(zip(self.projections, features, strict=True)):
-            known = torch.where(mask[:, i, None] > 0, x, 0.0)
-            factors.append(1.0 + torch.tanh(project(self.dropout(known))))
+        for project, x in zip(self.projections, zeros_where_absent(features, mask), strict=True):
+            factors.append(1.0 + torch.tanh(project(self.dropout(x))))
         products = torch.stack(factors).prod(0) - 1.0
         summed = torch.unflatten(products, 1, (self.rank, self.out_dim)).sum(1)
         return summed / self.rank**0.5, None

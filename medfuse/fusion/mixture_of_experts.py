@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from medfuse.fusion.presence import zeros_where_absent
+
 
 class MixtureOfExpertsFusion(nn.Module):
     """Answers of several experts, mixed case by case: ``(N, width)``.
@@ -50,9 +52,7 @@ class MixtureOfExpertsFusion(nn.Module):
 
     def forward(self, features: Sequence[Tensor], mask: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return ``(fused (N, out_dim), shares (N, S) or None)``; no shares of joint experts."""
-        known = [
-            self.dropout(torch.where(mask[:, i, None] > 0, x, 0.0)) for i, x in enumerate(features)
-        ]
+        known = [self.dropout(x) for x in zeros_where_absent(features, mask)]
         joined = torch.cat(known, dim=1)
         shares = self._shares(joined, mask)
         seen = known if self.per_source else [joined] * len(self.experts)

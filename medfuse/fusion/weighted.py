@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from medfuse.fusion.presence import zeros_where_absent
+
 
 class WeightedFusion(nn.Module):
     """Features weighed by learned shares: ``(N, sum of F_s)``, or ``(N, width)``.
@@ -36,7 +38,7 @@ class WeightedFusion(nn.Module):
         """Return ``(fused (N, out_dim), shares (N, S))``."""
         present = (mask > 0).to(self.scores.dtype)
         shares = _masked_softmax(self.scores.expand_as(present), present)
-        known = [torch.where(mask[:, i, None] > 0, x, 0.0) for i, x in enumerate(features)]
+        known = zeros_where_absent(features, mask)
         if self.width:
             known = [p(x) for p, x in zip(self.projections, known, strict=True)]
             weighed = [x * shares[:, i, None] for i, x in enumerate(known)]

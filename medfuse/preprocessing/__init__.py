@@ -20,8 +20,8 @@ from medfuse.preprocessing.augmentation import (
 from medfuse.preprocessing.canonical import CanonicalImage
 from medfuse.preprocessing.pipeline import Preprocessing
 from medfuse.preprocessing.resolve import RESOLVE_VERSION, looked_at, resolve_input, tell
-from medfuse.preprocessing.tabular import tabular_slots, tabular_width
 from medfuse.preprocessing.tabular_fit import resolve_tabular
+from medfuse.preprocessing.tabular_row import tabular_slots, tabular_width
 
 __all__ = [
     "RECIPES",

@@ -9,21 +9,23 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import Tensor
 
 from medfuse.config import AugmentationConfig, InputConfig
 from medfuse.errors import ConfigError
-from medfuse.preprocessing.views import Recipe, view_of
+from medfuse.preprocessing.view_recipe import Recipe
 from medfuse.preprocessing.volume_size import is_anisotropic
 from medfuse.suggest import did_you_mean
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 VERSION = 2
 _FLIPS = {"left_right": "LR", "up_down": "SI"}
 _OF_IMAGES = {"left_right": 1, "up_down": 0}
-VIEW_MODULES = ("medfuse.preprocessing.views",)
+VIEW_MODULES = ("medfuse.preprocessing.view_recipe", "medfuse.preprocessing.views")
 
 RECIPES: dict[str, Recipe | None] = {
     "none": None,
@@ -104,6 +106,8 @@ def augment(pixels: Tensor, drawing: Drawing, digest: str, view: int) -> Tensor:
     ranges = drawing.ranges
     if view == 0 or ranges is None:
         return pixels
+    from medfuse.preprocessing.views import view_of  # MONAI takes seconds to import
+
     random = np.random.RandomState(_words(drawing, digest, view))
     return view_of(pixels, ranges, drawing.spacing, drawing.axes, random)
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from monai.bundle.config_parser import ConfigParser
-
 from medfuse.config import InputConfig
 from medfuse.errors import ConfigError
-from medfuse.preprocessing.tabular import columns_text
+from medfuse.preprocessing.tabular_row import columns_text
 
 Node = dict[str, Any]
 
@@ -43,12 +41,14 @@ VOLUME_MODULES = (
     "medfuse.data.tiff_pages",
     "medfuse.data.dicom",
     "medfuse.preprocessing.transforms",
+    "medfuse.preprocessing.straight_grid",
     "medfuse.preprocessing.volume_transforms",
 )
 BIAS_FIELD_MODULES = ("medfuse.preprocessing.bias_field",)
 TABULAR_MODULES = (
     "medfuse.data.cells",
     "medfuse.data.image_facts",
+    "medfuse.preprocessing.tabular_row",
     "medfuse.preprocessing.tabular",
 )
 _MODULES = (
@@ -113,6 +113,8 @@ def config_nodes(
 
 def instantiate(nodes: Sequence[Node]) -> list[Any]:
     """Return the objects that nodes describe, with ``scripts`` taken from medfuse itself."""
+    from monai.bundle.config_parser import ConfigParser  # takes seconds
+
     built: list[Any] = ConfigParser({"nodes": [_local(node) for node in nodes]}).get_parsed_content(
         "nodes"
     )

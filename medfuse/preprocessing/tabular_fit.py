@@ -19,7 +19,7 @@ from medfuse.data.pixel_digest import pixel_digest
 from medfuse.errors import ConfigError, ImageError
 from medfuse.monai_text import means_itself
 from medfuse.preprocessing.canonical import CanonicalImage
-from medfuse.preprocessing.tabular import row_cells, tabular_vector
+from medfuse.preprocessing.tabular_row import row_cells, tabular_vector
 
 MAX_LEVELS = 64
 _IQR_OF_A_NORMAL = 1.349

@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from monai.transforms.compose import Compose
 from nibabel import orientations
 from numpy.typing import NDArray
 
 from medfuse.config import InputConfig
 from medfuse.data.volume_facts import VolumeHeader
 from medfuse.preprocessing.nodes import config_nodes, instantiate
-from medfuse.preprocessing.volume_transforms import straight_grid
+from medfuse.preprocessing.straight_grid import straight_grid
 
 _LOGGER = logging.getLogger("medfuse")
 
@@ -49,6 +48,8 @@ def oriented_grids(codes: str, headers: Sequence[VolumeHeader]) -> Grids:
 
 def cropped_grids(input: InputConfig, references: Sequence[str]) -> Grids:  # noqa: A002
     """Return the grids that ``crop`` leaves of volumes; one that cannot be read is left out."""
+    from monai.transforms.compose import Compose  # takes seconds
+
     nodes = config_nodes(input.model_copy(update={"spacing": "none", "size": (8, 8, 8)}))
     crop = next(i for i, node in enumerate(nodes) if node["_target_"].endswith("Foregroundd"))
     chain = Compose(instantiate(nodes[: crop + 1]))

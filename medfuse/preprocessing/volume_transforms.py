@@ -1,7 +1,8 @@
 """The geometry of a volume on its way to the canonical one.
 
-This file is copied into every bundle, so it imports numpy, torch and monai alone. Each class is a
-dictionary transform on channel-first volumes ``(C, X, Y, Z)`` that know their affine (mm).
+This file is copied into every bundle, so it imports numpy, torch, monai and its neighbor. Each
+class is a dictionary transform on channel-first volumes ``(C, X, Y, Z)`` that know their affine
+(mm).
 """
 
 from __future__ import annotations
@@ -16,13 +17,11 @@ from monai.config.type_definitions import KeysCollection
 from monai.data.meta_tensor import MetaTensor
 from monai.transforms.spatial.array import SpatialResample
 from monai.transforms.transform import MapTransform
-from numpy.typing import NDArray
 from torch import Tensor
 
-MAX_VOXELS = 2**28
-SHEAR = 1e-3
+from medfuse.preprocessing.straight_grid import Affine, straight_grid
 
-Affine = NDArray[np.float64]
+MAX_VOXELS = 2**28
 
 
 class Straightend(MapTransform):
@@ -104,42 +103,6 @@ def affine_of(image: Any) -> Affine:
             "Call monai.data.set_track_meta(True)."
         )
     return np.asarray(image.affine, np.float64).copy()
-
-
-def straightened(affine: Affine) -> Affine | None:
-    """Return the affine with its axes at right angles; ``None`` if they are so already.
-
-    Gram-Schmidt in the order of the axes: rows and columns of a slice stay, and the third step
-    becomes the distance between slices.
-    """
-    axes = affine[:3, :3].T
-    units = axes / np.linalg.norm(axes, axis=1, keepdims=True)
-    products = units @ units.T
-    if np.abs(products - np.diag(np.diag(products))).max() < SHEAR:
-        return None
-    straight = affine.copy()
-    for axis in (1, 2):
-        for before in range(axis):
-            unit = straight[:3, before] / np.linalg.norm(straight[:3, before])
-            straight[:3, axis] -= unit * (unit @ straight[:3, axis])
-    return straight
-
-
-def straight_grid(affine: Affine, shape: Sequence[int]) -> tuple[Affine, tuple[int, ...]]:
-    """Return affine and shape of the straight grid that holds the whole of a volume.
-
-    Both are the given ones where the axes are at right angles already.
-    """
-    target = straightened(affine)
-    if target is None:
-        return affine, tuple(shape)
-    ends = np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)], float)
-    corners = np.c_[ends * (np.array(shape) - 1), np.ones(8)]
-    places = (np.linalg.solve(target, affine) @ corners.T)[:3]
-    low, high = places.min(1), places.max(1)
-    grid = target.copy()
-    grid[:3, 3] = (target @ np.append(low, 1))[:3]
-    return grid, tuple((np.ceil(high - low - 1e-3).astype(int) + 1).tolist())
 
 
 def _triangles(before: int, after: int, start: float, factor: float) -> Tensor:

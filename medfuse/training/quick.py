@@ -144,7 +144,8 @@ class _Loop:
         self.learner.train()
         setup.loss.train()
         for batch in setup.batches:
-            optimizer.zero_grad(set_to_none=True)
+            for parameter in parameters:  # as zero_grad does, without its bookkeeping
+                parameter.grad = None
             logits = self.learner(batch)
             loss = setup.loss(logits, batch.targets)
             loss.backward()

@@ -9,15 +9,13 @@ import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from medfuse.config import ComponentConfig, TrainingConfig
 from medfuse.storage import atomic_path, digest_of
 from medfuse.threads import one_thread
-from medfuse.training.baselines import BASELINES, BaselineName
 from medfuse.training.candidate import BankedCases, Fit, Fitted, Recipe, fit_candidate
 from medfuse.workflows.workers import side_by_side
 
@@ -134,8 +132,8 @@ class Workshop:
         if self.workers == 1 or len(queue) < 2:
             yield from (self._one(named) for named in queue)
             return
-        calls = ((self.cases, self.recipe, named) for named in queue)
-        yield from side_by_side(_fit, calls, self.workers)
+        calls = [(self.recipe, named) for named in queue]
+        yield from side_by_side(_fit, self.cases, calls, self.workers)
 
     def _one(self, named: NamedFit) -> tuple[str, Fitted]:
         return _fit(self.cases, self.recipe, named)
@@ -173,24 +171,3 @@ def _fit(cases: BankedCases, recipe: Recipe, named: NamedFit) -> tuple[str, Fitt
     # takes itself for limited while its matrix products wait in vain for a second thread.
     with one_thread(), threadpool_limits(1):
         return named.key, fit_candidate(cases, named.fit, recipe)
-
-
-def rehearse() -> None:
-    """Train once of each kind on a few made-up cases, so that all is imported that it takes."""
-    numbers, count = np.random.default_rng(0), 30
-    cases = BankedCases(
-        values=(numbers.standard_normal((count, 1, 4), np.float32),),
-        slices=(0,),
-        labels=np.arange(count) % 2,
-        views=np.ones(count, dtype=np.int64),
-        groups=np.arange(count),
-        known=np.ones((count, 1), dtype=bool),
-        inputs=(0,),
-        classes=("a", "b"),
-    )
-    recipe = Recipe(ComponentConfig(use="mlp"), TrainingConfig(epochs=1))
-    rows = np.arange(count)
-    methods: list[Literal["network"] | BaselineName] = ["network", *BASELINES]
-    for method in methods:
-        fit = Fit(method, (0,), ComponentConfig(use="concat"), rows[:20], rows[20:], 0)
-        _fit(cases, recipe, NamedFit("rehearsal", fit))

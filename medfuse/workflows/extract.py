@@ -26,7 +26,7 @@ from medfuse.features.request import (
     FeatureSource,
 )
 from medfuse.preprocessing import augment, augmentation_identity, drawing_for
-from medfuse.preprocessing.tabular import tabular_width
+from medfuse.preprocessing.tabular_row import tabular_width
 from medfuse.registry import Registry
 from medfuse.training.activations import Activations
 from medfuse.workflows.borders import BorderPlan, FrozenPart, frozen_parts

@@ -26,7 +26,7 @@ from medfuse.data.readers import InstalledReader
 from medfuse.errors import BundleError
 from medfuse.evaluation.abstention import Abstention
 from medfuse.preprocessing import VIEW_MODULES, augmentation_config
-from medfuse.preprocessing.tabular import tabular_width
+from medfuse.preprocessing.tabular_row import tabular_width
 from medfuse.registry import Registry
 from medfuse.registry.vendoring import vendored_target
 from medfuse.serving.predict import load_bundle

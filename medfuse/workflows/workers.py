@@ -1,17 +1,15 @@
-"""Processes that train side by side, and may be started before there is anything to train."""
+"""Processes that train side by side."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
-import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from importlib import import_module
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from typing import Any
 
-from medfuse.memory import collect_seldom
+from medfuse.errors import TrainingError
+from medfuse.workflows.forks import forks_here
 
 
 def available_workers() -> int:
@@ -22,70 +20,39 @@ def available_workers() -> int:
 
 
 def side_by_side(
-    call: Callable[..., Any], arguments: Iterable[tuple[Any, ...]], count: int
+    call: Callable[..., Any], shared: Any, arguments: Iterable[tuple[Any, ...]], count: int
 ) -> Iterator[Any]:
-    """Yield the results of ``call(*each)`` as they come, from ``count`` processes.
+    """Yield the results of ``call(shared, *each)`` as they come, from ``count`` processes.
 
-    Large arrays go to the processes once, as files that all of them map.
-    """
-    from joblib import Parallel, delayed
-
-    while _starting:
-        list(_starting.pop())
-    parallel = Parallel(count, return_as="generator_unordered", pre_dispatch="2*n_jobs")
-    yield from parallel(delayed(call)(*each) for each in arguments)
-
-
-@contextmanager
-def started(count: int, rehearse: str) -> Iterator[None]:
-    """Let `side_by_side` find its processes at work while the block prepares what they will do.
-
-    A process that trains imports for seconds. Here each does so while this one imports what it
-    needs itself, reads the cases and opens the bank. After the block all of them are ended.
+    They are forked where `medfuse.workflows.forks.forked_from` has prepared it, and else started.
 
     Args:
-        count: of processes; 1 starts none.
-        rehearse: module whose ``rehearse()`` each of them calls.
+        call: a function of a module.
+        shared: its large arrays go to the processes once, as a file that all of them map.
+        arguments: the others.
+        count: of processes.
+
+    Raises:
+        TrainingError: a process was ended from outside.
     """
-    if count < 2:
-        yield
-        return
+    forks = forks_here()
+    try:
+        if forks is not None:
+            yield from forks.run(call, shared, arguments, count)
+        else:
+            yield from _started(partial(call, shared), arguments, count)
+    except BrokenProcessPool as error:
+        raise TrainingError(
+            f"one of {count} processes that train side by side was ended from outside, as systems "
+            "do when memory runs out. Run the command again: finished fits are kept, and "
+            f"--workers {max(1, count // 2)} needs less memory."
+        ) from error
+
+
+def _started(
+    call: Callable[..., Any], arguments: Iterable[tuple[Any, ...]], count: int
+) -> Iterator[Any]:
     from joblib import Parallel, delayed
-    from joblib.externals.loky import get_reusable_executor
 
-    parallel = Parallel(count, return_as="generator_unordered", batch_size=1)
-    with _deaf_to_interrupts():
-        _starting.append(parallel(delayed(_rehearsed)(rehearse) for _ in range(count)))
-    try:
-        yield
-    finally:
-        get_reusable_executor(reuse=True).shutdown(wait=True, kill_workers=True)
-        with contextlib.suppress(RuntimeError):  # what joblib says where they were ended too early
-            while _starting:
-                list(_starting.pop())
-
-
-# What starts, at most once at a time: the processes are those of this one, not of a caller.
-_starting: list[Iterator[None]] = []
-
-
-@contextmanager
-def _deaf_to_interrupts() -> Iterator[None]:
-    """Let processes that are started here leave Ctrl-C to this one, which ends them.
-
-    What they would print is where each was importing. What is ignored when a process starts stays
-    so in it; only the main thread can say so.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _rehearsed(module: str) -> None:
-    collect_seldom()
-    import_module(module).rehearse()
+    parallel = Parallel(count, return_as="generator_unordered", pre_dispatch="2*n_jobs")
+    yield from parallel(delayed(call)(*each) for each in arguments)

@@ -110,6 +110,7 @@ def make_request(classes: tuple[str, ...] = CLASSES, **changes: Any) -> BundleRe
             "medfuse.backbones.source",
             "medfuse.backbones.adapter",
             "medfuse.fusion.concat",
+            "medfuse.fusion.presence",
             "medfuse.heads.linear",
             "medfuse.heads.noise",
             *with_imports("medfuse.data.image_reader"),

@@ -153,6 +153,7 @@ def request_of(
             "medfuse.backbones.slices",
             "medfuse.backbones.table_row",
             "medfuse.fusion.concat",
+            "medfuse.fusion.presence",
             "medfuse.fusion.slice_attention",
             "medfuse.heads.linear",
             "medfuse.heads.noise",

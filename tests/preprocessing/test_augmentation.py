@@ -26,7 +26,8 @@ from medfuse.preprocessing import (
     recipe_for,
 )
 from medfuse.preprocessing.nodes import instantiate
-from medfuse.preprocessing.views import RandomViewd, draw, view_of
+from medfuse.preprocessing.view_recipe import draw
+from medfuse.preprocessing.views import RandomViewd, view_of
 
 IMAGE = torch.rand(1, 48, 40, generator=torch.Generator().manual_seed(0))
 

@@ -1,4 +1,6 @@
 import inspect
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from medfuse.config import CohortConfig, InputConfig, SplitConfig
 from medfuse.data import assign_roles, read_cohort, resolve_leaks
 from medfuse.errors import ConfigError, ImageError
 from medfuse.preprocessing import Preprocessing, resolve_input
+from medfuse.preprocessing.image_chain import ImageChain
 from medfuse.preprocessing.nodes import instantiate
 from medfuse.preprocessing.transforms import RequireUnitd, SqueezeTo2Dd
 from medfuse.registry.vendoring import copy_vendored
@@ -261,13 +264,13 @@ def test_a_file_is_read_by_one_thread_and_the_others_come_back(tmp_path, monkeyp
     seen = []
     prep = Preprocessing(_input())
     path = _save(tmp_path / "a.png", GRAY)
-    transformed = Preprocessing._transformed
+    transformed = ImageChain._transformed
 
     def noting(self, image):
         seen.append(torch.get_num_threads())
         return transformed(self, image)
 
-    monkeypatch.setattr(Preprocessing, "_transformed", noting)
+    monkeypatch.setattr(ImageChain, "_transformed", noting)
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
@@ -286,3 +289,24 @@ def test_an_image_that_has_its_size_is_not_resized(tmp_path, monkeypatch):
     assert not asked
     larger.load(path)
     assert asked
+
+
+def test_monai_is_imported_when_an_image_is_read(tmp_path):
+    path = _save(tmp_path / "a.png", GRAY)
+    program = f"""
+import sys
+import medfuse.workflows.compare, medfuse.workflows.fit_imports
+from medfuse.config import AugmentationConfig, InputConfig
+from medfuse.preprocessing import Preprocessing, drawing_for, resolve_input
+
+given, seen = resolve_input(InputConfig(size=(8, 8)), [{str(path)!r}])
+preprocessing = Preprocessing(given, seen)
+preprocessing.digest(), preprocessing.monai_config(), drawing_for(AugmentationConfig(), given, seen)
+print("monai" in sys.modules)
+preprocessing.load({str(path)!r})
+print("monai" in sys.modules)
+"""
+    found = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert found.stdout.split() == ["False", "True"]

@@ -19,7 +19,8 @@ from medfuse.data.image_facts import ImageFileError
 from medfuse.errors import ConfigError, ImageError
 from medfuse.preprocessing import Preprocessing, resolve_input, resolve_tabular, tabular_slots
 from medfuse.preprocessing.nodes import instantiate
-from medfuse.preprocessing.tabular import TabularVectord, tabular_vector, tabular_width
+from medfuse.preprocessing.tabular import TabularVectord
+from medfuse.preprocessing.tabular_row import tabular_vector, tabular_width
 from medfuse.registry.vendoring import copy_vendored
 
 COLUMNS = {

@@ -14,7 +14,8 @@ from medfuse.config import InputConfig
 from medfuse.errors import ImageError
 from medfuse.preprocessing import Preprocessing, resolve_input
 from medfuse.preprocessing.nodes import instantiate
-from medfuse.preprocessing.volume_transforms import Respaced, Straightend, straightened
+from medfuse.preprocessing.straight_grid import straightened
+from medfuse.preprocessing.volume_transforms import Respaced, Straightend
 from medfuse.registry.vendoring import copy_vendored
 
 pytestmark = pytest.mark.filterwarnings("ignore:NvImgCodecPydicomReader")

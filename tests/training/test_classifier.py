@@ -41,6 +41,7 @@ def test_a_feature_fusion_gets_one_head_and_its_options(registry: Registry) -> N
     assert built.vendored == (
         "medfuse.model",
         "medfuse.fusion.attention",
+        "medfuse.fusion.presence",
         "medfuse.heads.mlp",
         "medfuse.heads.noise",
     )

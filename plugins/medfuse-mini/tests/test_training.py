@@ -42,7 +42,7 @@ def test_every_texture_and_phantom_stays_in_the_unit_range(script):
 
 
 def test_digest_is_the_one_by_which_medfuse_names_pixels(script):
-    from medfuse.preprocessing.pipeline import pixel_digest
+    from medfuse.preprocessing import pixel_digest
 
     pixels = np.arange(12, dtype=np.uint8).reshape(3, 4)
     assert script("pictures").pixel_digest(pixels) == pixel_digest(pixels)

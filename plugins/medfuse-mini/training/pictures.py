@@ -15,7 +15,7 @@ THUMB = 28
 
 
 def pixel_digest(pixels: np.ndarray) -> str:
-    """The name of decoded pixels, the same as `medfuse.preprocessing.pipeline.pixel_digest`."""
+    """The name of decoded pixels, the same as `medfuse.preprocessing.pixel_digest`."""
     little = np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder("<"))
     head = f"{little.dtype.str}{little.shape}".encode()
     return hashlib.sha256(head + little.tobytes()).hexdigest()
