@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import ctypes
+import logging
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
 from multiprocessing import active_children, forkserver, get_context
 from multiprocessing.context import ForkServerProcess
 from typing import IO, Any, NamedTuple
+
+_PR_SET_PDEATHSIG = 1
+_SAFE_PATH = "PYTHONSAFEPATH"
+_log = logging.getLogger(__name__)
 
 
 class _Place(NamedTuple):
@@ -36,22 +43,34 @@ class Forks:
         self._handed: tuple[Any, IO[bytes]] | None = None
         self._place = _Place("", 0)
 
+    def start(self, count: int) -> bool:
+        """Tell whether ``count`` processes can be forked; the first one is."""
+        if self.executor is not None and self._count == count:
+            return True
+        self.end()
+        self.executor = ProcessPoolExecutor(
+            count, mp_context=get_context("forkserver"), initializer=end_with_parent
+        )
+        self._count = count
+        try:
+            self.executor.submit(os.getpid).result()
+        except (OSError, EOFError, BrokenProcessPool) as error:
+            _log.debug("no processes can be forked: %r", error)
+            self.executor = None
+        return self.executor is not None
+
     def run(
         self,
         call: Callable[..., Any],
         shared: Any,
         arguments: Iterable[tuple[Any, ...]],
-        count: int,
     ) -> Iterator[Any]:
-        """Yield the results of ``call(shared, *each)`` as they come, from ``count`` processes.
+        """Yield the results of ``call(shared, *each)`` as they come; see `start`.
 
         Raises:
             BrokenProcessPool: a process was ended from outside.
         """
-        if self.executor is None or self._count != count:
-            self.end()
-            self.executor = ProcessPoolExecutor(count, mp_context=get_context("forkserver"))
-            self._count = count
+        assert self.executor is not None, "start first"
         self._hand_over(shared)
         futures = [self.executor.submit(_called, call, self._place, each) for each in arguments]
         for future in as_completed(futures):
@@ -97,7 +116,8 @@ def forked_from(module: str) -> Iterator[None]:
     """Begin to import a module in a process of its own, from which others will be forked.
 
     It imports beside this process, which meanwhile does what it has to do first. Nothing is done
-    elsewhere than on Linux: libraries of macOS do not survive a fork, and Windows has none.
+    elsewhere than on Linux (libraries of macOS do not survive a fork, and Windows has none), by
+    Python 3.10 (which would import from the current folder first), and where it cannot be done.
 
     The forked processes import the program that was started anew, as `multiprocessing` does it:
     only a program that does nothing then may use this.
@@ -105,12 +125,9 @@ def forked_from(module: str) -> Iterator[None]:
     Args:
         module: name of what is imported; it must not start threads.
     """
-    if sys.platform != "linux":
+    if not _can_fork() or not _server_started(module):
         yield
         return
-    forkserver.set_forkserver_preload([module])
-    with _deaf_to_interrupts():
-        forkserver.ensure_running()
     forks = Forks()
     token = _FORKS.set(forks)
     try:
@@ -126,6 +143,40 @@ def forks_here() -> Forks | None:
 
 
 _FORKS: ContextVar[Forks | None] = ContextVar("forks", default=None)
+
+
+def end_with_parent() -> None:
+    """Have the system end this process when the one that it was forked from ends, however."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _can_fork() -> bool:
+    return sys.platform == "linux" and sys.version_info >= (3, 11) and hasattr(os, "memfd_create")
+
+
+def _server_started(module: str) -> bool:
+    forkserver.set_forkserver_preload(["medfuse.workflows.fork_server", module])
+    try:
+        with _deaf_to_interrupts(), _safe_path():
+            forkserver.ensure_running()
+    except OSError as error:  # the path of its socket is too long where that of TMPDIR is
+        _log.debug("no fork server: %s", error)
+        return False
+    return True
+
+
+@contextmanager
+def _safe_path() -> Iterator[None]:
+    """Let a Python that is started here not import what lies in the current folder."""
+    before = os.environ.get(_SAFE_PATH)
+    os.environ[_SAFE_PATH] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_SAFE_PATH]
+        else:
+            os.environ[_SAFE_PATH] = before
 
 
 @contextmanager

@@ -37,8 +37,8 @@ def side_by_side(
     """
     forks = forks_here()
     try:
-        if forks is not None:
-            yield from forks.run(call, shared, arguments, count)
+        if forks is not None and forks.start(count):
+            yield from forks.run(call, shared, arguments)
         else:
             yield from _started(partial(call, shared), arguments, count)
     except BrokenProcessPool as error:

@@ -13,7 +13,7 @@ import pytest
 
 from medfuse.config import InputConfig, parse_experiment
 from medfuse.features.bank import FeatureBank
-from medfuse.preprocessing import pipeline, resolve_volumes
+from medfuse.preprocessing import image_chain, resolve_volumes
 from medfuse.workflows.prepare import prepare_cohort
 from medfuse.workflows.settle_memo import resolve_known
 
@@ -45,7 +45,7 @@ class Reads:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.calls: list[str] = []
         for module, name in (
-            (pipeline, "read_volume"),
+            (image_chain, "read_volume"),
             (resolve_volumes, "read_volume"),
             (resolve_volumes, "volume_header"),
         ):

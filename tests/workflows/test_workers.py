@@ -6,11 +6,12 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from importlib import import_module
-from multiprocessing import forkserver
+from multiprocessing import forkserver, util
 from pathlib import Path
 from types import ModuleType
 
@@ -22,7 +23,8 @@ from medfuse.workflows.forks import forked_from
 from medfuse.workflows.workers import side_by_side
 
 pytestmark = pytest.mark.skipif(
-    sys.platform != "linux", reason="processes are forked on Linux alone"
+    sys.platform != "linux" or sys.version_info < (3, 11),
+    reason="processes are forked on Linux alone, from Python 3.11 on",
 )
 
 # What importing it does is seen in the files beside it.
@@ -51,6 +53,18 @@ def writes(shared, number):
 
 def adds(shared, number):
     return type(shared).__name__, float(shared.sum()) + number
+"""
+
+PROGRAM = """
+import some_calls
+from medfuse.workflows.forks import forked_from
+from medfuse.workflows.workers import side_by_side
+
+if __name__ == "__main__":
+    with forked_from("an_import"):
+        found = list(side_by_side(some_calls.slowly, None, [(i,) for i in range(9)], 2))
+        print(*{pid for _, *pids in found for pid in pids}, flush=True)
+        list(side_by_side(some_calls.slowly, None, [(600,), (600,)], 2))
 """
 
 ALL_IMPORTED = """
@@ -164,9 +178,49 @@ def test_an_interrupt_is_left_to_this_process(
     assert signal.getsignal(signal.SIGINT) == before
 
 
-def test_what_cannot_be_imported_leaves_processes_that_work(imported: str) -> None:
+def test_what_cannot_be_imported_leaves_processes_that_work(
+    tmp_path: Path, imported: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with forked_from(f"{imported}.nothing"):
         assert list(side_by_side(pow, 2, [(3,)], 2)) == [8]
+    _stop()
+    (tmp_path / "an_import.py").write_text("1 / 0")
+    with forked_from(imported):
+        assert list(side_by_side(pow, 2, [(3,)], 2)) == [8]
+    _stop()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / ("long" * 30)))
+    Path(tempfile.tempdir).mkdir()
+    monkeypatch.setattr(util, "get_temp_dir", tempfile.gettempdir)
+    with forked_from(imported):
+        assert list(side_by_side(pow, 2, [(3,)], 2)) == [8]
+
+
+def test_what_lies_in_the_current_folder_is_not_imported(
+    tmp_path: Path, imported: str, calls: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "here"
+    folder.mkdir()
+    (folder / "an_import.py").write_text("1 / 0")
+    monkeypatch.chdir(folder)
+    with forked_from(imported):
+        found = list(side_by_side(calls.slowly, None, [(1,)], 2))
+    assert {parent for _, _, parent in found} == _importers(tmp_path)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_nothing_runs_on_when_the_program_is_killed(
+    tmp_path: Path, imported: str, calls: ModuleType, number: int
+) -> None:
+    (tmp_path / "a_program.py").write_text(PROGRAM)
+    with subprocess.Popen(
+        [sys.executable, str(tmp_path / "a_program.py")], stdout=subprocess.PIPE, text=True
+    ) as program:
+        assert program.stdout is not None
+        pids = {int(pid) for pid in program.stdout.readline().split()}
+        assert len(pids) == 3
+        program.send_signal(number)
+        assert program.stdout.read() == ""  # its end comes when nobody holds it any longer
+    assert not any(_runs(pid) for pid in pids)
 
 
 @pytest.mark.parametrize("fork", [True, False])
@@ -192,10 +246,10 @@ def _importers(folder: Path) -> set[int]:
 
 def _runs(pid: int) -> bool:
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
         return False
-    return True
+    return stat.rpartition(")")[2].split()[0] not in "ZX"  # ended, but nobody asked how
 
 
 def _stop() -> None:
