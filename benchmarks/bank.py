@@ -26,8 +26,8 @@ from medfuse.config import ComponentConfig, TrainingConfig
 from medfuse.features.bank import FeatureBank
 from medfuse.features.extract import extract_features
 from medfuse.features.images import ImageIndex
-from medfuse.features.keys import BankKey
 from medfuse.features.request import Augmentation, CaseImage, ExtractionRequest
+from medfuse.features.wanted import Row, WantedRows
 from medfuse.registry import load_registry
 from medfuse.storage import digest_of
 from medfuse.training import Run, TrainingData, build_classifier, fit
@@ -49,8 +49,12 @@ def main() -> None:
 
 
 def rows_per_second(args: argparse.Namespace, folder: Path) -> None:
+    digests = [digest_of(str(image)) for image in range(args.images)]
+    numbers = {digest: number for number, digest in enumerate(digests)}
+    views = np.full(args.images, args.views - 1)
+    wanted = WantedRows(numbers, digests, views, augmentation="ab")
     keys = [
-        BankKey(digest_of(str(image)), view, augmentation="ab" if view else "")
+        wanted.key(Row(image, view, 0))
         for image in range(args.images)
         for view in range(args.views)
     ]
@@ -65,7 +69,7 @@ def rows_per_second(args: argparse.Namespace, folder: Path) -> None:
                 some = slice(start, start + BATCH)
                 store.put(dict(zip(keys[some], values[some], strict=True)))
         with timed() as read:
-            found = sum(1 for _ in store.read(keys))
+            found = sum(1 for _ in store.read(wanted))
         size = store.path.stat().st_size
     assert found == len(keys)
     print(f"{len(keys)} rows of {args.features} float32 = {values.nbytes / 1e6:.1f} MB")

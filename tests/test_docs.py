@@ -181,6 +181,7 @@ def test_every_key_of_the_configuration_is_documented_with_kind_and_default(
         assert (default == "**needed**") == field.is_required(), key
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", ["cohort.md", "bank.md", "training.md", "ranking.md"])
 def test_python_of_a_page_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from medfuse.workflows.phantoms import write_phantoms

@@ -100,6 +100,7 @@ def _texts(figure: Figure) -> list[Text]:
     return [t for t in texts if t not in undrawn]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", NAMES)
 @pytest.mark.parametrize("maker", MAKERS)
 def test_no_text_is_cut_off(maker: str, count: int) -> None:
@@ -196,6 +197,7 @@ def test_shares_of_all_cases_together_are_of_no_class() -> None:
     assert figure.axes[0].get_xlabel() == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", NAMES)
 @pytest.mark.parametrize("maker", sorted(set(MAKERS) - {"samples"}))
 def test_every_figure_has_a_title(maker: str, count: int) -> None:

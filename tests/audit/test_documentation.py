@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 import medfuse.audit
 from medfuse.audit import audit, shortcuts
 from medfuse.audit.duplicates import LEAST_CORRELATION, MOST_BITS
@@ -35,6 +37,7 @@ def test_every_code_of_a_finding_is_listed() -> None:
     assert sorted(code for code in codes if f"`{code}`" not in section) == []
 
 
+@pytest.mark.slow
 def test_every_key_of_the_json_is_described(save, cohort_of) -> None:
     rows = [{"file": save(f"{n}.png", picture(min(n, 22), 40))} for n in range(24)]
     summary = audit(cohort_of(rows), progress=False).summary()

@@ -19,6 +19,7 @@ def _named(report):
     return {shortcut.name: shortcut for shortcut in report.shortcuts}
 
 
+@pytest.mark.slow
 def test_a_size_that_tells_the_class_is_found_and_named(save, cohort_of):
     def make(place):
         side = 64 + 8 * (place % 2) if place % 10 else 64
@@ -30,6 +31,7 @@ def test_a_size_that_tells_the_class_is_found_and_named(save, cohort_of):
     assert found["intensity"].strength == "none"
 
 
+@pytest.mark.slow
 def test_nothing_is_found_where_nothing_is(save, cohort_of):
     def make(place):
         return picture(place, 64 + 4 * (place % 3)), {"label": (place // 3) % 2}
@@ -40,6 +42,7 @@ def test_nothing_is_found_where_nothing_is(save, cohort_of):
     assert "site" in report.constant
 
 
+@pytest.mark.slow
 def test_a_site_that_tells_one_class_of_three(save, cohort_of):
     def make(place):
         return picture(place, 64), {
@@ -53,6 +56,7 @@ def test_a_site_that_tells_one_class_of_three(save, cohort_of):
     assert max(site.per_class["a"], site.per_class["b"]) < 0.85
 
 
+@pytest.mark.slow
 def test_what_tells_patients_apart_is_no_shortcut(save, cohort_of):
     """Each patient has a size and a label of his own: only folds by patient see no link."""
     labels = np.random.default_rng(0).permutation(np.arange(40) % 2)
@@ -87,6 +91,7 @@ def _two_inputs(save, cells_of):
     return _named(probe_shortcuts(seen, cohort.classes, (), cohort.cases))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "cells_of",
     [
@@ -101,6 +106,7 @@ def test_an_input_or_a_cell_that_only_one_class_has_is_a_shortcut(save, cells_of
     assert "input_dropout" in found.advice
 
 
+@pytest.mark.slow
 def test_what_is_missing_by_chance_is_no_shortcut(save):
     missing = np.random.default_rng(0).random(60) < 0.5
     found = _two_inputs(save, lambda i: {} if missing[i] else {"facts": '{"age": "5"}'})
@@ -108,6 +114,7 @@ def test_what_is_missing_by_chance_is_no_shortcut(save):
     assert "inputs present" not in _two_inputs(save, lambda _i: {"facts": '{"age": "5"}'})
 
 
+@pytest.mark.slow
 def test_each_of_several_inputs_is_probed_alone(save):
     from pathlib import Path
 

@@ -37,6 +37,7 @@ def roles(file: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(line for line in stream if not line.startswith("#")))
 
 
+@pytest.mark.slow
 def test_check_prints_tables_findings_and_a_verdict(table: Path) -> None:
     shown = shown_by("data", "check", table, "--label", "finding", "--group", "who", "--quiet")
     assert shown.code == 0
@@ -47,6 +48,7 @@ def test_check_prints_tables_findings_and_a_verdict(table: Path) -> None:
     assert lines[-1] == "VERDICT  nothing stops training; nothing misleads."
 
 
+@pytest.mark.slow
 def test_check_writes_its_page_where_it_says(table: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     shown = shown_by("data", "check", table, "--label", "finding", "--out", out, "--quiet")
@@ -54,6 +56,7 @@ def test_check_writes_its_page_where_it_says(table: Path, tmp_path: Path) -> Non
     assert (out / "check.html").is_file()
 
 
+@pytest.mark.slow
 def test_check_as_json_is_the_file_and_nothing_else(table: Path, tmp_path: Path) -> None:
     options = ("--label", "finding", "--json", "--out", tmp_path, "--quiet")
     shown = shown_by("data", "check", table, *options)
@@ -62,6 +65,7 @@ def test_check_as_json_is_the_file_and_nothing_else(table: Path, tmp_path: Path)
     assert {finding["code"] for finding in found["findings"]} >= {"NO_PATIENT"}
 
 
+@pytest.mark.slow
 def test_check_of_named_inputs_reads_them_all(table: Path) -> None:
     options = ("--label", "finding", "--input", "image", "--input", "other", "--json", "--quiet")
     found = json.loads(shown_by("data", "check", table, *options).out)

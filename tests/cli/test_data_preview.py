@@ -15,6 +15,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_phantoms(tmp_path_factory.mktemp("phantoms"), patients_per_class=2)
 
 
+@pytest.mark.slow
 def test_a_bare_cohort_needs_no_configuration(images: Path, tmp_path: Path, capsys) -> None:
     out = tmp_path / "out"
     assert main.run(["data", "preview", str(images), "--out", str(out), "--cases", "1"]) == 0
@@ -25,6 +26,7 @@ def test_a_bare_cohort_needs_no_configuration(images: Path, tmp_path: Path, caps
     assert len(list((out / "plots").iterdir())) == 3
 
 
+@pytest.mark.slow
 def test_json_is_the_file_and_options_go_before_the_configuration(
     images: Path, tmp_path: Path, capsys
 ) -> None:

@@ -15,6 +15,8 @@ from medfuse.workflows.train import TrainingOutcome
 
 from .conftest import Trained, shown_by
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def asked(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:

@@ -10,6 +10,8 @@ import pytest
 
 from .conftest import Trained, shown_by
 
+pytestmark = pytest.mark.slow
+
 
 def test_metrics_are_printed_one_a_line(trained: Trained, tmp_path: Path) -> None:
     cohort = trained.folder / "cohort.csv"

@@ -92,6 +92,7 @@ def test_check_prints_a_line_for_each_check(install_plugin, capsys) -> None:
     assert "bundles will not read the format" in lines[-2]
 
 
+@pytest.mark.slow
 def test_check_of_a_faulty_plugin_exits_with_one(install_plugin, capsys) -> None:
     install_plugin("acme", READER.replace("'.j'", "'J'"))
     assert run(["plugins", "check", "acme", "--json"]) == 1

@@ -159,6 +159,7 @@ def test_a_bundle_that_does_not_exist_is_an_error(images: Path, capsys) -> None:
     assert "C: no such folder" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["B", "nowhere.png"], ["C", "in"]])
 def test_what_is_not_there_is_refused_before_torch_is_imported(
     images: Path, arguments: list[str]

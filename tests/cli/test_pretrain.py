@@ -19,6 +19,7 @@ def pretrain(images: Path, out: Path, *more: object) -> Shown:
     return shown_by("pretrain", images, *small, "--out", out, *more)
 
 
+@pytest.mark.slow
 def test_a_source_is_made_and_told_of(images, tmp_path):
     shown = pretrain(images, tmp_path / "out", "--set", "views.flip=left_right")
     assert shown.code == 0

@@ -54,6 +54,7 @@ def test_cases_that_decided_are_named(ranked: Shown) -> None:
     assert "30 cases that a run learns from, none of its test part; 15 share" in ranked.out
 
 
+@pytest.mark.slow
 def test_last_line_is_the_command_that_trains_with_the_suggested(
     ranked: Shown, images: Path, tmp_path: Path
 ) -> None:
@@ -66,6 +67,7 @@ def test_last_line_is_the_command_that_trains_with_the_suggested(
     assert run([*words[1:-1], str(tmp_path / "run"), *changes]) == 0
 
 
+@pytest.mark.slow
 def test_json_holds_all_numbers_and_the_command(options: list[object], ranked: Shown) -> None:
     shown = shown_by("sources", "rank", *options, "--json", "--quiet")
     data = json.loads(shown.out)
@@ -74,11 +76,13 @@ def test_json_holds_all_numbers_and_the_command(options: list[object], ranked: S
     assert data["next"] == ranked.out.splitlines()[-1].strip()
 
 
+@pytest.mark.slow
 def test_table_is_written_where_it_is_asked_for(options: list[object], tmp_path: Path) -> None:
     assert shown_by("sources", "rank", *options, "--out", tmp_path / "r.csv").code == 0
     assert (tmp_path / "r.csv").read_text().startswith("place,place_low,place_high,source,")
 
 
+@pytest.mark.slow
 def test_command_for_a_configuration_sets_its_sources(images: Path, tmp_path: Path) -> None:
     file = tmp_path / "experiment.yaml"
     file.write_text(

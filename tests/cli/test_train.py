@@ -81,6 +81,7 @@ def test_finished_run_is_said_to_be_complete(trained: Trained) -> None:
     assert (trained.folder / "report.html").stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_fresh_trains_again_and_quiet_shows_nothing(trained: Trained, tmp_path: Path) -> None:
     changes = ["--set", "evaluation={bootstrap: 0, baselines: false}"]
     command = (*trained.command[:-1], tmp_path / "run", *changes)
@@ -91,6 +92,7 @@ def test_fresh_trains_again_and_quiet_shows_nothing(trained: Trained, tmp_path: 
     assert (tmp_path / "run" / "report.html").stat().st_mtime_ns > before
 
 
+@pytest.mark.slow
 def test_folder_of_another_configuration_is_refused(trained: Trained) -> None:
     shown = shown_by(*trained.command, "--set", "seed=1")
     assert (shown.code, shown.out) == (1, "")

@@ -190,6 +190,7 @@ def _cohorts(draw) -> Cohort:
     return Cohort(tuple(cases), ("a", "b"), root, given_roles=draw(st.booleans()))
 
 
+@pytest.mark.slow
 @given(_cohorts())
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_written_cohort_reads_back_and_writes_the_same_again(tmp_path, cohort):

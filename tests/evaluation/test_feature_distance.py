@@ -119,6 +119,7 @@ def cases_of(count: int, sources: int = 2, per_patient: int = 2, seed: int = 0) 
     return FeatureCases(each, RNG(seed).integers(0, 2, count), list(patients))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sources", [1, 4])
 def test_all_sources_together_accept_the_share_that_was_asked_for(sources: int) -> None:
     accepted = []

@@ -96,6 +96,7 @@ def test_error_is_that_of_the_influence_curve_of_ledell() -> None:
     assert found == pytest.approx(expected, rel=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classes", [2, 3])
 def test_interval_of_a_difference_is_that_of_the_bootstrap_of_patients_within_folds(
     classes: int,

@@ -113,6 +113,7 @@ def test_a_known_label_is_measured_as_two_classes_are_on_the_cases_that_have_an_
     assert labels.p_value == pytest.approx(classes.p_value)
 
 
+@pytest.mark.slow
 def test_influence_is_the_derivative_by_the_weight_of_a_patient_s_answers() -> None:
     """Of the weighted mean AUROC, with the degrees of freedom of each label and answer."""
     cases = cases_of(5, patients=48, folds=3)
@@ -139,6 +140,7 @@ def test_influence_is_the_derivative_by_the_weight_of_a_patient_s_answers() -> N
     np.testing.assert_allclose(found, expected[by_name], atol=1e-8)
 
 
+@pytest.mark.slow
 def test_interval_of_a_difference_is_that_of_the_bootstrap_of_patients_within_folds() -> None:
     cases = cases_of(7, patients=150)
     first, second = candidate_of(cases, 8, 1.6), candidate_of(cases, 9, 0.8)

@@ -55,6 +55,7 @@ def test_a_group_that_is_served_worse_is_found() -> None:
     assert all(row["difference"] > 0 and row["p_adjusted"] < 0.05 for row in rows)
 
 
+@pytest.mark.slow
 def test_equal_groups_are_rarely_called_different() -> None:
     quick = EvaluationSettings(bootstrap=200)
     small = [
@@ -66,6 +67,7 @@ def test_equal_groups_are_rarely_called_different() -> None:
     assert np.mean(small) < 0.15, "60 cohorts, 5 % expected, 15 % is three standard errors above"
 
 
+@pytest.mark.slow
 def test_p_values_are_corrected_for_all_tests() -> None:
     found = cases(0.5)
     thirds = [f"site {i % 3}" for i in range(len(found))]

@@ -92,6 +92,7 @@ def test_the_last_of_two_classes_is_the_positive_one(sample) -> None:
     assert evaluate(sample(60, 3), NONE)["positive_class"] is None
 
 
+@pytest.mark.slow
 def test_accuracy_interval_is_the_percentile_of_resampled_patients(sample) -> None:
     p = sample(90, 3, per_patient=3)
     entry = evaluate(p, EvaluationSettings(bootstrap=4000))["overall"]["accuracy"]
@@ -219,6 +220,7 @@ def test_a_plugin_metric_cannot_take_a_built_in_name(sample) -> None:
         evaluate(sample(), FEW, {"ece": lambda *_: 0.0})
 
 
+@pytest.mark.slow
 def test_a_thousand_resamples_of_600_cases_take_less_than_five_seconds(sample) -> None:
     p = sample(600, 4, per_patient=2)
     start = time.process_time()

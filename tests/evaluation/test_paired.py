@@ -196,6 +196,7 @@ def test_bootstrap_difference_is_antisymmetric(sample) -> None:
     assert there.p_value == back.p_value
 
 
+@pytest.mark.slow
 def test_bootstrap_difference_agrees_with_delong(sample) -> None:
     first = sample(300, 2, signal=1.0)
     noise = np.random.default_rng(5).random(300) * 0.6

@@ -28,6 +28,7 @@ def _case(seed: int, levels: int = 7) -> tuple[np.ndarray, np.ndarray, np.ndarra
     return scores, positive, weights
 
 
+@pytest.mark.slow
 @given(SEEDS)
 @settings(max_examples=60, deadline=None)
 def test_auroc_equals_scikit_learn_with_weights_and_ties(seed: int) -> None:

@@ -26,6 +26,7 @@ def kernels() -> list[FeatureKernel]:
     return [FeatureKernel.of(x) for x in (first, copy, 0.8 * seeing(2, 3), seeing())]
 
 
+@pytest.mark.slow
 def test_an_unlike_source_is_taken_before_a_copy_of_the_best(kernels: list[FeatureKernel]) -> None:
     steps = choose_sources(kernels, CASES, similarities(kernels), first=0, most=2)
     assert [step.index for step in steps] == [0, 2]
@@ -35,6 +36,7 @@ def test_an_unlike_source_is_taken_before_a_copy_of_the_best(kernels: list[Featu
     assert steps[1].helps > 0.9
 
 
+@pytest.mark.slow
 def test_choosing_ends_where_nothing_is_gained(kernels: list[FeatureKernel]) -> None:
     steps = choose_sources(kernels, CASES, similarities(kernels), first=0, most=4)
     assert len(steps) < 4

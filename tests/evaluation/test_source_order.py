@@ -29,6 +29,7 @@ def kernels() -> list[FeatureKernel]:
     return [_kernel(signal, seed) for seed, signal in enumerate((0.2, 1.0, 0.0, 0.5))]
 
 
+@pytest.mark.slow
 def test_sources_are_ordered_by_how_well_they_tell_classes_apart(
     kernels: list[FeatureKernel],
 ) -> None:
@@ -39,6 +40,7 @@ def test_sources_are_ordered_by_how_well_they_tell_classes_apart(
         assert order.values[name].argmax() == 1, name
 
 
+@pytest.mark.slow
 def test_a_place_is_certain_where_sources_differ_and_not_where_they_are_alike() -> None:
     clear = order_sources([_kernel(1.0, 0), _kernel(0.0, 1)], CASES)
     assert (clear.low.tolist(), clear.high.tolist()) == ([1, 2], [1, 2])
@@ -47,6 +49,7 @@ def test_a_place_is_certain_where_sources_differ_and_not_where_they_are_alike() 
     assert alike.high[alike.places.argmin()] > 1
 
 
+@pytest.mark.slow
 def test_order_is_the_same_again_and_for_any_order_of_the_sources(
     kernels: list[FeatureKernel],
 ) -> None:
@@ -70,6 +73,7 @@ def test_a_class_of_too_few_patients_is_refused_by_name() -> None:
         check_cases(cases, ("well", "sick"))
 
 
+@pytest.mark.slow
 def test_standard_error_from_half_samples_is_that_of_new_samples() -> None:
     # Of 100 cases the error is too large by a half, and with the uneven folds of older versions of
     # scikit-learn by more: half of few cases tell less than half as much.
@@ -88,6 +92,7 @@ def test_interval_of_a_share_stays_between_0_and_1() -> None:
     assert interval("logme", 0.99, 0.1) == pytest.approx((0.794, 1.186))
 
 
+@pytest.mark.slow
 def test_of_several_labels_each_is_asked_where_it_is_known() -> None:
     answers = np.stack([LABELS == 1, LABELS == 2, np.zeros(120)], axis=1).astype(np.int64)
     answers[:30, 0] = -1

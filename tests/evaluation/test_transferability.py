@@ -44,6 +44,7 @@ def _evidence(x: np.ndarray, target: np.ndarray, alpha: float, beta: float) -> f
     return float(multivariate_normal(cov=covariance).logpdf(basis.T @ target)) / (len(x) - 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES)
 def test_logme_is_the_largest_evidence_that_a_search_over_both_precisions_finds(
     shape: tuple[int, int],

@@ -85,6 +85,7 @@ def steps(learner, views: torch.Tensor, count: int) -> list[float]:
     return losses
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("changes", "dims"), CASES)
 def test_learning_lowers_the_loss_and_moves_every_weight(changes, dims):
     learner = learner_of(dims, **changes)
@@ -94,6 +95,7 @@ def test_learning_lowers_the_loss_and_moves_every_weight(changes, dims):
     assert [name for name in still if "cross_attn" not in name] == []  # unused by MONAI itself
 
 
+@pytest.mark.slow
 def test_what_is_hidden_is_painted_after_some_time():
     """A network that sees nothing paints means, at a loss of 0.9."""
     _, (changes, dims), _ = VISION_TRANSFORMERS

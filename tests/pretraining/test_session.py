@@ -49,6 +49,7 @@ METHODS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", METHODS, ids=lambda how: how["method"])
 def test_same_seed_gives_the_same_weights_and_another_seed_others(how):
     runs = [pretraining(seed=seed, **how) for seed in (1, 1, 2)]
@@ -58,6 +59,7 @@ def test_same_seed_gives_the_same_weights_and_another_seed_others(how):
     assert not same(weights(runs[0]), weights(runs[2]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", METHODS, ids=lambda how: how["method"])
 @pytest.mark.parametrize("batch", [3, 4], ids=["amid an epoch", "behind an epoch"])
 def test_a_broken_off_pretraining_ends_with_the_weights_of_an_unbroken_one(tmp_path, how, batch):
@@ -82,6 +84,7 @@ def test_a_broken_off_pretraining_ends_with_the_weights_of_an_unbroken_one(tmp_p
     assert begun[0] == batch + 1
 
 
+@pytest.mark.slow
 def test_learning_lowers_the_loss():
     still = {"crop": [0.6, 1], "gamma": 1.2, "contrast": 0.1, "brightness": 0, "noise": 0}
     losses = [record["training_loss"] for record in pretraining(epochs=40, views=still).run()]

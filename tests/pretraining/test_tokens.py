@@ -54,6 +54,7 @@ def test_tokens_are_those_of_their_places(changes, dims):
     torch.testing.assert_close(network.backbone(images)[0].flatten(2).transpose(1, 2), exact)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -67,6 +68,7 @@ def test_a_network_that_cannot_hide_tokens_is_refused_by_name(changes, message):
         settled(settings(method="mae", **changes), trainee(2, **changes))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "method"),
     [

@@ -231,6 +231,7 @@ CHILD = """
 """
 
 
+@pytest.mark.slow
 def test_a_killed_process_loses_no_row(tmp_path: Path, expected: str) -> None:
     out = tmp_path / "p.csv"
     code = textwrap.dedent(CHILD)

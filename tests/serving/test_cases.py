@@ -15,6 +15,8 @@ from medfuse.errors import CohortError
 from medfuse.serving.inputs import table_cases
 from medfuse.serving.predict import Predictor, load_bundle
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def predictor(written) -> Predictor:

@@ -11,6 +11,8 @@ import pytest
 from medfuse.cli.main import run
 from medfuse.serving.predict import load_bundle
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def chests(tmp_path: Path, synthetic) -> Path:

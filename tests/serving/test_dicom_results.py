@@ -46,6 +46,7 @@ def result_of(folder: Path) -> dict:
     return json.loads((folder / "result.json").read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 @needs_highdicom
 def test_every_case_is_in_the_result_and_only_dicom_with_an_answer_has_a_report(
     bundle: Path, ward: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -128,6 +129,7 @@ def test_an_abstention_is_a_report_without_numbers_and_a_status_with_them(
     assert "Imaging Measurements" not in str(report)
 
 
+@pytest.mark.slow
 @needs_highdicom
 def test_an_answer_without_the_report_asked_for_is_named_and_counted(
     bundle: Path, synthetic: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -106,6 +106,7 @@ def test_nothing_is_predicted_for_nothing(predictor: Predictor) -> None:
     assert predictor.predict([]) == []
 
 
+@pytest.mark.slow
 def test_two_bundles_with_different_scripts_live_in_one_process(
     bundle: Path, request_for, images: Path, tmp_path: Path, monkeypatch
 ) -> None:

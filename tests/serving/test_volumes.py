@@ -19,6 +19,8 @@ from medfuse.cli.main import run
 from medfuse.serving.inputs import expand_inputs
 from medfuse.serving.predict import Predictor, load_bundle
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def predictor(written) -> Predictor:

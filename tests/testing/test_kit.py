@@ -229,6 +229,7 @@ def test_a_sound_plugin_keeps_every_promise(install_plugin) -> None:
     assert sum(f.check == "rebuilds alone" for f in found) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault[0])
 def test_a_fault_is_found_by_its_check(install_plugin, fault) -> None:
     _, component, check, detail, *changes = fault

@@ -92,6 +92,7 @@ def test_two_classes_mirror_each_other(method: str) -> None:
     np.testing.assert_allclose(softmax(one, axis=1), softmax(other, axis=1)[:, ::-1], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_temperature_is_kept_where_it_is_the_truth() -> None:
     chosen = [choose_method(drawn(FEWEST_PATIENTS["dirichlet"], seed))[0] for seed in range(6)]
     assert chosen == ["temperature"] * 6
@@ -125,6 +126,7 @@ def test_a_case_is_cross_calibrated_by_other_patients() -> None:
     assert not np.array_equal(one[~own], other[~own])
 
 
+@pytest.mark.slow
 def test_sets_keep_their_coverage_only_if_the_map_did_not_know_the_cases() -> None:
     """Isotonic regression on 60 cases, sets of the same 60; 60 repeats, 300 new cases each."""
     kept = {True: [], False: []}

@@ -84,6 +84,7 @@ def test_several_members_are_averaged() -> None:
     np.testing.assert_allclose(three.probabilities.sum(1), 1)
 
 
+@pytest.mark.slow
 def test_of_few_cases_as_many_networks_learn_as_in_training() -> None:
     asked = replace(RECIPE, members=None)
     found = fit_candidate(_cases(), _fit(), asked)

@@ -58,6 +58,7 @@ def logistic_regression() -> np.ndarray:
     return _mean_scores("logistic regression", "concat")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fusion", ["attention", "low_rank"])
 def test_default_training_is_as_good_as_logistic_regression(
     fusion: str, logistic_regression: np.ndarray

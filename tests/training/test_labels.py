@@ -189,6 +189,7 @@ def test_folds_of_labels_keep_groups_together_and_spread_both_answers() -> None:
         assert max(held) - min(held) <= 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fusion", ["attention", "average", "weighted_average", "stacking"])
 def test_every_topology_learns_both_labels(fusion: str) -> None:
     data, new = _cases(), _cases(seed=1)
@@ -201,6 +202,7 @@ def test_every_topology_learns_both_labels(fusion: str) -> None:
     assert min(_aurocs(logits, new)) > 0.85
 
 
+@pytest.mark.slow
 def test_members_of_labels_are_averaged_and_hold_out_every_case_once() -> None:
     data = _cases()
     built = with_source_heads(_built("attention"), 2)

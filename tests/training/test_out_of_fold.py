@@ -66,6 +66,7 @@ def test_one_patient_is_too_few() -> None:
         list(grouped_folds(make_cases(groups=["p"] * 45), 5, 0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [AverageFusion, WeightedAverageFusion, StackingFusion])
 def test_decision_fusions_learn_and_resume(kind: type, tmp_path: Path) -> None:
     data, held_out, config = make_cases(), make_cases(24, 1, seed=9), make_config(epochs=15)

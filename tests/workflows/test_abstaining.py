@@ -19,6 +19,8 @@ from medfuse.serving.predict import load_bundle
 from medfuse.workflows.evaluate import evaluate
 from medfuse.workflows.train import TrainingOutcome
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def mixed(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:

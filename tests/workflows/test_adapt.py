@@ -89,6 +89,7 @@ def test_only_the_cases_learned_from_are_moved_to_the_target(made: Made, method:
     assert found.sources == made[1].sources
 
 
+@pytest.mark.slow
 def test_adabn_changes_the_networks_and_what_test_cases_are_seen_as(made: Made) -> None:
     found, facts, learned = adapted(made, "adabn")
     before, after = made[1].values[0], found.values[0]

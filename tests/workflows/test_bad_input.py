@@ -102,6 +102,7 @@ def array_with_nan(folder: Path) -> str:
     return "p0012_9.npy"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "spoil",
     [
@@ -125,6 +126,7 @@ def test_bad_cohort_is_refused_by_name(
     assert named in refused(small_experiment(folder), tmp_path, capsys)
 
 
+@pytest.mark.slow
 def test_bad_image_may_be_skipped_and_is_counted(folder: Path, tmp_path: Path) -> None:
     truncated(folder)
     experiment = small_experiment(folder)
@@ -233,6 +235,7 @@ def largest_file(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [2_000, 40_000, 100_000])
 def test_full_disk_is_one_line_and_leaves_no_half_bundle(
     size: int, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -23,6 +23,8 @@ from medfuse.workflows.train import TrainingOutcome, train
 
 from .conftest import small_experiment
 
+pytestmark = pytest.mark.slow
+
 
 def run(images: Path, bank: Path, out: Path, method: str) -> TrainingOutcome:
     experiment = small_experiment(
@@ -58,7 +60,6 @@ def test_the_bundle_calibrates_in_every_format_as_the_run_did(isotonic: Training
     assert type(network.calibration).__module__ == "scripts.calibration_isotonic"
 
 
-@pytest.mark.slow
 def test_a_bundle_holds_a_linear_map_too(images: Path, shared_bank: Path, tmp_path: Path) -> None:
     outcome = run(images, shared_bank, tmp_path, "dirichlet")
     assert outcome.metrics["bundle"]["difference"] < 1e-4
@@ -67,14 +68,12 @@ def test_a_bundle_holds_a_linear_map_too(images: Path, shared_bank: Path, tmp_pa
     assert type(network.calibration).__module__ == "scripts.calibration_dirichlet"
 
 
-@pytest.mark.slow
 def test_a_bundle_with_a_map_passes_every_check(isotonic: TrainingOutcome) -> None:
     report = verify_bundle(isotonic.bundle)
     assert [check for check in report.checks if check.status == "failed"] == []
     assert "model.onnx" in {c.name: c.detail for c in report.checks}["agreement"]
 
 
-@pytest.mark.slow
 def test_the_resolved_configuration_names_what_auto_chose(
     images: Path, shared_bank: Path, tmp_path: Path
 ) -> None:

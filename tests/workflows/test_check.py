@@ -81,6 +81,7 @@ def test_what_is_written_is_private_and_names_no_patient(checked: tuple[Audit, P
     assert str(checked[1].parent).encode() not in (checked[1] / "check.html").read_bytes()
 
 
+@pytest.mark.slow
 def test_volumes_are_checked_like_images(tmp_path: Path) -> None:
     for number, name in enumerate(("a", "a", "b", "b")):
         (tmp_path / "in" / name).mkdir(parents=True, exist_ok=True)
@@ -101,6 +102,7 @@ def test_the_configuration_says_what_training_accepts(tmp_path: Path) -> None:
     assert {f.code: f.level for f in found.findings}["REFUSED_FILES"] == "warning"
 
 
+@pytest.mark.slow
 def test_several_inputs_have_figures_of_their_own(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((40, 40), np.uint8) + picture(1, 40)).save(tmp_path / "x.png")
     volume_file(tmp_path / "v.nii.gz")

@@ -19,6 +19,7 @@ def found(tmp_path: Path) -> Audit:
     return audit(read_cohort(write_cohort(tmp_path), "image"), progress=False)
 
 
+@pytest.mark.slow
 def test_every_section_has_its_figures_as_files(found: Audit, tmp_path: Path) -> None:
     figures = check_figures.draw(found, tmp_path / "plots")
     counts = {section: len(drawn) for section, drawn in figures.items()}
@@ -29,6 +30,7 @@ def test_every_section_has_its_figures_as_files(found: Audit, tmp_path: Path) ->
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_copies_are_shown_side_by_side_with_name_class_and_part(
     found: Audit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -44,6 +46,7 @@ def test_copies_are_shown_side_by_side_with_name_class_and_part(
     assert one[1].shape == (64, 64)
 
 
+@pytest.mark.slow
 def test_copies_of_volumes_are_shown_by_the_slice_that_is_compared(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -59,6 +62,7 @@ def test_copies_of_volumes_are_shown_by_the_slice_that_is_compared(
     assert [picture.shape for _, picture in rows[0]] == [(192, 192)] * 2
 
 
+@pytest.mark.slow
 def test_a_file_that_went_away_is_left_out(found: Audit, tmp_path: Path) -> None:
     for file in tmp_path.glob("*.png"):
         file.unlink()

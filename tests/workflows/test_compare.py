@@ -88,6 +88,7 @@ def test_folder_holds_tables_in_three_formats_plots_and_a_page(outcome: Comparis
     assert written == outcome.comparison
 
 
+@pytest.mark.slow
 def test_second_run_trains_nothing_and_more_candidates_train_alone(
     outcome: ComparisonOutcome, images: Path, shared_bank: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -104,6 +105,7 @@ def test_second_run_trains_nothing_and_more_candidates_train_alone(
     compare(experiment, outcome.folder, CompareSettings(**QUICK))  # as the others expect it
 
 
+@pytest.mark.slow
 def test_interrupted_comparison_goes_on_with_the_fit_it_was_at(
     images: Path, shared_bank: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     outcome: ComparisonOutcome,
@@ -141,6 +143,7 @@ def test_processes_side_by_side_change_nothing(
         assert mine == theirs
 
 
+@pytest.mark.slow
 def test_folds_of_the_cohort_are_taken_with_all_cases(
     images: Path, shared_bank: Path, tmp_path: Path
 ) -> None:
@@ -166,6 +169,7 @@ def test_auto_leaves_out_what_is_trained_six_times_unless_the_configuration_name
     assert names("gated", "concat", "average", "concat") == ["concat", "average"]
 
 
+@pytest.mark.slow
 def test_pairs_are_compared_by_the_first_fusion(
     images: Path, shared_bank: Path, tmp_path: Path
 ) -> None:
@@ -183,6 +187,7 @@ def test_pairs_are_compared_by_the_first_fusion(
     assert found["fused"] == "weighted"
 
 
+@pytest.mark.slow
 def test_cases_without_an_input_are_compared_where_both_can_see(
     images: Path, tmp_path: Path
 ) -> None:
@@ -227,6 +232,7 @@ def test_what_cannot_be_compared_is_refused_before_anything_is_read(
     assert not (tmp_path / "a").exists()
 
 
+@pytest.mark.slow
 def test_source_trained_on_the_cohort_is_refused_unless_accepted(
     images: Path, shared_bank: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -262,6 +268,7 @@ def _let_be_seen(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compare_task, "find_seen", some)
 
 
+@pytest.mark.slow
 def test_cases_that_a_source_has_seen_are_counted_for_every_candidate_that_reads_it(
     images: Path, shared_bank: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -274,6 +281,7 @@ def test_cases_that_a_source_has_seen_are_counted_for_every_candidate_that_reads
     assert "cases seen before" in (tmp_path / "out" / "tables" / "candidates.md").read_text()
 
 
+@pytest.mark.slow
 def test_learning_curve_ends_with_the_comparison_itself(
     outcome: ComparisonOutcome, images: Path, shared_bank: Path
 ) -> None:
@@ -307,6 +315,7 @@ def test_a_curve_begins_at_25_cases_and_ends_at_three_quarters() -> None:
     assert default_sizes(1067) == [25, 50, 100, 200, 400, 800]
 
 
+@pytest.mark.slow
 def test_a_curve_trains_no_more_than_the_draws_of_each_size(
     outcome: ComparisonOutcome, images: Path, shared_bank: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -328,6 +337,7 @@ def test_a_size_that_no_fold_has_is_refused_before_anything_is_trained(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_network_from_random_weights_is_trained_on_the_images_once(
     images: Path, shared_bank: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,6 +18,8 @@ from medfuse.workflows.compare_settings import CompareSettings
 from .conftest import small_experiment
 from .labelled import LABELS, write_labelled
 
+pytestmark = pytest.mark.slow
+
 SOURCES = ["mini:resnet.distilled", "timm:test_resnet.random"]
 QUICK: dict[str, Any] = {
     "folds": 3,
@@ -206,7 +208,6 @@ def test_labels_that_cannot_be_tested_and_targets_are_refused(
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.slow
 def test_network_from_random_weights_learns_labels_too(
     table: Path, shared_bank: Path, tmp_path: Path
 ) -> None:

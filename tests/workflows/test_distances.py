@@ -21,6 +21,8 @@ from medfuse.workflows.train import TrainingOutcome, train
 
 from .conftest import small_experiment
 
+pytestmark = pytest.mark.slow
+
 
 def features_of(outcome: TrainingOutcome, images: list[Path]) -> list[np.ndarray]:
     """Return what the bundle's network, and its trace, give for some images."""

@@ -32,6 +32,7 @@ def inverted(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_images_of_another_kind_drift_without_any_label(
     finished_run: TrainingOutcome, inverted: Path, tmp_path: Path
 ) -> None:
@@ -48,6 +49,7 @@ def test_images_of_another_kind_drift_without_any_label(
     assert (tmp_path / "out" / "plots" / "drift.png").is_file()
 
 
+@pytest.mark.slow
 def test_the_training_cohort_itself_does_not_drift_and_labels_are_compared(
     finished_run: TrainingOutcome, images: Path, tmp_path: Path
 ) -> None:
@@ -97,6 +99,7 @@ def test_a_bundle_without_distances_says_so(finished_run: TrainingOutcome, tmp_p
     assert drift_section(None, Gallery(tmp_path)).text == ABSENT
 
 
+@pytest.mark.slow
 def test_classes_that_the_bundle_does_not_know_lead_to_drift_alone(
     finished_run: TrainingOutcome, images: Path, tmp_path: Path
 ) -> None:

@@ -18,6 +18,7 @@ from medfuse.workflows.train import TrainingOutcome
 QUICK = EvaluationConfig(bootstrap=20)
 
 
+@pytest.mark.slow
 def test_bundle_on_the_test_part_gives_the_reported_metrics(
     finished_run: TrainingOutcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,6 +20,8 @@ from medfuse.registry import load_registry
 from medfuse.workflows.explain import ExplainOptions, explain_cases
 from medfuse.workflows.explain_subject import explainers_of, open_subject
 
+pytestmark = pytest.mark.slow
+
 QUIET = ExplainOptions(progress=False)
 
 

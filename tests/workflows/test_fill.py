@@ -41,6 +41,7 @@ def _extracted(images: Path, folder: Path) -> ExtractedFeatures:
     return extract(experiment, prepared, networks, bank, progress=False)
 
 
+@pytest.mark.slow
 def test_what_fill_computed_is_all_that_training_needs(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -54,6 +55,7 @@ def test_what_fill_computed_is_all_that_training_needs(
     assert found.activations
 
 
+@pytest.mark.slow
 def test_a_network_is_translated_once_for_all_portions(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -75,6 +77,7 @@ def test_a_network_is_translated_once_for_all_portions(
     assert len(translated) == 1
 
 
+@pytest.mark.slow
 def test_shares_merged_equal_the_whole(images: Path, tmp_path: Path) -> None:
     target = FeatureBank(tmp_path / "all")
     counts = []
@@ -96,6 +99,7 @@ def test_shares_merged_equal_the_whole(images: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(merged.values[0], whole.values[0])
 
 
+@pytest.mark.slow
 def test_the_command_says_what_it_did(
     images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -40,6 +40,7 @@ class Net(nn.Module):
 """
 
 
+@pytest.mark.slow
 def test_graph_only_part_is_named_with_its_reason_before_training(
     install_plugin: Any, images: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

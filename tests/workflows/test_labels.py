@@ -235,6 +235,7 @@ def test_the_default_head_is_for_what_the_cases_have(table: Path) -> None:
     assert settle_head(one, read_cohort(one.cohort)).head.use == "mlp"
 
 
+@pytest.mark.slow
 def test_sources_are_ranked_by_the_mean_over_the_labels(table: Path, tmp_path: Path) -> None:
     data = {**_experiment(table), "bank": {"path": str(tmp_path)}}
     data["sources"] = ["mini:resnet.distilled", "timm:test_resnet.random"]
@@ -250,6 +251,7 @@ def test_sources_are_ranked_by_the_mean_over_the_labels(table: Path, tmp_path: P
         assert found == pytest.approx(np.mean(values), rel=0.05), name
 
 
+@pytest.mark.slow
 def test_the_check_of_a_cohort_counts_labels(table: Path, tmp_path: Path) -> None:
     config = CohortConfig(path=str(table), label=list(LABELS))
     outcome = check(config, tmp_path / "check", progress=False)

@@ -35,6 +35,7 @@ def shifting(by: float) -> Callable[..., Shifted]:
     return lambda *arguments: Shifted(load(*arguments), by)
 
 
+@pytest.mark.slow
 def test_bundle_that_predicts_something_else_is_not_left_behind(
     images: Path, shared_bank: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

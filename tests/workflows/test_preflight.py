@@ -111,6 +111,7 @@ def test_refused_before_any_image_is_read_and_nothing_is_left(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_class_name_that_no_bundle_can_hold_is_refused_first(
     tmp_path: Path, no_image_is_read: None
 ) -> None:
@@ -151,6 +152,7 @@ def test_input_name_that_no_bundle_can_hold_is_refused_first(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_metric_of_a_plugin_that_cannot_be_imported_is_named_first(
     install_plugin: Any, images: Path, tmp_path: Path, no_image_is_read: None
 ) -> None:
@@ -160,6 +162,7 @@ def test_metric_of_a_plugin_that_cannot_be_imported_is_named_first(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_fusion_of_a_plugin_is_tried_on_the_features_there_are(
     install_plugin: Any, images: Path, tmp_path: Path
 ) -> None:
@@ -195,6 +198,7 @@ def test_earlier_run_survives_a_typo_in_the_cohort_of_a_fresh_one(
     assert (finished_run.folder / "config.yaml").is_file()
 
 
+@pytest.mark.slow
 def test_published_license_holds_whatever_the_configuration_states(images: Path) -> None:
     use = "torchvision:regnet_y_16gf.imagenet1k_swag_linear_v1"
     mine = {"use": "timm:test_resnet.random", "license": "LicenseRef-research-only"}

@@ -154,6 +154,7 @@ def test_test_parts_and_their_near_copies_are_not_learned_from(images, tmp_path)
     assert not seen_in(tmp_path / "out") & digests_of(data / "test")
 
 
+@pytest.mark.slow
 def test_excluded_images_are_not_learned_from_wherever_they_lie(images, tmp_path):
     other = tmp_path / "other"
     other.mkdir()
@@ -228,6 +229,7 @@ def test_what_learned_labels_is_a_source_at_once(supervised):
     assert not any("classifier" in key for key in load_file(supervised.folder / WEIGHTS))
 
 
+@pytest.mark.slow
 def test_held_out_images_are_those_of_a_named_part_and_their_copies_are_not_learned(
     images, tmp_path
 ):
@@ -271,6 +273,7 @@ def test_it_is_told_where_no_patient_can_be_held_out(images, tmp_path, caplog):
         assert told in caplog.text
 
 
+@pytest.mark.slow
 def test_a_network_of_tokens_learns_by_hiding_them_and_is_a_source_at_once(images, tmp_path):
     outcome = run(images, tmp_path / "out", backbone="timm:test_vit")
     assert outcome.card["method"] == "mae"
@@ -287,6 +290,7 @@ def test_a_network_without_tokens_is_refused_before_images_are_read(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_nothing_that_names_a_patient_or_a_file_is_written(images, tmp_path):
     data = tmp_path / "data"
     lines = ["image,label,patient_id"]
@@ -305,6 +309,7 @@ def test_nothing_that_names_a_patient_or_a_file_is_written(images, tmp_path):
         assert str(tmp_path).encode() not in content, file
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "how", [{}, SUPERVISED, {"backbone": "timm:test_vit"}], ids=["simclr", "supervised", "mae"]
 )
@@ -331,6 +336,7 @@ def test_a_killed_pretraining_goes_on_to_the_same_weights(images, tmp_path, monk
 SMALL_VIT = {"num_layers": 2, "hidden_size": 48, "num_heads": 4, "mlp_dim": 64}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "size", "method"),
     [

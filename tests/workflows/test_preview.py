@@ -34,6 +34,7 @@ def _shown(path: Path, inputs="image", options: PreviewOptions = FEW, out: Path 
     return preview(config, out, inputs=inputs, options=options, progress=False)
 
 
+@pytest.mark.slow
 def test_page_table_and_pictures_of_class_folders_are_private_and_whole(images, tmp_path) -> None:
     _shown(images, out=tmp_path / "out")
     names = {p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*.*")}
@@ -48,6 +49,7 @@ def test_page_table_and_pictures_of_class_folders_are_private_and_whole(images, 
         assert text in page
 
 
+@pytest.mark.slow
 def test_everything_that_was_auto_is_told(images, tmp_path) -> None:
     _shown(images, out=tmp_path / "out")
     found = json.loads((tmp_path / "out" / "preview.json").read_text())
@@ -141,6 +143,7 @@ def test_windows_have_a_column_each_and_views_show_one(tmp_path) -> None:
     assert [name.split(maxsplit=2)[:2] for name in columns[3:]] == [["view", "1"], ["view", "2"]]
 
 
+@pytest.mark.slow
 def test_several_inputs_and_tables_are_shown_where_they_are(tmp_path) -> None:
     cohort = write_cases(tmp_path / "cases", 9)
     rows = list(csv.DictReader(cohort.read_text().splitlines()))
@@ -225,6 +228,7 @@ def test_it_is_part_of_the_python_api() -> None:
     assert medfuse.preview is preview
 
 
+@pytest.mark.slow
 def test_a_head_of_a_scanner_stands_upright(shared_data, tmp_path) -> None:
     table = tmp_path / "cohort.csv"
     series = shared_data / "dicom" / "ct_head_philips"

@@ -33,6 +33,7 @@ def _table_outside(images: Path, folder: Path, *, patients: bool) -> Path:
     return table
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("patients", [True, False])
 def test_names_in_paths_stay_in_the_private_tables_of_the_run(
     images: Path, tmp_path: Path, patients: bool
@@ -53,6 +54,7 @@ def test_names_in_paths_stay_in_the_private_tables_of_the_run(
     assert all(f.stat().st_mode & 0o077 == 0 for f in named)
 
 
+@pytest.mark.slow
 def test_pictures_of_patients_are_readable_by_their_owner_only(
     finished_run: TrainingOutcome, images: Path, tmp_path: Path
 ) -> None:

@@ -14,6 +14,8 @@ from medfuse.workflows.train import TrainingOutcome, train
 
 from .conftest import small_experiment
 
+pytestmark = pytest.mark.slow
+
 
 def documents(run: TrainingOutcome) -> dict[str, Any]:
     return json.loads((run.bundle / "configs" / "metadata.json").read_text())

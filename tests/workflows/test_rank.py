@@ -61,6 +61,7 @@ def test_ranking_is_plain_data(ranking: Any) -> None:
     assert set(data["similarity"]["mini:resnet"]) == set(SOURCES)
 
 
+@pytest.mark.slow
 def test_second_ranking_computes_nothing_and_says_the_same(
     ranking: Any, images: Path, shared_bank: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -78,6 +79,7 @@ def test_second_ranking_computes_nothing_and_says_the_same(
     assert again == ranking[0]
 
 
+@pytest.mark.slow
 def test_no_pixel_of_a_test_case_changes_the_ranking(
     ranking: Any, images: Path, tmp_path: Path
 ) -> None:
@@ -112,6 +114,7 @@ def test_fewer_cases_are_whole_patients_of_every_class(images: Path, shared_bank
     assert len(found.suggested) == 1
 
 
+@pytest.mark.slow
 def test_what_a_configuration_trains_is_ranked_frozen(
     ranking: Any, images: Path, shared_bank: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -136,6 +139,7 @@ def test_local_sources_alone_can_be_ranked(images: Path, shared_bank: Path) -> N
     assert {"mini:resnet.distilled", "mini:densenet.distilled"} <= {r.source for r in found.sources}
 
 
+@pytest.mark.slow
 def test_cases_that_lack_an_input_are_left_out(
     images: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -145,6 +149,7 @@ def test_cases_that_lack_an_input_are_left_out(
     assert {row.source for row in found.sources} == {"timm:test_resnet.random", "tabular:clinic"}
 
 
+@pytest.mark.slow
 def test_networks_for_volumes_and_for_slices_are_ranked_together(tmp_path: Path) -> None:
     table = write_cases(tmp_path / "cases", patients_per_class=8)
     with table.open(newline="") as file:

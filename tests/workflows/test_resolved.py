@@ -70,6 +70,7 @@ def test_inputs_options_and_columns_are_written_out(run_with_table: TrainingOutc
     assert content["training"]["loss"] == "cross_entropy"
 
 
+@pytest.mark.slow
 def test_training_again_from_it_gives_the_same_metrics(
     run_with_table: TrainingOutcome, tmp_path: Path
 ) -> None:

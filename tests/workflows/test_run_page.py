@@ -147,6 +147,7 @@ def test_subgroups_are_counted_by_part_measured_and_compared(
     assert "p-values corrected by Holm" in section(page, "subgroups")
 
 
+@pytest.mark.slow
 def test_the_split_of_a_run_measures_the_same_subgroups_again(
     run_with_table: TrainingOutcome, tmp_path: Path
 ) -> None:

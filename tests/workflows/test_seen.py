@@ -52,6 +52,7 @@ def test_bundle_lists_what_it_learned_from_and_no_test_image(finished_run: Train
     assert SEEN in (finished_run.bundle / "SHA256SUMS").read_text()
 
 
+@pytest.mark.slow
 def test_evaluation_flags_the_images_that_the_bundle_learned_from(
     finished_run: TrainingOutcome, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -70,6 +71,7 @@ def test_evaluation_flags_the_images_that_the_bundle_learned_from(
     }
 
 
+@pytest.mark.slow
 def test_evaluation_on_the_test_part_flags_nothing(
     finished_run: TrainingOutcome, tmp_path: Path
 ) -> None:
@@ -79,6 +81,7 @@ def test_evaluation_on_the_test_part_flags_nothing(
     assert "learned from" not in (tmp_path / "out" / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_test_images_that_a_source_has_seen_are_flagged(
     finished_run: TrainingOutcome,
     images: Path,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from sklearn.metrics import roc_auc_score
 
 from medfuse.evaluation import EvaluationSettings, Predictions
@@ -29,6 +30,7 @@ def results(sites: int = 3) -> SiteResults:
     return SiteResults("x", found, measure.measure(found, settings, {}), settings, facts, {})
 
 
+@pytest.mark.slow
 def test_the_verdict_tells_each_site_before_all_cases_together(tmp_path: Path) -> None:
     given = results()
     found, where = given.predictions, np.repeat(SITES, 40)

@@ -20,6 +20,7 @@ def test_a_fused_run_pools_opinions_and_so_does_its_bundle(finished_run: Trainin
     assert text.count("scripts.fusion_opinion_pool.OpinionPool") == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("training", [{"source_heads": False, "members": 2}, {"members": 1}])
 def test_no_source_heads_where_not_wanted_or_without_held_out_cases(
     training: dict[str, Any], images: Path, shared_bank: Path, tmp_path: Path

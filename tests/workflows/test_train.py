@@ -65,6 +65,7 @@ def test_patients_are_not_split(finished_run: TrainingOutcome, images: Path) -> 
     assert not names & {line.split(",")[patient_column] for line in written[2:]}
 
 
+@pytest.mark.slow
 def test_second_run_computes_no_forward_and_gives_the_same_metrics(
     finished_run: TrainingOutcome,
     images: Path,
@@ -88,6 +89,7 @@ def test_second_run_computes_no_forward_and_gives_the_same_metrics(
     assert (again.folder / "predictions.csv").read_bytes() == first
 
 
+@pytest.mark.slow
 def test_other_seed_gives_another_model(
     finished_run: TrainingOutcome, images: Path, shared_bank: Path, tmp_path: Path
 ) -> None:
@@ -173,6 +175,7 @@ def test_output_inside_the_cohort_is_refused(images: Path) -> None:
     assert not (images / "runs").exists()
 
 
+@pytest.mark.slow
 def test_bundle_that_was_deleted_is_written_again(
     finished_run: TrainingOutcome, images: Path, shared_bank: Path, tmp_path: Path
 ) -> None:

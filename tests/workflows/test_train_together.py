@@ -96,6 +96,7 @@ class Told(Shard):
         return number
 
 
+@pytest.mark.slow
 def test_processes_that_would_learn_something_else_are_refused(
     images: Path, shared_bank: Path
 ) -> None:

@@ -232,6 +232,7 @@ def test_a_process_that_is_ended_from_outside_is_told(
         list(side_by_side(calls.killed, None, [(i,) for i in range(4)], 2))
 
 
+@pytest.mark.slow
 def test_all_that_a_fit_takes_is_imported_before_it() -> None:
     found = subprocess.run(
         [sys.executable, "-c", ALL_IMPORTED], capture_output=True, text=True, check=True

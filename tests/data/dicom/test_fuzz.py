@@ -244,6 +244,7 @@ def damaged_series(
     return outcomes
 
 
+@pytest.mark.slow
 def test_a_series_with_one_damaged_file_is_refused_true_or_says_what_it_lacks(
     tmp_path: Path, reader: SandboxedReader
 ) -> None:

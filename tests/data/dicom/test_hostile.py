@@ -35,6 +35,7 @@ def truth() -> np.ndarray:
     return np.stack([samples(number).T for number in range(5)], axis=-1).astype(np.float32) - 1024
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(HOSTILE))
 def test_an_attack_is_refused_with_a_code_or_read_as_if_it_were_none(
     name: str, tmp_path: Path, reader: SandboxedReader, good: str

@@ -93,6 +93,7 @@ def with_dicom2nifti(folder: Path, out: Path) -> tuple[np.ndarray, np.ndarray]:
     return image.get_fdata(), image.affine
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("oracle", ["simple_itk", "highdicom", "dcm2niix", "dicom2nifti"])
 @pytest.mark.parametrize("series", ["philips", "oblique"])
 def test_an_independent_reader_gives_the_same_volume(

@@ -19,6 +19,7 @@ ELSEWHERE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", sorted(FAULTS))
 def test_a_fault_is_refused_with_its_code_and_without_identifiers(
     code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -119,6 +119,7 @@ def test_a_folder_that_was_removed_does_not_matter_for_absolute_paths(reader, tm
 # what goes wrong
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("what", "code", "says"),
     [
@@ -145,6 +146,7 @@ def test_each_failure_has_its_code_and_the_next_file_is_read(reader, what, code,
     assert reader.read("ones-3").pixels.tolist() == [1, 1, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["hang", "spin"])
 def test_a_file_that_takes_too_long_is_given_up(package, what):
     with package.SandboxedReader(seconds=1) as reader:
@@ -157,6 +159,7 @@ def test_a_file_that_takes_too_long_is_given_up(package, what):
         assert reader.read("ones-3").pixels.sum() == 3
 
 
+@pytest.mark.slow
 def test_a_folder_has_more_time_with_each_of_its_files(package, tmp_path):
     folder = tmp_path / "pid-1.5"
     folder.mkdir()
@@ -167,6 +170,7 @@ def test_a_folder_has_more_time_with_each_of_its_files(package, tmp_path):
         assert reader.read(str(folder)).pixels.size == 1
 
 
+@pytest.mark.slow
 def test_what_an_earlier_file_left_behind_does_not_refuse_the_next(reader):
     reader.read("leak")
     assert _pid(reader) == _pid(reader)
@@ -204,6 +208,7 @@ def test_too_little_memory_to_start_is_said_so(package):
 # what stays behind
 
 
+@pytest.mark.slow
 @linux
 def test_failures_leave_no_process_no_pipe_and_no_file(package, tmp_path):
     before, pipes = _children(), len(list(Path("/proc/self/fd").iterdir()))
@@ -304,6 +309,7 @@ def test_a_program_that_ends_says_nothing_and_leaves_nothing(tmp_path):
 # threads and forks
 
 
+@pytest.mark.slow
 @linux
 def test_threads_share_at_most_the_children_there_may_be(package):
     with package.SandboxedReader(children=2) as reader, ThreadPoolExecutor(6) as pool:
@@ -311,6 +317,7 @@ def test_threads_share_at_most_the_children_there_may_be(package):
         assert len({int(answer.result().pixels[0]) for answer in answers}) == 2
 
 
+@pytest.mark.slow
 def test_a_refusal_in_one_thread_does_not_disturb_another(package):
     with package.SandboxedReader(seconds=30) as reader, ThreadPoolExecutor(4) as pool:
         names = ["ones-1000", "segfault", "ones-1001", "refuse", "ones-1002", "panic"] * 3
@@ -355,6 +362,7 @@ def test_a_forked_process_has_children_of_its_own(reader):
     assert _pid(reader) == mine
 
 
+@pytest.mark.slow
 @linux
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_fork_while_another_thread_reads_does_not_block(reader):
@@ -474,6 +482,7 @@ def test_large_arrays_are_copied_from_the_childs_memory_and_only_from_there(pack
         shared.copied(pid, 4096, 100)
 
 
+@pytest.mark.slow
 @linux
 def test_a_volume_is_not_kept_in_the_child(reader):
     pid = _pid(reader)

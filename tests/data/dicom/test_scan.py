@@ -117,6 +117,7 @@ def test_a_key_chooses_a_series_and_does_not_tell_its_uid(tmp_path: Path) -> Non
         read_dicom(str(tmp_path))
 
 
+@pytest.mark.slow
 def test_a_bad_series_does_not_spoil_its_neighbors(tmp_path: Path) -> None:
     write_series(tmp_path / "good")
 

@@ -68,6 +68,7 @@ def test_a_philips_study_is_its_axial_series_and_the_rest_is_named(vendor: Path)
     assert found == {"DICOMDIR": 3, "LOCALIZER": 1, "SECONDARY_CAPTURE": 6}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "code"),
     [
@@ -93,6 +94,7 @@ def test_a_single_mosaic_is_no_picture(vendor: Path) -> None:
         read_dicom(str(file))
 
 
+@pytest.mark.slow
 def test_no_text_tells_what_the_files_say_of_the_patient(vendor: Path) -> None:
     names = ("PatientName", "PatientID", "PatientBirthDate", "StudyDate", "SeriesInstanceUID")
     for folder in ("ct_head_ge_tilted", "mr_epi_ge/mr_0004", "ct_head_philips/S1000"):

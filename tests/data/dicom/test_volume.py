@@ -81,6 +81,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_series(tmp_path_factory.mktemp("plain"))
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(
     order=st.permutations(range(5)),
