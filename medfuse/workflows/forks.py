@@ -14,8 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
-from multiprocessing import active_children, forkserver, get_context
-from multiprocessing.context import ForkServerProcess
+from multiprocessing import active_children, get_context
 from typing import IO, Any, NamedTuple
 
 _PR_SET_PDEATHSIG = 1
@@ -80,7 +79,8 @@ class Forks:
         """End the processes at once, whatever they are at, and forget what they were handed."""
         if self.executor is not None:
             self.executor.shutdown(wait=False, cancel_futures=True)
-            forked = [one for one in active_children() if isinstance(one, ForkServerProcess)]
+            kind = get_context("forkserver").Process
+            forked = [one for one in active_children() if isinstance(one, kind)]
             for process in forked:
                 process.kill()
             for process in forked:
@@ -155,6 +155,8 @@ def _can_fork() -> bool:
 
 
 def _server_started(module: str) -> bool:
+    from multiprocessing import forkserver  # made for POSIX
+
     forkserver.set_forkserver_preload(["medfuse.workflows.fork_server", module])
     try:
         with _deaf_to_interrupts(), _safe_path():
