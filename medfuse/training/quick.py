@@ -144,8 +144,7 @@ class _Loop:
         self.learner.train()
         setup.loss.train()
         for batch in setup.batches:
-            for parameter in parameters:  # as zero_grad does, without its bookkeeping
-                parameter.grad = None
+            optimizer.zero_grad(set_to_none=True)
             logits = self.learner(batch)
             loss = setup.loss(logits, batch.targets)
             loss.backward()

@@ -19,6 +19,7 @@ from typing import IO, Any, NamedTuple
 
 _PR_SET_PDEATHSIG = 1
 _SAFE_PATH = "PYTHONSAFEPATH"
+_FORKS: ContextVar[Forks | None] = ContextVar("forks", default=None)
 _log = logging.getLogger(__name__)
 
 
@@ -55,7 +56,7 @@ class Forks:
             self.executor.submit(os.getpid).result()
         except (OSError, EOFError, BrokenProcessPool) as error:
             _log.debug("no processes can be forked: %r", error)
-            self.executor = None
+            self.end()
         return self.executor is not None
 
     def run(
@@ -140,9 +141,6 @@ def forked_from(module: str) -> Iterator[None]:
 def forks_here() -> Forks | None:
     """Return what a surrounding `forked_from` has prepared; ``None`` without one."""
     return _FORKS.get()
-
-
-_FORKS: ContextVar[Forks | None] = ContextVar("forks", default=None)
 
 
 def end_with_parent() -> None:

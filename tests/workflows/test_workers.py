@@ -91,7 +91,7 @@ print(*sorted(set(sys.modules) - before))
 
 @pytest.fixture
 def imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The name of a module that this process and those which are started now can import."""
+    """The name of a module that processes which are started now can import."""
     (tmp_path / "an_import.py").write_text(IMPORTED)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     _stop()  # another test may have left it
