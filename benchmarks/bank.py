@@ -69,7 +69,7 @@ def rows_per_second(args: argparse.Namespace, folder: Path) -> None:
                 some = slice(start, start + BATCH)
                 store.put(dict(zip(keys[some], values[some], strict=True)))
         with timed() as read:
-            found = sum(1 for _ in store.read(wanted))
+            found = sum(len(rows) for rows, _ in store.read(wanted))
         size = store.path.stat().st_size
     assert found == len(keys)
     print(f"{len(keys)} rows of {args.features} float32 = {values.nbytes / 1e6:.1f} MB")

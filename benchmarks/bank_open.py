@@ -59,8 +59,8 @@ def fill(folder: Path, keys: list[BankKey], values: np.ndarray) -> None:
 
 def read(folder: Path, wanted: WantedRows, into: np.ndarray) -> None:
     with FeatureBank(folder / "bank").recipe({"weights": "benchmark"}) as store:
-        for row, value in store.read(wanted):
-            into[row.image] = value
+        for rows, block in store.read(wanted):
+            into[[row.image for row in rows]] = block
 
 
 if __name__ == "__main__":

@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from nibabel import orientations
 from numpy.typing import NDArray
 
 from medfuse.data.pixel_digest import pixel_digest
 
-_ORIENTATION: Any = orientations
 _ROWS_COLUMNS_SLICES = "PLS"
 
 
@@ -22,9 +20,12 @@ def volume_digest(pixels: NDArray[np.float32], affine: NDArray[np.float64] | Non
             taken for 0.
         affine: index to RAS+ mm. Without one the axes are taken for rows, columns and slices.
     """
+    from nibabel import orientations  # imports pydicom as well
+
+    nibabel: Any = orientations
     stored = (
-        _ORIENTATION.axcodes2ornt(_ROWS_COLUMNS_SLICES)
+        nibabel.axcodes2ornt(_ROWS_COLUMNS_SLICES)
         if affine is None
-        else _ORIENTATION.io_orientation(affine)
+        else nibabel.io_orientation(affine)
     )
-    return pixel_digest(_ORIENTATION.apply_orientation(pixels, stored) + np.float32(0))
+    return pixel_digest(nibabel.apply_orientation(pixels, stored) + np.float32(0))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm, t
+from scipy.special import ndtri, stdtr
 
 from medfuse.errors import EvaluationError
 from medfuse.evaluation.label_predictions import UNKNOWN, LabelPredictions
@@ -37,7 +37,7 @@ class FoldArea:
 
     def interval(self, confidence: float) -> tuple[float, float]:
         """Return the normal interval of ``value``, within [0, 1]."""
-        half = float(norm.ppf((1 + confidence) / 2) * np.sqrt((self.influence**2).sum()))
+        half = float(ndtri((1 + confidence) / 2) * np.sqrt((self.influence**2).sum()))
         return max(0.0, self.value - half), min(1.0, self.value + half)
 
 
@@ -135,7 +135,7 @@ def fold_p_value(first: FoldArea, second: FoldArea) -> float | None:
     if count < 3 or not np.isfinite(gaps).all() or gaps.std() < 1e-12:
         return None
     error = np.sqrt((1 / count + 1 / (count - 1)) * gaps.var(ddof=1))
-    return float(2 * t.sf(abs(gaps.mean()) / error, count - 1))
+    return float(2 * stdtr(count - 1, -abs(gaps.mean()) / error))
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import binom, norm, rankdata
+from scipy.special import bdtr, gammaln, ndtr, ndtri
 
 from medfuse.errors import EvaluationError
 from medfuse.evaluation.label_predictions import LabelPredictions
 from medfuse.evaluation.metrics import resampled_scores
+from medfuse.evaluation.midranks import midranks
 from medfuse.evaluation.plugin_metrics import Metric, metric_values
 from medfuse.evaluation.predictions import Predictions
 from medfuse.evaluation.resampling import percentile_interval
@@ -113,8 +114,8 @@ def normal_difference(
     if not error >= 1e-12:
         same = gap == 0 and not np.isnan(error)
         return Difference(*values, gap, None, None, 1.0 if same else None, test)
-    half = error * float(norm.ppf((1 + confidence) / 2))
-    p_value = float(2 * norm.sf(abs(gap) / error))
+    half = error * float(ndtri((1 + confidence) / 2))
+    p_value = float(2 * ndtr(-abs(gap) / error))
     return Difference(*values, gap, gap - half, gap + half, p_value, test)
 
 
@@ -130,10 +131,16 @@ def mcnemar(first_right: ArrayLike, second_right: ArrayLike) -> McNemar:
     total, fewer = only_first + only_second, min(only_first, only_second)
     if total == 0:
         return McNemar(0, 0, 1.0, 1.0)
-    tail, point = float(binom.cdf(fewer, total, 0.5)), float(binom.pmf(fewer, total, 0.5))
+    tail, point = float(bdtr(fewer, total, 0.5)), _coin_flips(fewer, total)
     exact = min(1.0, 2 * tail)
     mid = 1 - point if only_first == only_second else 2 * tail - point
     return McNemar(only_first, only_second, exact, mid)
+
+
+def _coin_flips(heads: int, total: int) -> float:
+    """Return the chance of so many heads among ``total`` flips of a fair coin."""
+    ways = gammaln(total + 1) - gammaln(heads + 1) - gammaln(total - heads + 1)
+    return float(np.exp(ways - total * np.log(2)))
 
 
 def bootstrap_difference(
@@ -227,9 +234,9 @@ def placements_of(truth: NDArray[np.bool_], scores: Floats) -> tuple[Floats, Flo
     """
     placements = np.empty_like(scores)
     for row, values in zip(placements, scores, strict=True):
-        ranks = rankdata(values)
+        ranks = midranks(values)
         for group, others in ((truth, ~truth), (~truth, truth)):
-            row[group] = (ranks[group] - rankdata(values[group])) / others.sum()
+            row[group] = (ranks[group] - midranks(values[group])) / others.sum()
     placements[:, ~truth] = 1 - placements[:, ~truth]
     return placements[:, truth].mean(1), placements
 

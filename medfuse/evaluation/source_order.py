@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import rankdata
 
 from medfuse.errors import EvaluationError
 from medfuse.evaluation.feature_kernel import FeatureKernel, Floats, Rows, Spectrum
+from medfuse.evaluation.midranks import midranks
 from medfuse.evaluation.transferability import (
     h_score,
     log_evidence,
@@ -194,7 +194,7 @@ def _measured(
 
 
 def _mean_rank(values: Mapping[str, Floats]) -> Floats:
-    ranks = [rankdata(-np.nan_to_num(values[name], nan=-np.inf)) for name in MEASURES]
+    ranks = [midranks(-np.nan_to_num(values[name], nan=-np.inf)) for name in MEASURES]
     means: Floats = np.mean(ranks, axis=0)
     return means
 

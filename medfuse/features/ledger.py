@@ -61,10 +61,11 @@ class Ledger:
         if not self._store:
             return
         shape = self.values.shape[3:] if self.source.slices else self.values.shape[2:]
-        for row, values in self._store.read(self._plan.wanted, self.missing.shape[2]):
-            if values.shape == shape:
-                self._place(row, values)
-                self.missing[row] = False
+        for rows, values in self._store.read(self._plan.wanted, self.missing.shape[2]):
+            if values.shape[1:] == shape:
+                for row, one in zip(rows, values, strict=True):
+                    self._place(row, one)
+                    self.missing[row] = False
         if self._store.damaged:
             _log.warning(
                 "%s: %d damaged rows of the bank are computed again",

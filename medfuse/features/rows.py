@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -32,18 +33,22 @@ def encode(key: BankKey, values: np.ndarray) -> Columns:
     return (*head, name, shape, data, _checksum(head, name, shape, data))
 
 
-def decode(columns: Columns) -> np.ndarray | None:
-    """Return the array of a row, or ``None`` where any bit of it has changed.
-
-    Args:
-        columns: of the table; what comes after them is not looked at.
-    """
+def is_whole(columns: Columns) -> bool:
+    """Tell whether no bit of a row has changed; what comes after its columns is not looked at."""
     name, shape, data, checksum = columns[4:8]
-    if name not in DTYPES or _checksum(columns[:4], name, shape, data) != checksum:
-        return None
-    values = np.frombuffer(data, dtype=_LITTLE[name])
-    if "," in shape or not shape:
-        values = values.reshape([int(size) for size in shape.split(",") if size])
+    return name in DTYPES and _checksum(columns[:4], name, shape, data) == checksum
+
+
+def decode(columns: Columns) -> np.ndarray | None:
+    """Return the array of a row, or ``None`` where any bit of it has changed."""
+    return decode_alike([columns])[0] if is_whole(columns) else None
+
+
+def decode_alike(rows: Sequence[Columns]) -> np.ndarray:
+    """Return the arrays of whole rows of one type and shape, ``(rows, *shape)``."""
+    name, shape = rows[0][4:6]
+    values = np.frombuffer(b"".join([columns[6] for columns in rows]), dtype=_LITTLE[name])
+    values = values.reshape([len(rows), *(int(size) for size in shape.split(",") if size)])
     return values if values.dtype.isnative else values.astype(name)
 
 

@@ -7,15 +7,15 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
 from medfuse.features.database import Database, Schema
 from medfuse.features.keys import BankKey, without_paths
-from medfuse.features.rows import Columns, decode, encode
+from medfuse.features.rows import Columns, decode, decode_alike, encode, is_whole
 from medfuse.features.wanted import Row, WantedRows
 
 Item = TypeVar("Item")
@@ -76,8 +76,13 @@ class RecipeStore:
                     self.damaged.add(key)
         return found
 
-    def read(self, wanted: WantedRows, slices: int = 1) -> Iterator[tuple[Row, np.ndarray]]:
-        """Yield the known rows of ``wanted``, each once, a few read at a time, in any order.
+    def read(
+        self, wanted: WantedRows, slices: int = 1
+    ) -> Iterator[tuple[Sequence[Row], np.ndarray]]:
+        """Yield the known rows of ``wanted``, each once, in any order.
+
+        They come a few at a time, those of one shape and type together: their places, and their
+        values ``(rows, *shape)``.
 
         Where many of the file's rows are wanted it is read from one end to the other, which is
         twice as fast as looking each of them up. What is not found so is looked up.
@@ -121,37 +126,42 @@ class RecipeStore:
         ((last,),) = self._database.select("SELECT MAX(rowid) FROM features")
         return last or 0
 
-    def _all(self) -> Iterator[Columns]:
-        """Yield all rows as they lie; what is written meanwhile comes last."""
+    def _all(self) -> Iterator[Sequence[Columns]]:
+        """Yield all rows as they lie, in blocks; what is written meanwhile comes last."""
         last = 0
         while rows := self._database.select(_NEXT, (last, _BLOCK)):
-            yield from rows
+            yield cast("list[Columns]", rows)
             last = rows[-1][-1]
 
-    def _of_images(self, wanted: WantedRows, missing: np.ndarray) -> Iterator[Columns]:
-        """Yield the rows of the images of which some are missing, by the index."""
+    def _of_images(self, wanted: WantedRows, missing: np.ndarray) -> Iterator[Sequence[Columns]]:
+        """Yield the rows of the images of which some are missing, in blocks, by the index."""
         images = np.flatnonzero(missing.any(axis=(1, 2))).tolist()
         made = bytes.fromhex(wanted.augmentation)
         each = math.prod(missing.shape[1:])
         for block in _blocks(images, max(1, _BLOCK // each)):
             keys = [(bytes.fromhex(wanted.digests[i]), made, int(wanted.views[i])) for i in block]
-            for rows in self._database.select_each(_IMAGE, keys):
-                yield from rows
+            rows = self._database.select_each(_IMAGE, keys)
+            yield cast("list[Columns]", list(chain.from_iterable(rows)))
 
     def _found(
-        self, wanted: WantedRows, missing: np.ndarray, rows: Iterable[Columns]
-    ) -> Iterator[tuple[Row, np.ndarray]]:
+        self, wanted: WantedRows, missing: np.ndarray, blocks: Iterable[Sequence[Columns]]
+    ) -> Iterator[tuple[Sequence[Row], np.ndarray]]:
         """Yield those of the rows that are ``missing``, and strike them out there."""
-        for columns in rows:
-            row = wanted.find(columns, missing.shape[2])
-            if row is None or not missing[row]:
-                continue
-            values = decode(columns)
-            if values is None:
-                self.damaged.add(wanted.key(row))
-            else:
-                missing[row] = False
-                yield row, values
+        slices = missing.shape[2]
+        for block in blocks:
+            found: list[tuple[Row, Columns]] = []
+            for columns in block:
+                row = wanted.find(columns, slices)
+                if row is None or not missing[row]:
+                    continue
+                if is_whole(columns):
+                    missing[row] = False
+                    found.append((row, columns))
+                else:
+                    self.damaged.add(wanted.key(row))
+            for kind in {columns[4:6] for _, columns in found}:
+                rows, alike = zip(*((r, c) for r, c in found if c[4:6] == kind), strict=True)
+                yield rows, decode_alike(alike)
 
 
 def _blocks(items: Iterable[Item], size: int) -> Iterator[Sequence[Item]]:

@@ -61,12 +61,12 @@ class WantedRows:
         """
         image, augmentation, view, number = columns[:4]
         try:
-            place = self.numbers[image.hex()]
-            wanted = view == 0 or 0 < view <= self.views[place]
-            wanted = wanted and 0 <= number < slices
-            made = augmentation.hex()
-        except (KeyError, AttributeError, TypeError):  # the last two: of a damaged row
+            place = self.numbers.get(image.hex())
+            if place is None or not 0 <= number < slices:
+                return None
+            if view == 0:
+                return None if augmentation else Row(place, 0, number)
+            known = 0 < view <= self.views[place] and augmentation.hex() == self.augmentation
+        except (AttributeError, TypeError):  # of a damaged row
             return None
-        if not wanted or made != (self.augmentation if view else ""):
-            return None
-        return Row(place, view, number)
+        return Row(place, view, number) if known else None

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from nibabel import orientations
 from numpy.typing import NDArray
 
 from medfuse.config import InputConfig
@@ -30,6 +29,8 @@ class Grids:
 
 def oriented_grids(codes: str, headers: Sequence[VolumeHeader]) -> Grids:
     """Return the grids in the order of ``codes``; a sheared volume's once it is straight."""
+    from nibabel import orientations  # imports pydicom as well
+
     nibabel: Any = orientations
     spacings, shapes = [], []
     for header in headers:

@@ -23,10 +23,11 @@ from medfuse.training.fit import combines_by_fit
 from medfuse.training.label_bias import begin_at_shares
 from medfuse.training.learner import Learner
 from medfuse.training.out_of_fold import fit_out_of_fold
+from medfuse.training.quick_adam import QuickAdam
 from medfuse.training.quick_layers import quick_layers
 from medfuse.training.result import EpochRecord, TrainingResult
 from medfuse.training.run import Run
-from medfuse.training.schedule import Schedule, build_optimizer
+from medfuse.training.schedule import Schedule, build_optimizer, parameter_groups
 from medfuse.training.seeds import derived_seed, seed_everything
 from medfuse.training.setup import Setup, Stopping, build_setup
 from medfuse.training.standardized import standardized_once
@@ -119,7 +120,7 @@ class _Loop:
         """Run the epochs and give the learner the parameters of the best one."""
         config = self.setup.config
         schedule = Schedule(config.schedule, config.epochs)
-        optimizer = build_optimizer(config, self.learner.classifier_parameters())
+        optimizer = _quick_optimizer(config, self.learner.classifier_parameters())
         stopper = _Stopper(self.setup.stopping) if self.setup.stopping else None
         best, best_loss, state, stopped = 0, float("inf"), dict[str, Tensor](), "epochs"
         for epoch in range(1, (self.run.last_epoch or config.epochs) + 1):
@@ -135,7 +136,9 @@ class _Loop:
         self.learner.eval()
         return TrainingResult(tuple(self.history), best, stopped)
 
-    def _epoch(self, optimizer: torch.optim.Optimizer, epoch: int) -> tuple[float, float | None]:
+    def _epoch(
+        self, optimizer: torch.optim.Optimizer | QuickAdam, epoch: int
+    ) -> tuple[float, float | None]:
         """Return the training loss and, with validation cases, theirs."""
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         setup, cases, total = self.setup, 0, torch.zeros((), dtype=torch.float64)
@@ -144,7 +147,7 @@ class _Loop:
         self.learner.train()
         setup.loss.train()
         for batch in setup.batches:
-            optimizer.zero_grad(set_to_none=True)
+            optimizer.zero_grad()
             logits = self.learner(batch)
             loss = setup.loss(logits, batch.targets)
             loss.backward()
@@ -174,6 +177,16 @@ class _Loop:
             loss = self.setup.validation_loss(self.learner(batch), batch.targets)
             total, cases = total + float(loss) * len(batch.targets), cases + len(batch.targets)
         return total / cases
+
+
+def _quick_optimizer(
+    config: TrainingConfig, parameters: list[nn.Parameter]
+) -> torch.optim.Optimizer | QuickAdam:
+    """Return what `build_optimizer` does, or what moves parameters to the same place sooner."""
+    if config.optimizer == "sgd":
+        return build_optimizer(config, parameters)
+    groups = parameter_groups(parameters, config.lr, config.weight_decay)
+    return QuickAdam(groups, decoupled=config.optimizer == "adamw")
 
 
 def _finite(loss: float, part: str, epoch: int) -> float:

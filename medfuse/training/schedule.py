@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 
@@ -14,6 +14,12 @@ _STEPS = 3
 _PLATEAU_FACTOR = 0.3
 _PLATEAU_PATIENCE = 4
 _PLATEAU_DELTA = 1e-4
+
+
+class Optimizer(Protocol):
+    """The part of `torch.optim.Optimizer` that a schedule sets the rates of."""
+
+    param_groups: list[dict[str, Any]]
 
 
 class Schedule:
@@ -46,7 +52,7 @@ class Schedule:
             return float(_STEP_FACTOR**done)
         return self._factor
 
-    def apply(self, optimizer: torch.optim.Optimizer, epoch: int) -> None:
+    def apply(self, optimizer: Optimizer, epoch: int) -> None:
         """Set the rate of every group for an epoch."""
         for group in optimizer.param_groups:
             group["lr"] = group["base_lr"] * self.factor(epoch)

@@ -12,7 +12,6 @@ import sklearn.linear_model
 import sklearn.model_selection
 import sklearn.neighbors
 import sklearn.preprocessing  # noqa: F401
-import torch
 
 import medfuse.workflows.compare_fits  # noqa: F401
 from medfuse.errors import MedfuseError
@@ -22,4 +21,3 @@ from medfuse.registry import load_registry
 collect_seldom()
 with suppress(MedfuseError):  # a broken plugin: who asked for the comparison tells it
     load_registry()
-torch.optim.AdamW([torch.zeros(1, requires_grad=True)])  # the first one imports for a second

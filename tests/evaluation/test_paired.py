@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import norm
+from scipy.stats import binom, norm
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 from statsmodels.stats.multitest import multipletests
 
@@ -167,6 +167,14 @@ def test_mcnemar_equals_statsmodels(only_first: int, only_second: int) -> None:
         assert result.p_exact == pytest.approx(statsmodels_mcnemar(table, exact=True).pvalue)
     else:
         assert result.p_exact == result.p_mid == 1
+
+
+@pytest.mark.parametrize(("only_first", "only_second"), [(1, 0), (40, 55), (2900, 3100)])
+def test_mid_p_is_that_of_the_binomial_distribution(only_first: int, only_second: int) -> None:
+    first = np.repeat([1, 0], [only_first, only_second])
+    total, fewer = only_first + only_second, min(only_first, only_second)
+    expected = 2 * binom.cdf(fewer, total, 0.5) - binom.pmf(fewer, total, 0.5)
+    assert mcnemar(first, 1 - first).p_mid == pytest.approx(expected, rel=1e-9)
 
 
 def test_mcnemar_mid_p_of_the_published_example() -> None:

@@ -20,7 +20,8 @@ from medfuse.features.bank import FeatureBank
 from medfuse.features.database import BankDamageError, BankVersionError
 from medfuse.features.keys import BankKey
 from medfuse.features.rows import decode, encode
-from medfuse.features.wanted import WantedRows
+from medfuse.features.store import RecipeStore
+from medfuse.features.wanted import Row, WantedRows
 
 IDENTITY = {"weights": "ab" * 32}
 # Fills the bank as extraction does, without torch: batches of rows that the bank lacks.
@@ -337,16 +338,47 @@ def wanted(count: int, views: int = 0) -> WantedRows:
     return WantedRows(numbers, digests, np.full(count, views), "01" if views else "")
 
 
+def _read(store: RecipeStore, asked: WantedRows, slices: int = 1) -> dict[Row, np.ndarray]:
+    """Return all rows that are found; each must come once."""
+    blocks = store.read(asked, slices)
+    found = [pair for rows, block in blocks for pair in zip(rows, block, strict=True)]
+    assert len(dict(found)) == len(found)
+    return dict(found)
+
+
+def test_rows_of_several_shapes_and_types_are_read_as_they_were_kept(bank: FeatureBank) -> None:
+    kept = {
+        key: np.full(shape, number, kind)
+        for number, (key, shape, kind) in enumerate(
+            zip(
+                keys(9),
+                [(4,), (2, 2), (), (4,), (0,), (2, 2), (4,), (), (2, 2)],
+                ["float32", "float16", "float32"] * 3,
+                strict=True,
+            )
+        )
+    }
+    with bank.recipe(IDENTITY) as store:
+        store.put(kept)
+        found = _read(store, wanted(9))
+    assert len(found) == 9
+    for row, value in found.items():
+        expected = kept[keys(9)[row.image]]
+        assert value.dtype == expected.dtype
+        np.testing.assert_array_equal(value, expected, strict=True)
+
+
 def test_another_process_may_write_while_rows_are_being_read(tmp_path: Path) -> None:
     with (
         FeatureBank(tmp_path).recipe(IDENTITY) as reading,
         FeatureBank(tmp_path).recipe(IDENTITY) as writing,
     ):
         reading.put({key: values(key) for key in keys(150)})
-        rows = reading.read(wanted(200))
-        first = [next(rows)[0].image for _ in range(3)]
+        blocks = reading.read(wanted(200))
+        first = [row.image for row in next(blocks)[0]]
+        assert len(first) < 150
         writing.put({key: values(key) for key in keys(200)[150:]})
-        assert sorted(first + [row.image for row, _ in rows]) == list(range(200))
+        assert sorted(first + [row.image for rows, _ in blocks for row in rows]) == list(range(200))
 
 
 @pytest.mark.parametrize(("count", "queries"), [(150, 4), (20, 1)])
@@ -355,7 +387,7 @@ def test_many_rows_are_read_under_few_locks(tmp_path: Path, count: int, queries:
         store.put({key: values(key) for key in keys(150)})
         said: list[str] = []
         store._database._connection.set_trace_callback(said.append)
-        found = dict(store.read(wanted(count)))
+        found = _read(store, wanted(count))
         assert [np.array_equal(found[i, 0, 0], values(keys(150)[i])) for i in range(count)]
         assert len(found) == count
         locks = [sql for sql in said if sql.startswith("BEGIN") or "rowid >" in sql]
@@ -375,7 +407,7 @@ def test_of_each_image_the_wanted_views_and_slices_are_read(bank: FeatureBank, o
     with bank.recipe(IDENTITY) as store:
         store.put({BankKey(f"{i:064x}"): np.zeros(1, "float32") for i in range(100, 100 + others)})
         store.put({key: np.full(1, i, "float32") for i, key in enumerate(made.values())})
-        found = {row: value[0] for row, value in store.read(wanted(3, views=1), slices=2)}
+        found = {row: value[0] for row, value in _read(store, wanted(3, views=1), 2).items()}
     number = {key: i for i, key in enumerate(made)}
     assert found == {
         (image, view, part): number[image, view, part, "01" if view else ""]
@@ -403,4 +435,4 @@ def test_a_row_with_any_damage_is_not_read(bank: FeatureBank, damage: str, count
         store.put(rows(40))
         with closing(sqlite3.connect(store.path)) as other, other:
             other.execute(f"UPDATE features SET {damage} WHERE rowid = 2")
-        assert {row.image for row, _ in store.read(wanted(count))} == set(range(count)) - {1}
+        assert {row.image for row in _read(store, wanted(count))} == set(range(count)) - {1}

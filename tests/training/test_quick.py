@@ -16,6 +16,7 @@ from medfuse.training.data import Presence, TrainingData
 from medfuse.training.fit import fit
 from medfuse.training.predict import predict_logits
 from medfuse.training.quick import fit_quickly
+from medfuse.training.quick_adam import QuickAdam
 
 from .conftest import CLASSES, DIMS, make_cases, make_classifier, make_config, make_run
 
@@ -45,6 +46,7 @@ CASES, OTHERS = make_cases(45), make_cases(21, seed=1)
     "changes",
     [
         {},
+        {"optimizer": "adam", "weight_decay": 0.1},
         {"optimizer": "sgd", "schedule": "plateau", "clip_gradient": 0.1},
         {"loss": "focal", "class_weights": "balanced", "sampler": "oversample"},
         {"mixup": 0.4, "label_smoothing": 0.1},
@@ -57,6 +59,24 @@ def test_plain_loop_equals_the_engines(changes: dict[str, Any]) -> None:
 
 def test_plain_loop_equals_the_engines_without_validation_cases() -> None:
     _both(CASES, None)
+
+
+def test_quick_adam_leaves_parameters_without_a_gradient_alone() -> None:
+    used, unused = (torch.nn.Parameter(torch.ones(3)) for _ in range(2))
+    groups = [{"params": [used, unused], "lr": 0.1, "weight_decay": 0.5}]
+    optimizer = QuickAdam(groups, decoupled=True)
+    twin = torch.nn.Parameter(torch.ones(3))
+    known = torch.optim.AdamW([twin], lr=0.1, weight_decay=0.5, fused=True)
+    for factor in (1.0, -2.0, 3.0):
+        optimizer.zero_grad()
+        assert used.grad is None
+        (used * factor).sum().backward()
+        (twin * factor).sum().backward()
+        optimizer.step()
+        known.step()
+        known.zero_grad()
+    assert torch.equal(used, twin)
+    assert torch.equal(unused, torch.ones(3))
 
 
 @pytest.mark.parametrize("combine", [AverageFusion, StackingFusion])

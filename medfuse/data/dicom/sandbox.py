@@ -19,8 +19,7 @@ from types import TracebackType
 from typing import Any, cast
 
 from .child import BrokenChildError, Child
-from .read import DicomImage
-from .scan import Listing, Series, Skipped
+from .facts import DicomImage, Listing, Series, Skipped
 
 _TYPES = {kind.__name__: kind for kind in (DicomImage, Listing, Series, Skipped)}
 _MOST_FILES = 100_000

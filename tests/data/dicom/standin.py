@@ -26,8 +26,15 @@ def refusal(code, found=""):
     return DicomError(code, f"{found}. {REFUSALS[code]}")
 """
 
-SCAN = """
+FACTS = """
 from dataclasses import dataclass
+import numpy as np
+
+@dataclass(frozen=True)
+class DicomImage:
+    pixels: np.ndarray
+    modality: str = "CT"
+    events: tuple = ()
 
 @dataclass(frozen=True)
 class Skipped:
@@ -44,6 +51,10 @@ class Series:
 class Listing:
     series: tuple
     skipped: tuple
+"""
+
+SCAN = """
+from .facts import Listing, Series, Skipped
 
 def list_series(path):
     return Listing((Series("abc", (path, "b")),), (Skipped("SC", 2, "pages"),))
@@ -51,16 +62,10 @@ def list_series(path):
 
 READ = '''
 import ctypes, os, signal, sys, time
-from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
+from .facts import DicomImage
 from .refusal import DicomError
-
-@dataclass(frozen=True)
-class DicomImage:
-    pixels: np.ndarray
-    modality: str = "CT"
-    events: tuple = ()
 
 class PanicException(BaseException):
     """As codecs written in Rust raise it: not an Exception."""
@@ -153,6 +158,7 @@ def write_standin(folder: Path) -> Path:
         shutil.copy(REPOSITORY / "medfuse" / "data" / "dicom" / name, package / name)
     (package.parent / "__init__.py").write_text("")
     (package / "__init__.py").write_text("")
-    for name, text in (("refusal", REFUSAL), ("scan", SCAN), ("read", READ)):
+    texts = {"refusal": REFUSAL, "facts": FACTS, "scan": SCAN, "read": READ}
+    for name, text in texts.items():
         (package / f"{name}.py").write_text(text)
     return package
