@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -112,16 +112,25 @@ class ScoredCases:
         """The macro AUROC over the folds."""
         return fold_area(self.predictions, self.folds)
 
-    def resampled(self, settings: EvaluationSettings) -> ScoreTable:
+    def weights(self, settings: EvaluationSettings) -> Iterator[NDArray[np.float64]]:
+        """Yield the weights of the cases, ``(R, N)``: patients are drawn within their fold.
+
+        They are the same for all candidates on the same cases.
+        """
+        strata = np.unique(self.folds, return_inverse=True)[1].reshape(-1)
+        index = self.predictions.patient_index
+        return weight_blocks(index, settings.bootstrap, settings.seed, strata)
+
+    def resampled(self, weights: Iterable[NDArray[np.float64]]) -> ScoreTable:
         """Return accuracy, balanced accuracy, log loss and Brier score, each ``(1 + R,)``.
 
         Of several labels means over those that are tested, and in place of the balanced accuracy
-        the exact match. Patients are drawn within their fold.
+        the exact match.
+
+        Args:
+            weights: of the cases, in blocks; see `weights`.
         """
-        predictions = self.predictions
-        strata = np.unique(self.folds, return_inverse=True)[1].reshape(-1)
-        blocks = weight_blocks(predictions.patient_index, settings.bootstrap, settings.seed, strata)
-        tables = [self._scores(weights) for weights in blocks]
+        tables = [self._scores(block) for block in weights]
         return {key: np.concatenate([table[key] for table in tables]) for key in tables[0]}
 
     def _scores(self, weights: NDArray[np.float64]) -> ScoreTable:

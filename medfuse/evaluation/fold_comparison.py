@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -28,6 +28,7 @@ from medfuse.evaluation.settings import EvaluationSettings
 SCHEMA_VERSION = 1
 CHOSEN_SINGLE, CHOSEN_FUSION = "chosen single", "chosen fusion"
 _FEW = 20
+_MOST_AT_HAND = 16_000_000  # numbers of 8 bytes
 _METRICS = ("accuracy", "balanced_accuracy", "log_loss", "brier")
 _LABEL_METRICS = ("accuracy", "exact_match", "log_loss", "brier")
 
@@ -101,6 +102,7 @@ class _Field:
     settings: EvaluationSettings
     _scored: dict[tuple[str, bytes], ScoredCases] = field(default_factory=dict)
     _tables: dict[tuple[str, bytes], ScoreTable] = field(default_factory=dict)
+    _drawn: dict[bytes, list[NDArray[np.float64]]] = field(default_factory=dict)
 
     def best_single(self) -> str | None:
         """Return the single source of the highest AUROC, of those that see enough cases."""
@@ -186,8 +188,18 @@ class _Field:
     def _table(self, name: str, rows: NDArray[np.bool_]) -> ScoreTable:
         key = (name, rows.tobytes())
         if key not in self._tables:
-            self._tables[key] = self.scored(name, rows).resampled(self.settings)
+            scored = self.scored(name, rows)
+            self._tables[key] = scored.resampled(self._weights_for(scored, key[1]))
         return self._tables[key]
+
+    def _weights_for(self, scored: ScoredCases, rows: bytes) -> Iterable[NDArray[np.float64]]:
+        """Return the weights of the resamples; those that were drawn last are at hand."""
+        if len(scored.folds) * self.settings.bootstrap > _MOST_AT_HAND:
+            return scored.weights(self.settings)
+        if rows not in self._drawn:
+            self._drawn.clear()
+            self._drawn[rows] = list(scored.weights(self.settings))
+        return self._drawn[rows]
 
     def _area_alone(self, name: str) -> float:
         return self.scored(name, self.cases.visible_to(self.known[name])).area.value

@@ -41,20 +41,22 @@ def write_candidate_predictions(
     header = ["candidate", "case_id", "fold", "label", "predicted", *(f"prob_{c}" for c in classes)]
     header += [f"true_{c}" for c in classes] if cohort.multilabel else []
     lines = [csv_line(header)]
+    # What is the same for all candidates.
+    cases = [
+        (
+            [*map(guarded, (case.case_id, str(task.compared.folds[row]), cohort.truth(case)))],
+            ["" if one is None else str(one) for one in case.findings],
+        )
+        for row, case in enumerate(task.compared.cases)
+    ]
     for candidate in candidates:
-        for row, case in enumerate(task.compared.cases):
+        for row, (facts, truth) in enumerate(cases):
             if candidate.visible is not None and not candidate.visible[row]:
                 continue
             chances = candidate.probabilities[row]
-            texts = [
-                candidate.name,
-                case.case_id,
-                str(task.compared.folds[row]),
-                cohort.truth(case),
-                _predicted(chances, classes, cohort.multilabel),
-            ]
-            truth = ["" if one is None else str(one) for one in case.findings]
-            lines.append(csv_line([*map(guarded, texts), *(f"{x:.9g}" for x in chances), *truth]))
+            predicted = guarded(_predicted(chances, classes, cohort.multilabel))
+            numbers = (f"{x:.9g}" for x in chances)
+            lines.append(csv_line([guarded(candidate.name), *facts, predicted, *numbers, *truth]))
     write_text(path, "".join(lines), mode=0o600)
 
 

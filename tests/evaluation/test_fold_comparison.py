@@ -10,7 +10,7 @@ from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 from statsmodels.stats.multitest import multipletests
 
 from medfuse.errors import EvaluationError
-from medfuse.evaluation import EvaluationSettings
+from medfuse.evaluation import EvaluationSettings, fold_comparison
 from medfuse.evaluation.candidates import Candidate, FoldCases
 from medfuse.evaluation.fold_comparison import compare_on_folds
 
@@ -52,11 +52,15 @@ FIELD = {
 }
 
 
-@pytest.fixture(scope="module")
-def found() -> dict:
+def compared() -> dict:
     rng = np.random.default_rng(0)
     cases = cases_of(rng)
     return compare_on_folds(cases, candidates_of(cases, rng, FIELD), "attention", SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def found() -> dict:
+    return compared()
 
 
 def test_a_clear_gain_is_claimed_with_its_interval_and_corrected_p_value(found: dict) -> None:
@@ -132,6 +136,13 @@ def test_a_copy_of_the_best_source_is_no_gain() -> None:
     found = compare_on_folds(cases, [single, copy], "f", SETTINGS)
     assert found["verdict"] == "no evidence that fusing A (f) helps: the same ranks as the best " \
         "single source (A)."  # fmt: skip
+
+
+def test_resamples_drawn_anew_for_each_candidate_give_the_same(
+    found: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fold_comparison, "_MOST_AT_HAND", 0)
+    assert compared() == found
 
 
 def test_order_of_cases_and_candidates_does_not_matter() -> None:

@@ -167,7 +167,8 @@ def test_what_is_said_of_unknown_answers_does_not_matter(seed: int) -> None:
         cases.scored(replace(candidate, probabilities=p)) for p in (candidate.probabilities, other)
     )
     np.testing.assert_array_equal(known.area.influence, found.area.influence)
-    tables = [one.resampled(EvaluationSettings(bootstrap=20)) for one in (known, found)]
+    settings = EvaluationSettings(bootstrap=20)
+    tables = [one.resampled(one.weights(settings)) for one in (known, found)]
     assert set(tables[0]) == {(m, -1) for m in ("accuracy", "exact_match", "log_loss", "brier")}
     for key, values in tables[0].items():
         np.testing.assert_array_equal(values, tables[1][key])
