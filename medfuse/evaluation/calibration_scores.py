@@ -99,7 +99,7 @@ def _slopes(held: NDArray[np.bool_], odds: Floats, weights: Floats) -> Floats:
         curvature = ((kept * said * (1 - said)) @ outer).reshape(-1, 2, 2) + 1e-9 * np.eye(2)
         return np.asarray(np.linalg.solve(curvature, gradient[..., None])[..., 0])
 
-    found = _solved(step, np.array([[0.0, 1.0]]), weights)[:, 1]
+    found = _newton(step, np.tile([0.0, 1.0], (len(weights), 1)), weights)[:, 1]
     return np.where(np.abs(found) < _STEEPEST, found, np.nan)
 
 
@@ -109,20 +109,7 @@ def _intercepts(held: NDArray[np.bool_], odds: Floats, weights: Floats) -> Float
         gradient = (kept * (held - said)).sum(1, keepdims=True)
         return np.asarray(gradient / ((kept * said * (1 - said)).sum(1, keepdims=True) + 1e-12))
 
-    return _solved(step, np.zeros((1, 1)), weights)[:, 0]
-
-
-def _solved(step: Callable[[Floats, Floats], Floats], start: Floats, weights: Floats) -> Floats:
-    """Return the coefficients ``(R, P)`` of every weighting, each from those of all together.
-
-    Args:
-        step: from coefficients and weightings to their change.
-        start: coefficients to begin with, ``(1, P)``.
-        weights: ``(R, N)``.
-    """
-    common = _newton(step, start.copy(), weights.mean(0, keepdims=True))
-    near = np.isfinite(common).all() and np.abs(common).max() < _STEEPEST
-    return _newton(step, np.repeat(common if near else start, len(weights), axis=0), weights)
+    return _newton(step, np.zeros((len(weights), 1)), weights)[:, 0]
 
 
 def _newton(step: Callable[[Floats, Floats], Floats], start: Floats, weights: Floats) -> Floats:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -36,20 +38,38 @@ def encode(key: BankKey, values: np.ndarray) -> Columns:
 def is_whole(columns: Columns) -> bool:
     """Tell whether no bit of a row has changed; what comes after its columns is not looked at."""
     name, shape, data, checksum = columns[4:8]
-    return name in DTYPES and _checksum(columns[:4], name, shape, data) == checksum
+    return (
+        name in DTYPES
+        and isinstance(data, bytes)
+        and _checksum(columns[:4], name, shape, data) == checksum
+        and len(data) == _bytes_of(name, shape)
+    )
 
 
 def decode(columns: Columns) -> np.ndarray | None:
     """Return the array of a row, or ``None`` where any bit of it has changed."""
-    return decode_alike([columns])[0] if is_whole(columns) else None
+    return decode_alike([columns])[0, ...] if is_whole(columns) else None
 
 
 def decode_alike(rows: Sequence[Columns]) -> np.ndarray:
     """Return the arrays of whole rows of one type and shape, ``(rows, *shape)``."""
     name, shape = rows[0][4:6]
     values = np.frombuffer(b"".join([columns[6] for columns in rows]), dtype=_LITTLE[name])
-    values = values.reshape([len(rows), *(int(size) for size in shape.split(",") if size)])
+    values = values.reshape([len(rows), *_sizes(shape)])
     return values if values.dtype.isnative else values.astype(name)
+
+
+def _sizes(shape: str) -> list[int]:
+    return [int(size) for size in shape.split(",") if size]
+
+
+@lru_cache(maxsize=16)
+def _bytes_of(name: str, shape: str) -> int | None:
+    """Return how long the data of a row is; ``None`` where the shape is none."""
+    try:
+        return math.prod(_sizes(shape)) * _LITTLE[name].itemsize
+    except ValueError:
+        return None
 
 
 def _checksum(head: Head, name: str, shape: str, data: bytes) -> bytes:

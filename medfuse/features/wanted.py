@@ -62,11 +62,12 @@ class WantedRows:
         image, augmentation, view, number = columns[:4]
         try:
             place = self.numbers.get(image.hex())
-            if place is None or not 0 <= number < slices:
+            if place is None or not isinstance(number, int) or not 0 <= number < slices:
                 return None
             if view == 0:
-                return None if augmentation else Row(place, 0, number)
-            known = 0 < view <= self.views[place] and augmentation.hex() == self.augmentation
+                return Row(place, 0, number) if augmentation == b"" else None
+            known = isinstance(view, int) and 0 < view <= self.views[place]
+            known = known and augmentation.hex() == self.augmentation
         except (AttributeError, TypeError):  # of a damaged row
             return None
         return Row(place, view, number) if known else None

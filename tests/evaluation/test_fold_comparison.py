@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -143,6 +144,23 @@ def test_resamples_drawn_anew_for_each_candidate_give_the_same(
 ) -> None:
     monkeypatch.setattr(fold_comparison, "_MOST_AT_HAND", 0)
     assert compared() == found
+
+
+def test_candidates_that_see_other_cases_have_resamples_of_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rng = np.random.default_rng(3)
+    cases = cases_of(rng)
+    halves = np.arange(len(cases)) % 4 < 2
+    several = [
+        replace(candidate, visible=seen)
+        for candidate, seen in zip(
+            candidates_of(cases, rng, FIELD), (halves, ~halves, None, None, halves), strict=True
+        )
+    ]
+    at_hand = compare_on_folds(cases, several, "attention", SETTINGS)
+    monkeypatch.setattr(fold_comparison, "_MOST_AT_HAND", 0)
+    assert compare_on_folds(cases, several, "attention", SETTINGS) == at_hand
 
 
 def test_order_of_cases_and_candidates_does_not_matter() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import signal
 import sqlite3
 import stat
@@ -8,6 +9,7 @@ import sys
 import threading
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -417,6 +419,50 @@ def test_of_each_image_the_wanted_views_and_slices_are_read(bank: FeatureBank, o
     }
 
 
+@pytest.mark.parametrize(
+    "column",
+    [
+        {"shape": "4"},
+        {"shape": "abc"},
+        {"shape": "2.5"},
+        {"type": "float16"},
+        {"value": b"\0" * 8},
+        {"augmentation": b"\1"},
+        {"augmentation": ""},
+        {"view": 7},
+    ],
+)
+def test_a_row_that_contradicts_itself_is_not_read_though_its_checksum_is_right(
+    bank: FeatureBank, column: dict[str, Any]
+) -> None:
+    names = ("image", "augmentation", "view", "slice", "type", "shape", "value")
+    with bank.recipe(IDENTITY) as store:
+        store.put({key: np.full(3, i, "float32") for i, key in enumerate(keys(4))})
+        with closing(sqlite3.connect(store.path)) as other, other:
+            chosen = f"SELECT {', '.join(names)} FROM features WHERE rowid = 2"
+            values = (
+                dict(zip(names, other.execute(chosen).fetchone(), strict=True)) | column
+            ).values()
+            *head, value = values
+            checksum = hashlib.blake2b(repr(tuple(head)).encode(), digest_size=16)
+            checksum.update(value)
+            changes = ", ".join(f"{name} = ?" for name in names)
+            order = f"UPDATE features SET {changes}, checksum = ? WHERE rowid = 2"
+            other.execute(order, (*values, checksum.digest()))
+        found = _read(store, wanted(4))
+        assert {row.image for row in found} == {0, 2, 3}
+        assert [float(value[0]) for _, value in sorted(found.items())] == [0, 2, 3]
+        assert keys(4)[1] not in store.get(keys(4))
+
+
+def test_a_number_without_axes_is_an_array(bank: FeatureBank) -> None:
+    with bank.recipe(IDENTITY) as store:
+        store.put({keys(1)[0]: np.array(2, "float32")})
+        (value,) = store.get(keys(1)).values()
+    assert isinstance(value, np.ndarray)
+    assert value.shape == ()
+
+
 @pytest.mark.parametrize("count", [3, 40])
 @pytest.mark.parametrize(
     "damage",
@@ -428,6 +474,9 @@ def test_of_each_image_the_wanted_views_and_slices_are_read(bank: FeatureBank, o
         "augmentation = 5",
         "slice = 'x'",
         "image = x'77'",
+        "value = 'text'",
+        "slice = 0.5",
+        "view = 0.5",
     ],
 )
 def test_a_row_with_any_damage_is_not_read(bank: FeatureBank, damage: str, count: int) -> None:
