@@ -380,9 +380,9 @@ def test_little_is_held_of_each_image_beside_its_features(kit, monkeypatch) -> N
         digest = hashlib.sha256(reference.encode()).hexdigest()
         return kit.Loaded(pixels, digest, digest)
 
-    def held(count: int) -> int:
-        cases = [kit.Case(str(number), f"absent {number}") for number in range(count)]
-        source = kit.Source(f"{count}", 8)
+    def held(count: int, name: str) -> int:
+        cases = [kit.Case(str(number), f"absent {name} {number}") for number in range(count)]
+        source = kit.Source(f"{name} {count}", 8)
         request = kit.request(cases, source, loader=loader, batch_size=128)
         request = replace(request, images=ImageIndex(loader, "p1", kit.bank, keep_bytes=0))
         tracemalloc.start()
@@ -392,8 +392,10 @@ def test_little_is_held_of_each_image_beside_its_features(kit, monkeypatch) -> N
         finally:
             tracemalloc.stop()
 
-    held(64)
-    assert (held(3000) - held(1000)) / 2000 < 600
+    held(64, "first")
+    # The least of two: a table of the whole process may happen to grow meanwhile, by megabytes.
+    most = min(held(3000, name) for name in ("once", "again"))
+    assert (most - held(1000, "few")) / 2000 < 600
 
 
 def test_no_cases_give_empty_features(kit) -> None:
