@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -34,7 +33,6 @@ from medfuse.registry.references import (
     parse_source,
     select_weights,
 )
-from medfuse.threads import one_thread
 
 __all__ = ["BuiltSource", "SourceTarget", "build_source", "build_sources", "trainable_paths"]
 
@@ -289,10 +287,8 @@ def _wanted_levels(draft: Draft) -> int:
 
 def _measured(module: Source, draft: Draft) -> Tensor:
     image = torch.zeros(1, draft.target.channels, *draft.target.size)
-    # Threads gain little on one picture, and wait for each other where another process computes.
-    threads = one_thread() if len(draft.target.size) == 2 else nullcontext()
     try:
-        with torch.no_grad(), threads:
+        with torch.no_grad():
             features: Tensor = module(image)
     except _BUILD_ERRORS as error:
         raise _does_not_run(draft, error) from error

@@ -50,13 +50,14 @@ def write_candidate_predictions(
         for row, case in enumerate(task.compared.cases)
     ]
     for candidate in candidates:
+        name = guarded(candidate.name)
         for row, (facts, truth) in enumerate(cases):
             if candidate.visible is not None and not candidate.visible[row]:
                 continue
             chances = candidate.probabilities[row]
             predicted = guarded(_predicted(chances, classes, cohort.multilabel))
             numbers = (f"{x:.9g}" for x in chances)
-            lines.append(csv_line([guarded(candidate.name), *facts, predicted, *numbers, *truth]))
+            lines.append(csv_line([name, *facts, predicted, *numbers, *truth]))
     write_text(path, "".join(lines), mode=0o600)
 
 
