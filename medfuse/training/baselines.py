@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from medfuse.training.choices import UNKNOWN, label_folds
 from medfuse.training.data import TrainingData
 from medfuse.training.out_of_fold import grouped_folds
+from medfuse.training.row_space import in_row_space
 
 Floats: TypeAlias = NDArray[np.floating]
 Rows: TypeAlias = NDArray[np.int64]
@@ -193,6 +194,7 @@ def _logistic(
     from sklearn.linear_model import LogisticRegression
 
     grid, num_classes = tried
+    train, new = in_row_space(train, new)
     model = LogisticRegression(max_iter=300, tol=1e-3, warm_start=True)
     for strength in grid:  # rising, so that each starts near its end
         with warnings.catch_warnings():
