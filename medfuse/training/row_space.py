@@ -23,7 +23,7 @@ def in_row_space(train: Floats, new: Floats) -> tuple[Floats, Floats]:
     A linear model with an L2 penalty is a combination of its training cases, so that it needs
     their inner products alone (Hastie and Tibshirani, 2004, doi:10.1093/biostatistics/kxh010): it
     finds the same classifier in the rows of the Cholesky factor of ``train @ train.T``, and sooner
-    where there are far fewer cases than features. Both are returned as they are where there are not.
+    where cases are far fewer than features. Both are returned as they are where cases are not.
 
     Args:
         train: features of the training cases; finite.

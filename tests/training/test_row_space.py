@@ -1,4 +1,4 @@
-"""Few cases of many features say the same by their inner products, and the classifier is the same."""
+"""Inner products of few cases say what their many features say, to a classifier as well."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,8 @@ def _cases(count: int = 40, features: int = 300) -> tuple[np.ndarray, np.ndarray
 def test_inner_products_stay() -> None:
     train, new, _ = _cases()
     few, told = in_row_space(train, new)
-    assert few.shape == (40, 40) and told.shape == (9, 40)
+    assert few.shape == (40, 40)
+    assert told.shape == (9, 40)
     assert few.dtype == told.dtype == np.float32
     np.testing.assert_allclose(few @ few.T, train @ train.T, rtol=1e-4, atol=1e-2)
     np.testing.assert_allclose(told @ few.T, new @ train.T, rtol=1e-4, atol=1e-2)
@@ -34,7 +35,7 @@ def test_a_penalized_regression_is_the_same(strength: float) -> None:
 
 
 def test_a_case_told_twice_and_a_case_without_features_are_taken() -> None:
-    train, new, labels = _cases()
+    train, new, _ = _cases()
     train[1], train[2] = train[0], 0
     few, told = in_row_space(train, new)
     np.testing.assert_allclose(few @ few.T, train @ train.T, rtol=1e-4, atol=1e-2)
@@ -53,10 +54,12 @@ def test_one_case_of_huge_features_does_not_hide_the_others() -> None:
 def test_cases_that_are_not_few_stay_as_they_are(features: int) -> None:
     train, new, _ = _cases(features=features)
     few, told = in_row_space(train, new)
-    assert few is train and told is new
+    assert few is train
+    assert told is new
 
 
 def test_features_that_are_all_zero_stay_as_they_are() -> None:
     train, new = np.zeros((4, 10), np.float32), np.ones((2, 10), np.float32)
     few, told = in_row_space(train, new)
-    assert few is train and told is new
+    assert few is train
+    assert told is new
