@@ -164,10 +164,16 @@ def coral_log_probabilities(outputs: Tensor) -> Tensor:
     for logit in outputs.unbind(-1):
         above.append(torch.minimum(above[-1], logit) if above else logit)
     between = [
-        _log_sigmoid(a) + _log_sigmoid(-b) + torch.log(-torch.expm1(b - a - _LEAST_GAP))
+        _log_sigmoid(a) + _log_sigmoid(-b) + _log_rest(a - b + _LEAST_GAP)
         for a, b in pairwise(above)
     ]
     return torch.stack([_log_sigmoid(-above[0]), *between, _log_sigmoid(above[-1])], dim=-1)
+
+
+def _log_rest(x: Tensor) -> Tensor:
+    """Return ``log(1 - exp(-x))`` of x > 0, as exact near 0, by operators that ONNX has."""
+    half = torch.tanh(x / 2)
+    return torch.log(2 * half / (1 + half))
 
 
 def corn_log_probabilities(outputs: Tensor) -> Tensor:

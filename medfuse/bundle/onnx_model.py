@@ -11,12 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from medfuse.bundle.torchscript import largest_difference
-from medfuse.exporters import quiet_onnx
+from medfuse.exporters.onnx import OPSET, write_traced
+from medfuse.exporters.quiet import quiet_onnx
 
 if TYPE_CHECKING:
     from medfuse.model import FusedNetwork
-
-_OPSET = 18
 
 
 def write_onnx(network: FusedNetwork, example: Mapping[str, Tensor], path: Path) -> float | str:
@@ -90,22 +89,21 @@ def _attempt(
 
 
 def _export(network: nn.Module, example: Mapping[str, Tensor], path: Path, dynamo: bool) -> None:
+    names: dict[str, Any] = {"input_names": list(example), "output_names": ["pred", "features"]}
+    images = tuple(example.values())
+    if not dynamo:
+        axes = {name: {0: "batch"} for name in (*example, "pred", "features")}
+        write_traced(network, images, path, dynamic_axes=axes, **names)
+        return
+    batch = torch.export.Dim("batch", min=1)
     options: dict[str, Any] = {
-        "input_names": list(example),
-        "output_names": ["pred", "features"],
-        "opset_version": _OPSET,
-        "dynamo": dynamo,
+        "dynamic_shapes": (tuple({0: batch} for _ in example),),
+        "external_data": False,
+        "opset_version": OPSET,
         "verbose": False,
     }
-    if dynamo:
-        batch = torch.export.Dim("batch", min=1)
-        options |= {"dynamic_shapes": (tuple({0: batch} for _ in example),)}
-        options |= {"external_data": False}
-    else:
-        names = (*example, "pred", "features")
-        options |= {"dynamic_axes": {name: {0: "batch"} for name in names}}
     with quiet_onnx():
-        torch.onnx.export(network, tuple(example.values()), str(path), **options)
+        torch.onnx.export(network, images, str(path), dynamo=True, **options, **names)
 
 
 def _strip(path: Path) -> None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from medfuse.errors import BundleError
-from medfuse.exporters import quiet_torchscript
+from medfuse.exporters.quiet import quiet_torchscript
 
 if TYPE_CHECKING:
     from monai.bundle.config_parser import ConfigParser

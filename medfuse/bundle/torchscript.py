@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from medfuse.errors import BundleError
-from medfuse.exporters import quiet_torchscript
+from medfuse.exporters.quiet import quiet_torchscript
 
 if TYPE_CHECKING:
     from medfuse.model import FusedNetwork

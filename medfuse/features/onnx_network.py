@@ -9,26 +9,20 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
-from medfuse.exporters import quiet_onnx
+from medfuse.exporters.onnx import write_traced
 from medfuse.features.forward import Network
-
-_OPSET = 18
 
 
 def translate(module: nn.Module, example: Tensor, lanes: int) -> Network:
     """Return a network of ``module`` for batches like ``example``; see `Translate`.
 
-    The exporter that goes through a trace is taken: it is many times faster than the other.
-
     Raises:
         Exception: what the exporter raises for a module that it cannot write.
     """
     del lanes  # a session is called by several threads at once
-    with TemporaryDirectory(prefix="medfuse-onnx-") as folder, quiet_onnx():
+    with TemporaryDirectory(prefix="medfuse-onnx-") as folder:
         file = Path(folder) / "network.onnx"
-        torch.onnx.export(
-            module, (example,), file, input_names=["images"], opset_version=_OPSET, dynamo=False
-        )
+        write_traced(module, (example,), file, input_names=["images"])
         content = file.read_bytes()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # what fails is raised, and not to be printed as well

@@ -15,7 +15,7 @@ from openvino.frontend import FrontEndManager
 from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 from torch import Tensor, nn
 
-from medfuse.exporters import quiet_torchscript
+from medfuse.exporters.quiet import quiet_torchscript
 from medfuse.features.forward import Network
 
 

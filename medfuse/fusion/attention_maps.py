@@ -77,9 +77,9 @@ class AttentionMapsFusion(nn.Module):
         for i, (key, x) in enumerate(zip(self.keys, known, strict=True)):
             keys = F.normalize(torch.unflatten(key(self.dropout(x)), 2, (self.heads, -1)), dim=-1)
             scores = self.sharpness * torch.einsum("nthc,hc->nht", keys, query)
-            ones = torch.ones_like(scores)
+            ones = torch.ones_like(x[:, :, 0]).unsqueeze(1)  # of scores, ONNX would fix their batch
             parts.append(scores - ones.sum(2, keepdim=True).log())
-            allowed.append(ones[:, :1] * present[:, i, None, None])
+            allowed.append(ones * present[:, i, None, None])
         scores, presence = torch.cat(parts, 2), torch.cat(allowed, 2)
         lowest = torch.finfo(scores.dtype).min
         return torch.where(presence > 0, scores, lowest).softmax(-1) * presence

@@ -54,3 +54,30 @@ def test_a_file_that_takes_one_batch_size_only_is_not_kept_and_nothing_is_printe
     assert list(tmp_path.iterdir()) == []
     captured = capfd.readouterr()
     assert (captured.out, captured.err) == ("", "")
+
+
+class _WithoutSymbol(_Network):
+    """It takes an operator that the exporter through a trace lacks."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return torch.special.expm1(image).flatten(1).sum(1, keepdim=True)
+
+    def with_features(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self(image), self.features(image)
+
+
+@pytest.mark.slow
+def test_what_the_first_exporter_lacks_the_second_writes(tmp_path, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    attempt, tried = onnx_model._attempt, []
+
+    def noted(*given, dynamo):
+        tried.append((dynamo, attempt(*given, dynamo=dynamo)))
+        return tried[-1][1]
+
+    monkeypatch.setattr(onnx_model, "_attempt", noted)
+    example = {"image": torch.rand(2, 1, 4, 4)}
+    found = onnx_model.write_onnx(_WithoutSymbol().eval(), example, tmp_path / "m.onnx")
+    assert "expm1" in tried[0][1]
+    assert [dynamo for dynamo, _ in tried] == [False, True]
+    assert found < 1e-5

@@ -18,7 +18,7 @@ from PIL import Image
 
 from medfuse.bundle import write as write_module
 from medfuse.bundle.write import write_bundle
-from medfuse.exporters import quiet_torchscript
+from medfuse.exporters.quiet import quiet_torchscript
 
 
 @pytest.fixture(autouse=True)

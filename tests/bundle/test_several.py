@@ -15,7 +15,7 @@ import torch
 from medfuse.bundle.export import export_bundle
 from medfuse.bundle.names import check_request
 from medfuse.errors import BundleError
-from medfuse.exporters import quiet_torchscript
+from medfuse.exporters.quiet import quiet_torchscript
 from medfuse.preprocessing import Preprocessing
 
 

@@ -14,7 +14,7 @@ import torch
 
 from medfuse.data.dicom.scan import series_key
 from medfuse.data.volume_file import read_volume
-from medfuse.exporters import quiet_torchscript
+from medfuse.exporters.quiet import quiet_torchscript
 from medfuse.preprocessing import Preprocessing
 
 NAMES = ("solid", "sliced")

@@ -1,0 +1,1 @@
+"""The exporters of torch: quiet, and with what they lack."""
