@@ -63,15 +63,10 @@ class _OnnxNetwork:
             str(path), options, providers=["CPUExecutionProvider"]
         )
 
-    def __call__(self, *images: Tensor) -> Tensor:
-        return self._output("pred", images)
-
-    def features(self, *images: Tensor) -> Tensor:
-        return self._output("features", images)
-
-    def _output(self, name: str, images: tuple[Tensor, ...]) -> Tensor:
+    def with_features(self, *images: Tensor) -> tuple[Tensor, Tensor]:
         fed = {key: image.numpy() for key, image in zip(self._names, images, strict=True)}
-        return torch.from_numpy(self._session.run([name], fed)[0])
+        pred, features = self._session.run(["pred", "features"], fed)
+        return torch.from_numpy(pred), torch.from_numpy(features)
 
 
 def _attempt(

@@ -51,7 +51,8 @@ def check_rebuilt(request: BundleRequest, network: nn.Module, root: Path) -> dic
     fixed = fixed_input(request.inputs)
     cases = [tuple(image[None] for image in case) for case in zip(*fixed, strict=True)]
     cases += [*with_missing(cases[0]), *_canonical(preprocessing, request)]
-    worst = max(_difference(network, rebuilt, case, request.link) for case in cases)
+    differences = [_difference(network, rebuilt, case, request.link) for case in cases]
+    worst = float(torch.stack(differences).max())  # NaN if one is
     if not worst <= TOLERANCE:
         raise BundleError(
             f"bundle {request.name}: rebuilt network differs by {worst:.2g} in probability, "
@@ -80,10 +81,10 @@ def _canonical(preprocessing: Any, request: BundleRequest) -> list[tuple[Tensor,
     return cases
 
 
-def _difference(one: nn.Module, other: nn.Module, case: tuple[Tensor, ...], link: str) -> float:
+def _difference(one: nn.Module, other: nn.Module, case: tuple[Tensor, ...], link: str) -> Tensor:
     with torch.inference_mode():
         a, b = (probabilities(network(*case), link) for network in (one, other))
-    return float((a - b).abs().max())
+    return (a - b).abs().max()
 
 
 def _cause(error: BaseException) -> str:

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 Batch = tuple[torch.Tensor, ...]
 
-METHODS = ("forward", "features", "with_features")
 TOLERANCE = 1e-4
 
 
@@ -40,8 +39,7 @@ def write_torchscript(
     files = {name: json.dumps(value).encode() for name, value in extra.items()}
     with quiet_torchscript():
         try:
-            methods = dict.fromkeys(METHODS, example)
-            traced = torch.jit.trace_module(network, methods, check_trace=False)  # type: ignore[no-untyped-call]
+            traced = _traced(network, example)
         except (RuntimeError, TypeError, ValueError) as error:
             raise BundleError(
                 f"{path.name}: the network cannot be traced ({_first_line(error)}). "
@@ -56,14 +54,25 @@ def write_torchscript(
     return largest_difference(network, loaded, example, path.name)
 
 
-def largest_difference(network: torch.nn.Module, other: Any, example: Batch, name: str) -> float:
+def _traced(network: FusedNetwork, example: Batch) -> Any:
+    """Return the trace of one pass for both outputs; ``forward`` and ``features`` give one each."""
+    method = {"with_features": example}
+    traced: Any = torch.jit.trace_module(network, method, check_trace=False)  # type: ignore[no-untyped-call]
+    images = ", ".join(f"image_{i}" for i in range(len(example)))
+    for place, name in enumerate(("forward", "features")):
+        body = f"return self.with_features({images})[{place}]"
+        traced.define(f"def {name}(self, {images}):\n    {body}\n")
+    return traced
+
+
+def largest_difference(network: FusedNetwork, other: Any, example: Batch, name: str) -> float:
     """Return the largest difference of logits and features over batches of 2, 1 and 3.
 
     Of several inputs, batches with a case that lacks one are compared too. The
     difference is relative to the largest value of a batch where that is above 1.
 
     Args:
-        network: the reference, with ``forward`` and ``features``.
+        network: the reference.
         other: called the same way.
         example: one ``(2, *shape)`` per input.
         name: of ``other``, for the error text.
@@ -71,14 +80,14 @@ def largest_difference(network: torch.nn.Module, other: Any, example: Batch, nam
     Raises:
         BundleError: the difference is above 1e-4.
     """
-    worst = 0.0
     first = tuple(image[:1] for image in example)
     three = tuple(torch.cat([image, image.flip(-1)[:1]]) for image in example)
+    distances = []
     for batch in (example, first, three, *with_missing(three)):
         with torch.inference_mode():
-            logits = _distance(network(*batch), other(*batch))
-            features = _distance(_features(network, batch), _features(other, batch))
-        worst = max(worst, logits, features)
+            pairs = zip(network.with_features(*batch), other.with_features(*batch), strict=True)
+            distances += [_distance(expected, found) for expected, found in pairs]
+    worst = float(torch.stack(distances).max())  # NaN if one is
     if not worst <= TOLERANCE:
         raise BundleError(
             f"{name}: differs from the trained network by {worst:.2g}, expected at most "
@@ -95,13 +104,8 @@ def with_missing(batch: Batch) -> Iterator[Batch]:
         yield tuple(images)
 
 
-def _distance(expected: torch.Tensor, found: torch.Tensor) -> float:
-    return float((expected - found).abs().max() / expected.abs().max().clamp(min=1.0))
-
-
-def _features(network: Any, batch: Batch) -> torch.Tensor:
-    features: torch.Tensor = network.features(*batch)
-    return features
+def _distance(expected: torch.Tensor, found: torch.Tensor) -> torch.Tensor:
+    return (expected - found).abs().max() / expected.abs().max().clamp(min=1.0)
 
 
 def _drop_debug_records(path: Path) -> None:
