@@ -149,6 +149,33 @@ def test_weights_that_leave_something_over_fail(copy: Bundle) -> None:
                 del sys.modules[name]
 
 
+def test_a_graph_that_gives_no_numbers_fails(copy: Bundle, monkeypatch) -> None:
+    """The logits come first and agree: only a comparison that keeps NaN can show it."""
+    import torch
+
+    from medfuse.exporters.quiet import quiet_torchscript
+
+    class Spoiled(torch.nn.Module):
+        def __init__(self, graph: torch.nn.Module) -> None:
+            super().__init__()
+            self.graph = graph
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            return self.graph(image)
+
+        def features(self, image: torch.Tensor) -> torch.Tensor:
+            return self.graph.features(image) * float("nan")
+
+    path = copy.root / "models" / "model.ts"
+    monkeypatch.syspath_prepend(str(copy.root))
+    with quiet_torchscript():
+        graph = Spoiled(torch.jit.load(path))
+        example = dict.fromkeys(("forward", "features"), copy.fixed_input())
+        torch.jit.save(torch.jit.trace_module(graph, example, check_trace=False), path)
+        with pytest.raises(CheckFailedError, match=r"model\.ts differs from the network by nan"):
+            run_checks.check_agreement(copy)
+
+
 def test_a_loader_that_can_be_left_out_fails(copy: Bundle) -> None:
     edit(copy.root, lambda d: d.update(handlers=[{"_disabled_": True}]), "inference.json")
     with pytest.raises(CheckFailedError, match="a node has '_disabled_'"):

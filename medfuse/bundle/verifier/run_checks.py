@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ def check_agreement(bundle: Bundle) -> str:
         formats["model.onnx"] = _onnx(bundle)
     for name, other in formats.items():
         with torch.inference_mode():
-            largest = max(
+            largest = _largest(
                 _distance(expected, found)
                 for batch in (images, *_with_missing(images))
                 for expected, found in zip(network(batch), other(batch), strict=True)
@@ -112,7 +113,7 @@ def check_traced_run(bundle: Bundle) -> str:
         _run_on_sample(bundle, configs)
         for configs in (["inference.json"], ["inference.json", "inference_ts.json"])
     ]
-    largest = max(
+    largest = _largest(
         abs(a - b)
         for one, other in zip(*rows, strict=True)
         for a, b in zip(_probabilities(one), _probabilities(other), strict=True)
@@ -215,6 +216,11 @@ def _probabilities(row: dict[str, str]) -> list[float]:
 def _distance(expected: Any, found: Any) -> float:
     """Return the largest difference, relative to the largest value where that is above 1."""
     return float((expected - found).abs().max() / expected.abs().max().clamp(min=1.0))
+
+
+def _largest(differences: Iterable[float]) -> float:
+    """Return the largest of them; NaN if one is, which `max` alone can miss."""
+    return max(differences, key=lambda one: (isnan(one), one))
 
 
 def _holds(node: Any, key: str) -> bool:
