@@ -91,8 +91,11 @@ class OpinionPool(nn.Module):
         return logits if self.fused.link == "sigmoid" else logits.log_softmax(-1)
 
     def _weights(self, like: Tensor, mask: Tensor | None) -> Tensor:
-        """Return ``(N, 1 + S)``: what is absent weighs nothing, what is left the same in all."""
-        weights = self.weights.to(like.dtype).expand(like.shape[0], -1)
+        """Return ``(N, 1 + S)``: what is absent weighs nothing, what is left the same in all.
+
+        One row for all cases where nothing is known to be absent.
+        """
+        weights = self.weights.to(like.dtype)[None]
         if mask is None:
             return weights
         present = torch.cat([torch.ones_like(mask[:, :1]), mask], dim=1) > 0

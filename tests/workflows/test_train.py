@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 import medfuse
+from medfuse.bundle import onnx_model
 from medfuse.config import load_experiment
 from medfuse.errors import OutputError
 from medfuse.evaluation import read_predictions
@@ -215,9 +216,14 @@ def test_class_name_that_a_bundle_cannot_hold_is_refused_before_training(tmp_pat
     ],
 )
 @pytest.mark.slow
-def test_every_fusion_ends_in_a_bundle_that_agrees(
-    fusion: str, images: Path, shared_bank: Path, tmp_path: Path
+def test_every_fusion_ends_in_a_bundle_that_agrees_and_needs_no_slow_exporter(
+    fusion: str, images: Path, shared_bank: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    pytest.importorskip("onnxruntime")
+    quick = onnx_model._attempt
+    monkeypatch.setattr(
+        onnx_model, "_attempt", lambda *to, dynamo: "slow" if dynamo else quick(*to, dynamo=False)
+    )
     experiment = small_experiment(
         images,
         bank={"path": str(shared_bank)},
@@ -226,6 +232,7 @@ def test_every_fusion_ends_in_a_bundle_that_agrees(
     )
     outcome = train(experiment, tmp_path / "run", progress=False)
     assert outcome.metrics["bundle"]["difference"] < 1e-5
+    assert (outcome.bundle / "models" / "model.onnx").is_file()
 
 
 @pytest.mark.parametrize(
