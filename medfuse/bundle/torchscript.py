@@ -58,7 +58,10 @@ def _traced(network: FusedNetwork, example: Batch) -> Any:
     """Return the trace of one pass for both outputs; ``forward`` and ``features`` give one each."""
     method = {"with_features": example}
     traced: Any = torch.jit.trace_module(network, method, check_trace=False)  # type: ignore[no-untyped-call]
-    images = ", ".join(f"image_{i}" for i in range(len(example)))
+    names = [given.name for given in traced.with_features.schema.arguments[1:]]
+    if len(names) > 1:  # of ``*images`` all may have the same
+        names = [f"image_{i}" for i in range(len(names))]
+    images = ", ".join(names)
     for place, name in enumerate(("forward", "features")):
         body = f"return self.with_features({images})[{place}]"
         traced.define(f"def {name}(self, {images}):\n    {body}\n")

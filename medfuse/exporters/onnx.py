@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -41,23 +41,33 @@ def write_traced(network: nn.Module, example: tuple[Tensor, ...], path: Path, **
         )
 
 
+class _Graph(Protocol):
+    """What a symbolic writes to. Older releases of torch ask that its hint be a class."""
+
+    def op(self, name: str, *inputs: Any, **attributes: Any) -> Any: ...
+
+
 @contextmanager
 def _any_pooling() -> Iterator[None]:
-    for name in _POOLING:
-        register_custom_op_symbolic(name, _pooled, OPSET)
-    try:
-        yield
-    finally:
+    with ExitStack() as stack:
         for name in _POOLING:
-            unregister_custom_op_symbolic(name, OPSET)
+            register_custom_op_symbolic(name, _pooled, OPSET)
+            stack.callback(unregister_custom_op_symbolic, name, OPSET)
+        yield
 
 
 @symbolic_helper.parse_args("v", "is")
-def _pooled(graph: Any, image: Any, target: list[int]) -> Any:
-    """Write the pooling of ``(N, C, *spatial)``; of uneven sizes as a matrix for each axis."""
+def _pooled(graph: _Graph, image: Any, target: list[int]) -> Any:
+    """Write the pooling of ``(N, C, *spatial)``; of uneven sizes as a matrix for each axis.
+
+    Raises:
+        ValueError: the size of the image is not known.
+    """
     if all(size == 1 for size in target):
         return graph.op("GlobalAveragePool", image)
-    sizes = image.type().varyingSizes()[2:]
+    sizes = (image.type().varyingSizes() or [None])[2:]
+    if len(sizes) != len(target) or None in sizes:
+        raise ValueError("adaptive mean pooling of images whose size is not known")
     pairs = list(zip(sizes, target, strict=True))
     if all(old % new == 0 for old, new in pairs):
         steps = [old // new for old, new in pairs]

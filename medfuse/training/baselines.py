@@ -194,7 +194,8 @@ def _logistic(
     from sklearn.linear_model import LogisticRegression
 
     grid, num_classes = tried
-    train, new = in_row_space(train, new)
+    if len(np.unique(labels)) > 2:  # two take products with one column, which are quick
+        train, new = in_row_space(train, new)
     model = LogisticRegression(max_iter=300, tol=1e-3, warm_start=True)
     for strength in grid:  # rising, so that each starts near its end
         with warnings.catch_warnings():

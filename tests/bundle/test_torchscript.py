@@ -46,6 +46,36 @@ def test_each_method_gives_what_the_network_gives_for_any_batch(
     torch.testing.assert_close(loaded.with_features(*images), network.with_features(*images))
 
 
+def test_the_three_methods_take_arguments_of_the_same_names(tmp_path: Path) -> None:
+    class Named(_Network):
+        def with_features(self, image: Tensor) -> tuple[Tensor, Tensor]:
+            return super().with_features(image)
+
+    network, image = Named(1).eval(), torch.rand(2, 3, 4, 4)
+    write_torchscript(network, (image,), tmp_path / "model.ts", {})
+    with quiet_torchscript():
+        loaded = torch.jit.load(tmp_path / "model.ts")
+    torch.testing.assert_close(loaded(image=image), network(image))
+    torch.testing.assert_close(loaded.features(image=image), network.features(image))
+    torch.testing.assert_close(loaded.with_features(image=image)[0], network(image))
+
+
+class _SpoilsFeatures(_Network):
+    """Its logits stay right."""
+
+    def with_features(self, *images: Tensor) -> tuple[Tensor, Tensor]:
+        logits, features = super().with_features(*images)
+        return logits, features + 0.1
+
+
+def test_features_that_differ_alone_are_refused() -> None:
+    network = _Network(1).eval()
+    other = _SpoilsFeatures(1).eval()
+    other.load_state_dict(network.state_dict())
+    with pytest.raises(BundleError, match=r"differs from the trained network by 0\.1"):
+        largest_difference(network, other, (torch.rand(2, 3, 4, 4),), "m.ts")
+
+
 class _Spoils(_Network):
     def __init__(self, network: _Network, batch: int, value: float) -> None:
         super().__init__(1)

@@ -75,8 +75,26 @@ def test_sizes_that_divide_become_one_pooling(
     assert [node.op_type for node in graph.node] == [operator]
 
 
-def test_the_exporter_is_left_as_it_was(tmp_path: Path) -> None:
-    _written((4, 4), (7, 7), tmp_path)
+class _Unsupported(_Pooled):
+    def forward(self, image: Tensor) -> Tensor:
+        return super().forward(image).expm1()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_exporter_is_left_as_it_was(fails: bool, tmp_path: Path) -> None:
     network, example = _Pooled((4, 4)), (torch.rand(2, 3, 7, 7),)
+    if fails:
+        with pytest.raises(torch.onnx.errors.OnnxExporterError, match="expm1"):
+            write_traced(_Unsupported((4, 4)), example, tmp_path / "m.onnx")
+    else:
+        write_traced(network, example, tmp_path / "m.onnx")
     with quiet_onnx(), pytest.raises(torch.onnx.errors.OnnxExporterError, match="not factor"):
         torch.onnx.export(network, example, str(tmp_path / "m.onnx"), dynamo=False)
+
+
+def test_images_of_a_size_that_is_not_known_are_refused_with_the_reason(tmp_path: Path) -> None:
+    with pytest.raises(Exception, match="images whose size is not known"):
+        write_traced(
+            _Pooled((4, 4)), (torch.rand(2, 3, 7, 7),), tmp_path / "m.onnx",
+            input_names=["image"], dynamic_axes={"image": {2: "height", 3: "width"}},
+        )  # fmt: skip

@@ -15,10 +15,12 @@ from medfuse.training.baselines import (
     BASELINES,
     NEIGHBORS,
     STRENGTHS,
+    _logistic,
     _until_it_rises,
     fit_baseline,
 )
 from medfuse.training.data import Presence
+from medfuse.training.row_space import in_row_space
 
 from .conftest import make_cases
 
@@ -38,6 +40,17 @@ def test_logistic_regression_is_scikit_learns_of_the_chosen_strength() -> None:
     old, new, labels = _plain()
     known = LogisticRegression(C=found.chosen, max_iter=1000, tol=1e-6).fit(old, labels)
     np.testing.assert_allclose(found.probabilities, known.predict_proba(new), atol=0.03)
+
+
+@pytest.mark.parametrize(("classes", "used"), [(2, False), (3, True)])
+def test_three_classes_are_learned_from_inner_products_and_two_from_features(
+    classes: int, used: bool
+) -> None:
+    rng = np.random.default_rng(0)
+    train, labels = rng.normal(size=(30, 200)).astype(np.float32), np.arange(30) % classes
+    with patch("medfuse.training.baselines.in_row_space", side_effect=in_row_space) as seen:
+        list(_logistic(train, train, labels, ([0.1], classes)))
+    assert bool(seen.called) == used
 
 
 def test_neighbors_are_scikit_learns_votes_smoothed_by_one() -> None:
