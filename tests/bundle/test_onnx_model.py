@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from inspect import signature
 
 import pytest
 import torch
@@ -69,6 +70,8 @@ class _WithoutSymbol(_Network):
 @pytest.mark.slow
 def test_what_the_first_exporter_lacks_the_second_writes(tmp_path, monkeypatch):
     pytest.importorskip("onnxruntime")
+    if "dynamic_shapes" not in signature(torch.onnx.export).parameters:
+        pytest.skip("the second exporter of this torch writes one batch size only")
     attempt, tried = onnx_model._attempt, []
 
     def noted(*given, dynamo):
