@@ -62,19 +62,19 @@ class _Traced(nn.Module):
         super().__init__()
         example = torch.rand(2, *network.shape, generator=torch.Generator().manual_seed(0))
         example = example.to(network.temperature.device)
-        methods = dict.fromkeys(("forward", "features", "with_features"), example)
-        graph: Any = torch.jit.trace_module(network, methods, check_trace=False)  # type: ignore[no-untyped-call]
+        method = {"with_features": example}
+        graph: Any = torch.jit.trace_module(network, method, check_trace=False)  # type: ignore[no-untyped-call]
         self.graph = graph
 
     def forward(self, image: Tensor) -> Tensor:
         """Return calibrated logits ``(N, K)``."""
-        logits: Tensor = self.graph(image)
+        logits: Tensor = self.graph.with_features(image)[0]
         return logits
 
     @torch.jit.export
     def features(self, image: Tensor) -> Tensor:
         """Return the features ``(N, sum of F)``."""
-        features: Tensor = self.graph.features(image)
+        features: Tensor = self.graph.with_features(image)[1]
         return features
 
     @torch.jit.export

@@ -65,7 +65,8 @@ def _pooled(graph: _Graph, image: Any, target: list[int]) -> Any:
     """
     if all(size == 1 for size in target):
         return graph.op("GlobalAveragePool", image)
-    sizes = (image.type().varyingSizes() or [None])[2:]
+    known = image.type().varyingSizes()
+    sizes = known[2:] if known else []
     if len(sizes) != len(target) or None in sizes:
         raise ValueError("adaptive mean pooling of images whose size is not known")
     pairs = list(zip(sizes, target, strict=True))

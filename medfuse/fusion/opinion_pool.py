@@ -56,7 +56,7 @@ class OpinionPool(nn.Module):
         The opinion of an absent source does not count.
         """
         opinions = self.opinions(features, mask)
-        pooled = (opinions * self._weights(opinions, mask)[:, :, None]).sum(1)
+        pooled = (opinions * self._weights(opinions.dtype, mask)[:, :, None]).sum(1)
         return self._normalized(pooled)
 
     def opinions(self, features: Sequence[Tensor], mask: Tensor | None = None) -> Tensor:
@@ -82,7 +82,7 @@ class OpinionPool(nn.Module):
         within: Tensor | None = fused.shares(features, mask)
         if within is None:
             return None
-        weights = self._weights(within[:, :, None], mask)
+        weights = self._weights(within.dtype, mask)
         shares = weights[:, :1] * within + weights[:, 1:]
         return shares / shares.sum(1, keepdim=True).clamp(min=torch.finfo(shares.dtype).tiny)
 
@@ -90,12 +90,12 @@ class OpinionPool(nn.Module):
         """Log-odds stay: added by weight they are those of the pooled choice of two."""
         return logits if self.fused.link == "sigmoid" else logits.log_softmax(-1)
 
-    def _weights(self, like: Tensor, mask: Tensor | None) -> Tensor:
+    def _weights(self, dtype: torch.dtype, mask: Tensor | None) -> Tensor:
         """Return ``(N, 1 + S)``: what is absent weighs nothing, what is left the same in all.
 
         One row for all cases where nothing is known to be absent.
         """
-        weights = self.weights.to(like.dtype)[None]
+        weights = self.weights.to(dtype)[None]
         if mask is None:
             return weights
         present = torch.cat([torch.ones_like(mask[:, :1]), mask], dim=1) > 0

@@ -18,6 +18,9 @@ class _Network(torch.nn.Module):
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         return image
 
+    def with_features(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self(image), self.features(image)
+
 
 def test_a_failing_export_is_silent_and_the_terminal_comes_back(tmp_path, monkeypatch, capfd):
     def fail(*_: object, **__: object) -> None:
@@ -50,8 +53,8 @@ def test_a_file_that_takes_one_batch_size_only_is_not_kept_and_nothing_is_printe
     monkeypatch.setattr(
         onnx_model, "_attempt", lambda *given, dynamo: dynamo or attempt(*given, dynamo=False)
     )
-    network = _OfTwo().eval()
-    assert onnx_model.write_onnx(network, torch.rand(2, 1, 4, 4), tmp_path / "m.onnx")
+    network, example = _OfTwo().eval(), {"image": torch.rand(2, 1, 4, 4)}
+    assert onnx_model.write_onnx(network, example, tmp_path / "m.onnx")
     assert list(tmp_path.iterdir()) == []
     captured = capfd.readouterr()
     assert (captured.out, captured.err) == ("", "")
@@ -62,9 +65,6 @@ class _WithoutSymbol(_Network):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         return torch.special.expm1(image).flatten(1).sum(1, keepdim=True)
-
-    def with_features(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return self(image), self.features(image)
 
 
 @pytest.mark.slow

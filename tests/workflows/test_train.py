@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -219,7 +220,6 @@ def test_class_name_that_a_bundle_cannot_hold_is_refused_before_training(tmp_pat
 def test_every_fusion_ends_in_a_bundle_that_agrees_and_needs_no_slow_exporter(
     fusion: str, images: Path, shared_bank: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("onnxruntime")
     quick = onnx_model._attempt
     monkeypatch.setattr(
         onnx_model, "_attempt", lambda *to, dynamo: "slow" if dynamo else quick(*to, dynamo=False)
@@ -232,7 +232,8 @@ def test_every_fusion_ends_in_a_bundle_that_agrees_and_needs_no_slow_exporter(
     )
     outcome = train(experiment, tmp_path / "run", progress=False)
     assert outcome.metrics["bundle"]["difference"] < 1e-5
-    assert (outcome.bundle / "models" / "model.onnx").is_file()
+    can_write = all(find_spec(name) for name in ("onnx", "onnxruntime"))
+    assert (outcome.bundle / "models" / "model.onnx").is_file() == can_write
 
 
 @pytest.mark.parametrize(
