@@ -50,14 +50,7 @@ test: install                  ## the whole suite
 	$(PYTEST)
 
 test-slow: install             ## suites that need environments of their own
-	bash .ci/isolated
-	bash .ci/matrix
-	bash .ci/versions
-	bash .ci/oracles
-	bash .ci/dicom_reports
-	bash .ci/accessibility
-	bash .ci/label
-	bash .ci/deploy
+	bash .ci/slow
 
 bench: install                 ## speed beside others' and the machine's limits, as ratios
 	bash benchmarks/environments

@@ -20,6 +20,7 @@ import torch
 
 from medfuse.errors import BundleError
 from medfuse.exporters.quiet import quiet_torchscript
+from medfuse.monai_parser import config_parser
 
 if TYPE_CHECKING:
     from monai.bundle.config_parser import ConfigParser
@@ -38,9 +39,7 @@ def open_bundle(root: Path, config: str = "inference.json") -> Iterator[ConfigPa
     Raises:
         BundleError: the configuration or the metadata cannot be read.
     """
-    from monai.bundle.config_parser import ConfigParser
-
-    parser = ConfigParser()
+    parser = config_parser()
     try:
         parser.read_config(str(root / "configs" / config))
         parser.read_meta(str(root / "configs" / "metadata.json"))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
+from itertools import chain
 from pathlib import PurePath
 from threading import Lock
 from typing import Any, NoReturn, Protocol
@@ -18,15 +18,12 @@ from tqdm import tqdm
 from medfuse.errors import ImageError
 from medfuse.features.ahead import Room, map_ahead
 from medfuse.features.bank import FeatureBank
+from medfuse.features.decoders import with_decoders
 from medfuse.features.digests import DigestMemo, ImageFacts, MemoKey
 from medfuse.features.fingerprints import fingerprints
 from medfuse.threads import workers_of
 
-# Distributions that decode and resize: another version may give other pixels of the same file.
-_DECODERS = (
-    "medfuse", "monai", "nibabel", "numpy", "pillow", "pydicom", "pyjpegls", "pylibjpeg",
-    "pylibjpeg-openjpeg", "pylibjpeg-rle", "python-gdcm", "simpleitk", "tifffile", "torch",
-)  # fmt: skip
+_log = logging.getLogger(__name__)
 _COMMIT_SECONDS = 1.0
 # What is needed to find images in the memo is held for so many at once.
 _PORTION = 4096
@@ -120,12 +117,25 @@ class ImageIndex:
                 return kept.pixels
         image = self._load(reference)
         if image.digest != self._facts[reference].digest:
+            image = self._once_more(reference)
+        return image.pixels
+
+    def _once_more(self, reference: str) -> LoadedImage:
+        """Return an image that had other pixels than in the scan, if it has those again.
+
+        Seen once, on a file that nobody had touched; why is not known.
+        """
+        image = self._load(reference)
+        if image.digest != self._facts[reference].digest:
             raise ImageError(
                 "CHANGED",
                 f"{reference}: its content changed while it was used. "
                 "Expected files that stay as they are during a run; run again.",
             )
-        return image.pixels
+        _log.warning(
+            "An image was read three times and had other pixels the second time; going on."
+        )
+        return image
 
     def _recalled(self, references: Sequence[str], memo: DigestMemo | None) -> _Notes:
         """Take over what the memo knows; return where the rest is noted."""
@@ -141,9 +151,11 @@ class ImageIndex:
         with ExitStack() as stack:
             begin = stack.enter_context(workers_of())
             stack.callback(notes.commit, now=True)
-            results = map_ahead(self._try, references, self._workers, room, begin)
-            stack.callback(results.close)
-            for item, result in zip(references, results, strict=True):
+            # What libraries set up at their first image is not for two threads at once.
+            first = map(self._try, references[:1])
+            others = map_ahead(self._try, references[1:], self._workers, room, begin)
+            stack.callback(others.close)
+            for item, result in zip(references, chain(first, others), strict=True):
                 if isinstance(result, ImageError):
                     failures[item] = result
                 else:
@@ -219,21 +231,6 @@ def _without_name(text: str, reference: str) -> str:
         if len(name) > 2:
             text = text.replace(name, "<file>")
     return text
-
-
-def with_decoders(digest_of_settings: str) -> str:
-    """Return a digest of settings and of the versions of all that decodes and resizes."""
-    digest = hashlib.blake2b(digest_of_settings.encode(), digest_size=32)
-    for package in _DECODERS:
-        digest.update(f"\0{package} {_version(package)}".encode())
-    return digest.hexdigest()
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "absent"
 
 
 def _bar(total: int, progress: bool) -> dict[str, Any]:

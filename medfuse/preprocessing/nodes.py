@@ -7,6 +7,7 @@ from typing import Any
 
 from medfuse.config import InputConfig
 from medfuse.errors import ConfigError
+from medfuse.monai_parser import config_parser
 from medfuse.preprocessing.tabular_row import columns_text
 
 Node = dict[str, Any]
@@ -113,11 +114,8 @@ def config_nodes(
 
 def instantiate(nodes: Sequence[Node]) -> list[Any]:
     """Return the objects that nodes describe, with ``scripts`` taken from medfuse itself."""
-    from monai.bundle.config_parser import ConfigParser  # takes seconds
-
-    built: list[Any] = ConfigParser({"nodes": [_local(node) for node in nodes]}).get_parsed_content(
-        "nodes"
-    )
+    parser = config_parser({"nodes": [_local(node) for node in nodes]})
+    built: list[Any] = parser.get_parsed_content("nodes")
     return built
 
 

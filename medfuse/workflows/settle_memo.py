@@ -9,9 +9,9 @@ from typing import Any
 from medfuse.config import InputConfig
 from medfuse.data.plugin_reader import PluginReader
 from medfuse.features.bank import FeatureBank
+from medfuse.features.decoders import with_decoders
 from medfuse.features.digests import MemoKey
 from medfuse.features.fingerprints import fingerprints
-from medfuse.features.images import with_decoders
 from medfuse.preprocessing import RESOLVE_VERSION, looked_at, resolve_input, tell
 from medfuse.storage import digest_of
 

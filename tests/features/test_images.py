@@ -3,13 +3,14 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from threading import Thread
+from threading import Lock, Thread
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from medfuse.errors import ImageError
-from medfuse.features import images
+from medfuse.features import decoders, images
 from medfuse.features.bank import FeatureBank
 from medfuse.features.fingerprints import fingerprints
 from medfuse.features.images import ImageIndex
@@ -40,7 +41,7 @@ def test_other_preprocessing_is_decoded_again(kit) -> None:
 def test_another_decoder_version_is_decoded_again(kit, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = kit.images(2)
     ImageIndex(kit.Loader(), "p1", kit.bank).scan(paths, progress=False)
-    monkeypatch.setattr(images, "version", lambda package: f"99 {package}")
+    monkeypatch.setattr(decoders, "version", lambda package: f"99 {package}")
     assert ImageIndex(kit.Loader(), "p1", kit.bank).scan(paths, progress=False).decoded == 2
 
 
@@ -50,9 +51,59 @@ def test_another_decoder_version_is_decoded_again(kit, monkeypatch: pytest.Monke
 def test_each_decoder_of_volumes_counts(kit, monkeypatch: pytest.MonkeyPatch, package) -> None:
     paths = kit.images(1)
     ImageIndex(kit.Loader(), "p1", kit.bank).scan(paths, progress=False)
-    installed = images.version
-    monkeypatch.setattr(images, "version", lambda p: "99" if p == package else installed(p))
+    installed = decoders.version
+    monkeypatch.setattr(decoders, "version", lambda p: "99" if p == package else installed(p))
     assert ImageIndex(kit.Loader(), "p1", kit.bank).scan(paths, progress=False).decoded == 1
+
+
+def test_another_kind_of_processor_decodes_again(kit, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = kit.images(2)
+    ImageIndex(kit.Loader(), "p1", kit.bank).scan(paths, progress=False)
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: "NONE")
+    assert ImageIndex(kit.Loader(), "p1", kit.bank).scan(paths, progress=False).decoded == 2
+
+
+def test_nothing_is_decoded_beside_the_first_image(kit) -> None:
+    running, most, done = [0], [0], list[int]()
+    loader, lock = kit.Loader(), Lock()
+
+    def load(reference: str):
+        with lock:
+            running[0] += 1
+            most[0] = max(most[0], running[0])
+        time.sleep(0.02)
+        image = loader(reference)
+        with lock:
+            done.append(most[0])
+            running[0] -= 1
+        return image
+
+    ImageIndex(load, "p1", workers=2).scan(kit.images(6), progress=False)
+    assert done[0] == 1
+    assert most == [2]
+
+
+def test_other_pixels_once_are_read_again_and_said(kit, caplog: pytest.LogCaptureFixture) -> None:
+    (path,) = kit.images(1)
+    loader = kit.Loader()
+    index = ImageIndex(loader, "p1", workers=1, keep_bytes=0)
+    index.scan([path], progress=False)
+    right = index.take(path)
+    good = Path(path).read_bytes()
+
+    def torn(reference: str):
+        if len(loader.calls) == 2:
+            Image.fromarray(np.zeros((4, 4), np.uint8)).save(reference)
+        try:
+            return loader(reference)
+        finally:
+            Path(path).write_bytes(good)
+
+    index._load = torn
+    np.testing.assert_array_equal(index.take(path), right)
+    assert len(loader.calls) == 4
+    assert "other pixels the second time" in caplog.text
+    assert Path(path).name not in caplog.text
 
 
 def test_a_moved_file_is_known_by_its_content(kit) -> None:
