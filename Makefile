@@ -44,12 +44,12 @@ check: install                 ## style, types, layers
 	$(BIN)/pytest -q tests/test_docs.py -m 'not slow'
 
 test-fast: install             ## the quick part of the suite
-	$(PYTEST) -m 'not slow'
+	$(PYTEST) -m 'not slow and not long'
 
-test: install                  ## the whole suite
-	$(PYTEST)
+test: install                  ## the suite, but for what takes long
+	$(PYTEST) -m 'not long'
 
-test-slow: install             ## suites that need environments of their own
+test-slow: install             ## what takes long, and suites in environments of their own
 	bash .ci/slow
 
 bench: install                 ## speed beside others' and the machine's limits, as ratios

@@ -192,6 +192,7 @@ def test_python_of_a_page_runs(page: str, tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_commands_and_python_about_a_bundle_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -275,6 +276,7 @@ def test_no_page_or_program_names_a_place_on_a_machine() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_quick_start_of_the_readme_runs_literally(tmp_path: Path) -> None:
     (console,) = code_blocks(REPOSITORY / "README.md", "console")
     install, *commands = console.replace("$ ", "").splitlines()
@@ -287,6 +289,7 @@ def test_quick_start_of_the_readme_runs_literally(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_bundle_that_ships_runs_as_its_page_says(tmp_path: Path) -> None:
     page = REPOSITORY / "bundles/README.md"
     (tmp_path / "bundles").symlink_to(REPOSITORY / "bundles")
@@ -352,6 +355,7 @@ def test_example_of_several_inputs_can_be_trained(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_example_of_several_inputs_is_trained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -366,6 +370,7 @@ def test_example_of_several_inputs_is_trained(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_python_example_of_the_readme_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -17,7 +17,7 @@ import pytest
 from medfuse.config import Experiment, load_experiment
 from medfuse.workflows.train import train
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 RECIPES = sorted((Path(__file__).resolve().parents[1] / "recipes").glob("*.yaml"))
 # Four networks and a bundle of them take minutes: run by hand.

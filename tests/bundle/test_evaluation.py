@@ -134,6 +134,7 @@ def test_bundles_that_cannot_be_trained_have_neither_and_say_why(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_train_one_candidate(
     bundle: Path, labelled: Path, repository: Path, tmp_path: Path
 ) -> None:

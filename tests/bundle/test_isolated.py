@@ -13,7 +13,7 @@ import pytest
 from medfuse.serving.inputs import expand_inputs, table_cases
 from medfuse.serving.predict import load_bundle
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 def run_card(bundle: Path, data: Path, out: Path) -> str:

@@ -369,6 +369,7 @@ def test_it_passes_every_check_of_verify(bundle: Path, repository: Path) -> None
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_train_one_candidate(
     bundle: Path, data: Path, repository: Path, tmp_path: Path
 ) -> None:

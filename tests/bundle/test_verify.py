@@ -44,6 +44,7 @@ def test_a_good_bundle_passes_every_check(bundle: Path, repository: Path) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["solid", "sliced", "several"])
 def test_bundles_of_volumes_and_of_several_inputs_pass_every_check(
     written, name: str, repository: Path
@@ -62,6 +63,7 @@ def test_bundles_of_volumes_and_of_several_inputs_pass_every_check(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_network_that_reads_a_missing_input_as_zeros_fails(written, tmp_path: Path) -> None:
     """Complete cases agree, so that only a batch with a missing input can show it."""
     root = Path(shutil.copytree(written["several"], tmp_path / "several_classification"))

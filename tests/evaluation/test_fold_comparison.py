@@ -222,6 +222,7 @@ def test_what_cannot_be_compared_is_refused() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("classes", [2, 3])
 def test_equal_candidates_are_told_apart_in_five_percent_of_simulations(classes: int) -> None:
     """One source, one fusion, equally good, two correlated cases a patient: alpha is kept."""
@@ -247,6 +248,7 @@ def test_equal_candidates_are_told_apart_in_five_percent_of_simulations(classes:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_best_of_many_equal_fusions_gains_in_at_most_five_percent() -> None:
     rng, gains, trials = np.random.default_rng(12), 0, 300
     settings = EvaluationSettings(bootstrap=0)

@@ -141,6 +141,7 @@ def test_influence_is_the_derivative_by_the_weight_of_a_patient_s_answers() -> N
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_interval_of_a_difference_is_that_of_the_bootstrap_of_patients_within_folds() -> None:
     cases = cases_of(7, patients=150)
     first, second = candidate_of(cases, 8, 1.6), candidate_of(cases, 9, 0.8)
@@ -356,6 +357,7 @@ def test_curve_of_labels_is_that_of_the_comparison_with_the_accuracy_of_each_fol
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_equal_candidates_are_told_apart_in_five_percent_of_simulations() -> None:
     """Two equally good ones, correlated labels and cases of a patient, unknown answers."""
     claims, trials = 0, 400

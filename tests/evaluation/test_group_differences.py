@@ -56,6 +56,7 @@ def test_a_group_that_is_served_worse_is_found() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_equal_groups_are_rarely_called_different() -> None:
     quick = EvaluationSettings(bootstrap=200)
     small = [

@@ -120,6 +120,7 @@ def test_the_same_seed_gives_the_same_intervals(sample) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_auroc_interval_covers_the_truth_about_as_often_as_it_says() -> None:
     rng = np.random.default_rng(0)
     truth, hits, trials = 0.7602, 0, 300  # Phi(1 / sqrt(2)) for a shift of one standard deviation

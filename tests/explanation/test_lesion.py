@@ -15,7 +15,7 @@ from medfuse.serving.cases import named_case
 from medfuse.workflows.explain_case import AskedCase, read_case
 from medfuse.workflows.explain_subject import explainers_of, open_subject
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")

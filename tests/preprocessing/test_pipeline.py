@@ -245,6 +245,7 @@ def test_hosts_that_replace_the_reader_are_caught():
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "kind", "groups"),
     [("brain_mri4", "pixels", 30), ("pneumoniamnist/pneumoniamnist.npz", "pixels", 8)],

@@ -406,6 +406,7 @@ def test_dicom_and_nifti_of_one_volume_are_one_image(shared_data, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_bundle_reads_a_dicom_folder_where_medfuse_is_absent(shared_data, tmp_path):
     prep = Preprocessing(_input(modality="CT", intensity="window", window=(0, 80)))
     reference = str(shared_data / "dicom/ct_head_philips/S2010")

@@ -59,6 +59,7 @@ def logistic_regression() -> np.ndarray:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("fusion", ["attention", "low_rank"])
 def test_default_training_is_as_good_as_logistic_regression(
     fusion: str, logistic_regression: np.ndarray

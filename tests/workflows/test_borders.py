@@ -80,6 +80,7 @@ def _weights(run: TrainingOutcome) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_weights_after_an_epoch_are_those_without_the_bank(
     images: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

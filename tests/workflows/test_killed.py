@@ -34,10 +34,12 @@ def experiment_for(images: Path, bank: Path) -> dict[str, Any]:
         bank={"path": str(bank)},
         training={"epochs": 40, "members": 3, "early_stopping": None},
         evaluation={"bootstrap": 20, "baselines": False},
+        bundle={"graphs": False},
     )
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_run_killed_at_random_points_gives_the_metrics_of_an_unbroken_one(
     images: Path, tmp_path: Path
 ) -> None:

@@ -68,6 +68,7 @@ def test_a_plugin_without_a_table_is_told_how_to_name_one() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("plugin", ["mini", "monai", "timm", "torchvision", "xrv"])
 def test_the_table_of_a_plugin_is_what_its_networks_are(plugin: str) -> None:
     registry = load_registry()

@@ -195,6 +195,7 @@ def test_the_preview_reads_the_format(grids, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("shape", [(24, 24), (12, 12, 6)])
 def test_the_bundle_reads_the_format_where_plugin_and_medfuse_are_absent(
     grids, tmp_path: Path, shape: tuple[int, ...]

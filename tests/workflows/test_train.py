@@ -217,6 +217,7 @@ def test_class_name_that_a_bundle_cannot_hold_is_refused_before_training(tmp_pat
     ],
 )
 @pytest.mark.slow
+@pytest.mark.long
 def test_every_fusion_ends_in_a_bundle_that_agrees_and_needs_no_slow_exporter(
     fusion: str, images: Path, shared_bank: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -53,6 +53,7 @@ def _described(images: Path, bank: Path, **changes: Any) -> dict[str, Any]:
         sources=[learning, {"use": "timm:test_convnext.random"}],
         training=settings,
         bank={"path": str(bank)},
+        bundle={"graphs": False},
         **changes,
     )
 
@@ -118,6 +119,7 @@ def test_processes_that_would_learn_something_else_are_refused(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_end_together_go_on_together_and_give_what_one_gives(
     images: Path, tmp_path: Path
 ) -> None:
@@ -147,6 +149,7 @@ def test_two_processes_end_together_go_on_together_and_give_what_one_gives(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_without_a_source_that_learns_others_help_with_features_and_end(
     images: Path, tmp_path: Path
 ) -> None:

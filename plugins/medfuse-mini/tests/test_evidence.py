@@ -66,6 +66,7 @@ def test_no_held_out_image_was_seen(data):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["densenet", "resnet"])
 def test_trained_weights_beat_untrained_ones_on_a_whole_set_left_out(evidence, data, name):
     [left_out] = evidence.left_out_sets(data, ["brain_mri4"])

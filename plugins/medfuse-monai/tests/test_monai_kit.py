@@ -39,6 +39,7 @@ def test_every_plain_name_is_among_what_is_checked_if_asked_for() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_others_and_every_plain_name_keep_every_promise_too() -> None:
     checks = checks_of("monai", plain_names=True)  # in order: a network is released with its last
     assert failures(check for check in checks if not is_quick(check)) == []

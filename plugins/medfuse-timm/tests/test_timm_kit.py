@@ -9,6 +9,7 @@ from medfuse.testing import check_plugin
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_every_promise_is_kept_by_every_network_with_a_plain_name() -> None:
     findings = check_plugin("timm", plain_names=True)
     assert [finding for finding in findings if finding.status == "failed"] == []

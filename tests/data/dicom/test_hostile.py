@@ -73,6 +73,7 @@ def ten_thousand(folder: Path) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_ten_thousand_slices_are_read_or_refused_in_time(
     tmp_path: Path, reader: SandboxedReader, good: str
 ) -> None:
