@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -18,6 +19,7 @@ from medfuse_timm.network import TimmBackbone
 INNER = "net."
 _ODD, _STEP = 97, 32
 _EXACT = 0.01
+_NORMS = (nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm)
 
 
 class _Place(NamedTuple):
@@ -96,8 +98,21 @@ def _outputs(
 def _forward(backbone: TimmBackbone, size: Sequence[int]) -> None:
     device = next(backbone.parameters()).device
     channels = backbone.net.pretrained_cfg["input_size"][0]
-    with torch.no_grad():
+    with torch.no_grad(), _no_norms(backbone) if device.type == "meta" else nullcontext():
         backbone(torch.zeros(1, channels, *size, device=device))
+
+
+@contextmanager
+def _no_norms(backbone: nn.Module) -> Iterator[None]:
+    """Leave norms out, which change no shape and without values take half of a forward."""
+    norms = [m for m in backbone.modules() if isinstance(m, _NORMS)]
+    for norm in norms:
+        norm.forward = nn.Identity().forward  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        for norm in norms:
+            del norm.forward
 
 
 def _runs(backbone: TimmBackbone, side: int) -> bool:
