@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 import timm
 import torch
-from medfuse_timm import families
+from medfuse_timm import families, stages
 from medfuse_timm.network import TimmBackbone
 from medfuse_timm.tags import training_data
 from safetensors.torch import save_file
@@ -218,6 +218,21 @@ def test_a_tag_names_its_training_data():
 def test_an_unknown_architecture_is_a_key_error():
     with pytest.raises(KeyError, match="resnet19"):
         families.describe("resnet19")
+
+
+@each
+def test_a_network_is_described_once_and_as_with_its_norms(network, monkeypatch):
+    described = families.describe(network.name)
+    assert families.describe(network.name) is described
+    monkeypatch.setattr(stages, "_NORMS", ())
+    assert families.describe.__wrapped__(network.name) == described
+
+
+def test_norms_come_back_after_a_description():
+    with torch.device("meta"):
+        backbone = TimmBackbone("resnet10t").eval()
+    stages.stages(backbone, (64, 64))
+    assert not [m for m in backbone.modules() if "forward" in vars(m)]
 
 
 def test_every_architecture_is_listed():
