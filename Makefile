@@ -1,4 +1,4 @@
-# Two commands do everything on a fresh machine: `make demo` and `make test`.
+# Two commands do what most need on a fresh machine: `make demo` and `make test`.
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 unexport PYTHONDONTWRITEBYTECODE
@@ -44,7 +44,7 @@ check: install                 ## style, types, layers
 	$(BIN)/pytest -q tests/test_docs.py -m 'not slow'
 
 test-fast: install             ## the quick part of the suite
-	$(PYTEST) -m 'not slow and not long'
+	$(PYTEST) -m 'not slow'
 
 test: install                  ## the suite, but for what takes long
 	$(PYTEST) -m 'not long'

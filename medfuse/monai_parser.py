@@ -19,7 +19,7 @@ def config_parser(config: dict[str, Any] | None = None) -> ConfigParser:
     from monai.bundle.config_parser import ConfigParser  # takes seconds
 
     parser = ConfigParser(config)
-    parser.locator = _locator(sum(name.startswith("monai") for name in sys.modules))
+    parser.locator = _locator(sum(name.startswith("monai") for name in tuple(sys.modules)))
     return parser
 
 

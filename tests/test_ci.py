@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import signal
@@ -11,14 +12,19 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.skipif(
+    not (shutil.which("bash") and shutil.which("flock")),
+    reason="promise not shown: .ci/slow needs bash and flock",
+)
+
 CI = Path(__file__).resolve().parents[1] / ".ci"
 # What continuous integration calls, this program, and what a developer calls.
 OTHERS = {"run", "slow", "lock"}
 
 
 def lanes() -> list[str]:
-    lines = re.findall(r"^lane (.*) & ", (CI / "slow").read_text(), re.MULTILINE)
-    return " ".join(lines).split()
+    (lines,) = re.findall(r"^lanes=\((.*)\)$", (CI / "slow").read_text(), re.MULTILINE)
+    return " ".join(re.findall(r'"([^"]*)"', lines)).split()
 
 
 @pytest.fixture
@@ -38,7 +44,8 @@ def slow(clone: Path, *names: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_every_suite_is_in_one_lane() -> None:
-    suites = {path.name for path in CI.iterdir() if not path.suffix} - OTHERS
+    programs = (p for p in CI.iterdir() if p.is_file() and not p.suffix and os.access(p, os.X_OK))
+    suites = {path.name for path in programs} - OTHERS
     assert sorted(lanes()) == sorted(suites)
 
 
@@ -66,16 +73,46 @@ def test_suites_that_are_named_run_alone(clone: Path) -> None:
     assert slow(clone, "label", "matrix").returncode == 1
 
 
-def test_a_signal_stops_what_runs_in_both_lanes(clone: Path) -> None:
+@pytest.mark.parametrize("names", [(), ("label", "matrix")], ids=["lanes", "names"])
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_what_runs_and_shows_it(
+    clone: Path, names: tuple[str, ...], number: signal.Signals
+) -> None:
     for name in lanes():
-        (clone / ".ci" / name).write_text(f"touch {clone}/begun-{name}\nsleep 60 & wait\n")
+        (clone / ".ci" / name).write_text(
+            f"echo {name} hangs\ntouch {clone}/begun-{name}\nsleep 60 & wait\n"
+        )
+    side_by_side = 1 if names else 2
+    command = ["bash", str(clone / ".ci" / "slow"), *names]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as process:
+        until = time.monotonic() + 20
+        while len(list(clone.glob("begun-*"))) < side_by_side and time.monotonic() < until:
+            time.sleep(0.02)
+        process.send_signal(number)
+        # Its output ends when the last process that could write to it has gone.
+        shown = process.communicate(timeout=20)[0].decode()
+    assert process.returncode == 128 + number
+    begun = [path.name.removeprefix("begun-") for path in clone.glob("begun-*")]
+    assert len(begun) == side_by_side
+    for name in begun:
+        assert f"==== {name}: stopped\n{name} hangs\n" in shown
+
+
+def test_lanes_end_with_their_program(clone: Path) -> None:
+    (clone / ".ci" / "isolated").write_text(f"touch {clone}/begun\nsleep 0.5\n")
+    (clone / ".ci" / "matrix").write_text(f"touch {clone}/went-on\n")
     command = ["bash", str(clone / ".ci" / "slow")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as process:
         until = time.monotonic() + 20
-        while len(list(clone.glob("begun-*"))) < 2 and time.monotonic() < until:
+        while not (clone / "begun").exists() and time.monotonic() < until:
             time.sleep(0.02)
-        process.send_signal(signal.SIGTERM)
-        # Its output ends when the last process that could write to it has gone.
-        assert process.communicate(timeout=20)[0] == b""
-    assert process.returncode == 130
-    assert len(list(clone.glob("begun-*"))) == 2
+        process.kill()
+        process.wait(timeout=20)
+        process.communicate(timeout=20)
+    assert not (clone / "went-on").exists()
+
+
+def test_a_name_that_is_no_suite_is_refused_before_any_runs(clone: Path) -> None:
+    done = slow(clone, "label", "labels")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "there is no suite labels in .ci/\n"

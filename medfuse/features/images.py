@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import PurePath
 from threading import Lock
 from typing import Any, NoReturn, Protocol
@@ -117,25 +116,34 @@ class ImageIndex:
                 return kept.pixels
         image = self._load(reference)
         if image.digest != self._facts[reference].digest:
-            image = self._once_more(reference)
+            image = self._once_more(reference, image)
         return image.pixels
 
-    def _once_more(self, reference: str) -> LoadedImage:
-        """Return an image that had other pixels than in the scan, if it has those again.
+    def _once_more(self, reference: str, other: LoadedImage) -> LoadedImage:
+        """Return an image that had other pixels than its digest says, if it has the right ones now.
 
-        Seen once, on a file that nobody had touched; why is not known.
+        Seen once, on a file that nobody had touched; why is not known. Where it was the first
+        reading that went wrong, the next run is to find what the file is.
         """
         image = self._load(reference)
         if image.digest != self._facts[reference].digest:
+            if image.digest == other.digest:
+                self._renew(reference, image)
             raise ImageError(
                 "CHANGED",
                 f"{reference}: its content changed while it was used. "
                 "Expected files that stay as they are during a run; run again.",
             )
-        _log.warning(
-            "An image was read three times and had other pixels the second time; going on."
-        )
+        _log.warning("An image had other pixels than its digest says, and the right ones later.")
         return image
+
+    def _renew(self, reference: str, image: LoadedImage) -> None:
+        """Note in the memo what a file is now."""
+        files = fingerprints([reference], 1)
+        if self._bank is not None and reference in files:
+            key = MemoKey(files[reference], self._preprocessing)
+            with self._bank.memo() as memo:
+                memo.put({key: _facts_of(image, reference)})
 
     def _recalled(self, references: Sequence[str], memo: DigestMemo | None) -> _Notes:
         """Take over what the memo knows; return where the rest is noted."""
@@ -151,11 +159,9 @@ class ImageIndex:
         with ExitStack() as stack:
             begin = stack.enter_context(workers_of())
             stack.callback(notes.commit, now=True)
-            # What libraries set up at their first image is not for two threads at once.
-            first = map(self._try, references[:1])
-            others = map_ahead(self._try, references[1:], self._workers, room, begin)
-            stack.callback(others.close)
-            for item, result in zip(references, chain(first, others), strict=True):
+            results = map_ahead(self._try, references, self._workers, room, begin)
+            stack.callback(results.close)
+            for item, result in zip(references, results, strict=True):
                 if isinstance(result, ImageError):
                     failures[item] = result
                 else:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
+from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -48,6 +50,8 @@ class ImageChain:
         self._plugins = list(plugins)
         self._transforms = instantiate(nodes[1:])
         self._stored = self._stored_volume if volumes else self._stored_image
+        self._first = Lock()
+        self._begun = False
 
     def load(self, reference: str) -> CanonicalImage:
         """Return the canonical image of a file reference.
@@ -55,6 +59,13 @@ class ImageChain:
         Raises:
             ImageError: the file cannot be read, or is not as the first ones were.
         """
+        # What libraries set up at their first image is not for two threads at once.
+        with nullcontext() if self._begun else self._first:
+            image = self._loaded(reference)
+            self._begun = True
+            return image
+
+    def _loaded(self, reference: str) -> CanonicalImage:
         try:
             with one_thread():  # its sums keep their bits, however many cores there are
                 values, digest, events = self._stored(reference)

@@ -21,7 +21,7 @@ def import_providers() -> Mapping[str, tuple[str, ...]]:
 
     ``importlib.metadata.packages_distributions`` before Python 3.11 knows only those with a
     ``top_level.txt``, which many wheels lack. Every file list is read, which takes a fifth of a
-    second: it is done again only after something was installed or the search path was changed.
+    second: it is done again only after an entry of a folder on the search path came or went.
     """
     return _providers(tuple((folder, _changed(folder)) for folder in sys.path))
 

@@ -137,7 +137,7 @@ def test_delong_refuses_too_few_cases() -> None:
 @pytest.mark.long
 def test_paired_tests_claim_a_difference_of_equal_classifiers_in_five_percent() -> None:
     rng = np.random.default_rng(7)
-    trials, p_delong, p_bootstrap = 200, [], []
+    trials, p_delong, p_bootstrap = 400, [], []
     for _ in range(trials):
         # Three images a patient; the two classifiers are equally good and correlated.
         truth = np.repeat(rng.random(40) < 0.5, 3)

@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
-from threading import Lock, Thread
+from threading import Thread
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from medfuse.errors import ImageError
@@ -56,31 +59,36 @@ def test_each_decoder_of_volumes_counts(kit, monkeypatch: pytest.MonkeyPatch, pa
     assert ImageIndex(kit.Loader(), "p1", kit.bank).scan(paths, progress=False).decoded == 1
 
 
-def test_another_kind_of_processor_decodes_again(kit, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_that_rounds_otherwise_decodes_again(kit, monkeypatch) -> None:
     paths = kit.images(2)
     ImageIndex(kit.Loader(), "p1", kit.bank).scan(paths, progress=False)
-    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: "NONE")
+    monkeypatch.setattr(decoders, "_rounding", lambda: "another")
     assert ImageIndex(kit.Loader(), "p1", kit.bank).scan(paths, progress=False).decoded == 2
 
 
-def test_nothing_is_decoded_beside_the_first_image(kit) -> None:
-    running, most, done = [0], [0], list[int]()
-    loader, lock = kit.Loader(), Lock()
+def test_a_machine_always_rounds_alike() -> None:
+    measure = decoders._rounding.__wrapped__
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        with ThreadPoolExecutor(2) as pool:
+            found = list(pool.map(lambda _: measure(), range(6)))
+    finally:
+        torch.set_num_threads(before)
+    assert {measure(), *found} == {decoders._rounding()}
 
-    def load(reference: str):
-        with lock:
-            running[0] += 1
-            most[0] = max(most[0], running[0])
-        time.sleep(0.02)
-        image = loader(reference)
-        with lock:
-            done.append(most[0])
-            running[0] -= 1
-        return image
 
-    ImageIndex(load, "p1", workers=2).scan(kit.images(6), progress=False)
-    assert done[0] == 1
-    assert most == [2]
+def test_rounding_is_seen_in_smoothing_resizing_and_products(monkeypatch) -> None:
+    measure = decoders._rounding.__wrapped__
+    before = measure()
+    for name in ("conv1d", "conv2d", "interpolate"):
+        real = getattr(decoders.F, name)
+        with monkeypatch.context() as patched:
+            patched.setattr(
+                decoders.F, name, lambda *a, real=real, **k: real(*a, **k) * (1 + 2**-22)
+            )
+            assert measure() != before, name
+    assert measure() == before
 
 
 def test_other_pixels_once_are_read_again_and_said(kit, caplog: pytest.LogCaptureFixture) -> None:
@@ -102,8 +110,25 @@ def test_other_pixels_once_are_read_again_and_said(kit, caplog: pytest.LogCaptur
     index._load = torn
     np.testing.assert_array_equal(index.take(path), right)
     assert len(loader.calls) == 4
-    assert "other pixels the second time" in caplog.text
+    assert "the right ones later" in caplog.text
     assert Path(path).name not in caplog.text
+
+
+def test_a_first_reading_that_went_wrong_does_not_stop_the_next_run(kit) -> None:
+    (path,) = kit.images(1)
+    loader = kit.Loader()
+
+    def first_wrong(reference: str):
+        image = loader(reference)
+        return replace(image, digest="0" * 64) if len(loader.calls) == 1 else image
+
+    index = ImageIndex(first_wrong, "p1", kit.bank, workers=1, keep_bytes=0)
+    index.scan([path], progress=False)
+    with pytest.raises(ImageError, match="its content changed"):
+        index.take(path)
+    again = ImageIndex(loader, "p1", kit.bank, keep_bytes=0)
+    assert again.scan([path], progress=False).decoded == 0
+    np.testing.assert_array_equal(again.take(path), loader(path).pixels)
 
 
 def test_a_moved_file_is_known_by_its_content(kit) -> None:

@@ -1,8 +1,10 @@
 import inspect
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import pytest
@@ -14,8 +16,9 @@ from PIL import Image
 
 from medfuse.config import CohortConfig, InputConfig, SplitConfig
 from medfuse.data import assign_roles, read_cohort, resolve_leaks
+from medfuse.data.image_file import read_pixels
 from medfuse.errors import ConfigError, ImageError
-from medfuse.preprocessing import Preprocessing, resolve_input
+from medfuse.preprocessing import Preprocessing, image_chain, resolve_input
 from medfuse.preprocessing.image_chain import ImageChain
 from medfuse.preprocessing.nodes import instantiate
 from medfuse.preprocessing.transforms import RequireUnitd, SqueezeTo2Dd
@@ -47,6 +50,34 @@ def test_8_and_16_bit_fill_the_unit_interval(tmp_path):
         assert image.pixels.dtype == np.float32
         assert image.pixels.shape == (1, 40, 30)
         np.testing.assert_allclose(image.pixels[0], array / full, atol=1e-7)
+
+
+def test_nothing_is_decoded_beside_the_first_image(tmp_path, monkeypatch):
+    good, lock, running = _save(tmp_path / "a.png", GRAY), Lock(), [0]
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    beside = []
+
+    def read(reference, readers):
+        with lock:
+            running[0] += 1
+        time.sleep(0.05)
+        try:
+            return read_pixels(reference, readers)
+        finally:
+            with lock:
+                beside.append(running[0])
+                running[0] -= 1
+
+    monkeypatch.setattr(image_chain, "read_pixels", read)
+    preprocessing = Preprocessing(_input())
+    # One that cannot be read sets nothing up; of two that wait, the first is the first image.
+    with ThreadPoolExecutor(4) as pool:
+        bad = pool.submit(preprocessing.load, str(tmp_path / "bad.png"))
+        assert isinstance(bad.exception(), ImageError)
+        assert len(list(pool.map(preprocessing.load, [good] * 2))) == 2
+        assert beside == [1, 1, 1]
+        assert len(list(pool.map(preprocessing.load, [good] * 4))) == 4
+    assert max(beside) > 1
 
 
 def test_enlarging_is_that_of_pillow_not_shifted(tmp_path):

@@ -26,7 +26,7 @@ def names() -> tuple[str, ...]:
 def describe(name: str) -> BackboneSpec:
     """Return what timm says of an architecture; it is built without memory for its parameters.
 
-    Each is built once in a process, which takes up to half a second.
+    Each is built once in a process, in up to a second.
 
     Raises:
         KeyError: timm has no such architecture.

@@ -122,7 +122,6 @@ def installed(name: str) -> str:
     return name
 
 
-@pytest.mark.slow
 @pytest.mark.long
 @pytest.mark.parametrize("name", SMALLEST.values(), ids=SMALLEST)
 def test_a_model_is_what_its_description_says(name: str) -> None:
