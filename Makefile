@@ -15,7 +15,7 @@ DEMO_OUT ?= demo
 # threads that wait for each other cost more than they give.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help install demo test test-fast test-slow check bench wheels clean
+.PHONY: help install demo test test-fast test-long test-slow check bench wheels clean
 
 help:                          ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -48,6 +48,9 @@ test-fast: install             ## the quick part of the suite
 
 test: install                  ## the suite, but for what takes long
 	$(PYTEST) -m 'not long'
+
+test-long: install             ## what takes long
+	$(PYTEST) -m long
 
 test-slow: install             ## what takes long, and suites in environments of their own
 	bash .ci/slow

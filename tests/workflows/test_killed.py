@@ -34,7 +34,6 @@ def experiment_for(images: Path, bank: Path) -> dict[str, Any]:
         bank={"path": str(bank)},
         training={"epochs": 40, "members": 3, "early_stopping": None},
         evaluation={"bootstrap": 20, "baselines": False},
-        bundle={"graphs": False},
     )
 
 

@@ -53,7 +53,6 @@ def _described(images: Path, bank: Path, **changes: Any) -> dict[str, Any]:
         sources=[learning, {"use": "timm:test_convnext.random"}],
         training=settings,
         bank={"path": str(bank)},
-        bundle={"graphs": False},
         **changes,
     )
 
