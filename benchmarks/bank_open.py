@@ -60,7 +60,7 @@ def fill(folder: Path, keys: list[BankKey], values: np.ndarray) -> None:
 def read(folder: Path, wanted: WantedRows, into: np.ndarray) -> None:
     with FeatureBank(folder / "bank").recipe({"weights": "benchmark"}) as store:
         for rows, block in store.read(wanted):
-            into[[row.image for row in rows]] = block
+            into[rows.images] = block
 
 
 if __name__ == "__main__":

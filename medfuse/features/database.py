@@ -33,10 +33,17 @@ class BankDamageError(BankError):
 
 @dataclass(frozen=True)
 class Schema:
-    """The table that a new file gets, and what is noted in it (plain text by name)."""
+    """What a new file gets.
+
+    Attributes:
+        tables: statements that create them.
+        notes: what is noted in it, plain text by name.
+        page: bytes of a page, a power of two from 512 to 65536.
+    """
 
     tables: tuple[str, ...]
     notes: tuple[tuple[str, str], ...] = ()
+    page: int = 4096
 
 
 class Database:
@@ -92,7 +99,7 @@ class Database:
                 raise
 
     def limit_pages(self, pages: int) -> None:
-        """Let the file grow to ``pages`` pages of 4 KiB at most, as if the disk were full."""
+        """Let the file grow to ``pages`` of its pages at most, as if the disk were full."""
         self._connection.execute(f"PRAGMA max_page_count={int(pages)}")
 
     def close(self) -> None:
@@ -114,6 +121,7 @@ class Database:
         return connection
 
     def _create(self, connection: sqlite3.Connection) -> None:
+        connection.execute(f"PRAGMA page_size={self._schema.page}")
         connection.execute("BEGIN IMMEDIATE")
         if not _is_new(connection, self.path):  # another process was first
             connection.execute("ROLLBACK")

@@ -12,7 +12,7 @@ from medfuse.features.engine import batch_size_for, sees_volumes
 from medfuse.features.plan import Plan, row_bytes
 from medfuse.features.request import ExtractionRequest, FeatureSource
 from medfuse.features.sizes import readable
-from medfuse.features.wanted import Row
+from medfuse.features.wanted import Row, Rows
 
 _COMMIT_SECONDS = 1.0
 
@@ -63,9 +63,8 @@ class Ledger:
         shape = self.values.shape[3:] if self.source.slices else self.values.shape[2:]
         for rows, values in self._store.read(self._plan.wanted, self.missing.shape[2]):
             if values.shape[1:] == shape:
-                for row, one in zip(rows, values, strict=True):
-                    self._place(row, one)
-                    self.missing[row] = False
+                self._place(rows, values)
+                self.missing[rows.images, rows.views, rows.slices] = False
         if self._store.damaged:
             _log.warning(
                 "%s: %d damaged rows of the bank are computed again",
@@ -95,7 +94,7 @@ class Ledger:
     def add(self, row: Row, values: np.ndarray) -> None:
         """Take over one computed row."""
         kept = values.astype(self.type, copy=False)
-        self._place(row, kept)
+        self._place(Rows.of([row]), kept[None])
         if self._store:
             self._pending[row] = kept
 
@@ -123,12 +122,12 @@ class Ledger:
             if self._store:
                 self._store.close()
 
-    def _place(self, row: Row, values: np.ndarray) -> None:
-        cases = self._plan.cases_with(row.image, row.view)
-        if self.source.slices:
-            self.values[cases, row.view, row.slice] = values
-        else:
-            self.values[cases, row.view] = values
+    def _place(self, rows: Rows, values: np.ndarray) -> None:
+        """Write the values of rows ``(R, ...)`` where their cases stand."""
+        which, cases = self._plan.cases_with(rows)
+        views = rows.views[which]
+        place = (cases, views, rows.slices[which]) if self.source.slices else (cases, views)
+        self.values[place] = values[which]
 
 
 def _recipe(source: FeatureSource, request: ExtractionRequest, kind: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from medfuse.errors import BankError
 from medfuse.features.digests import ImageFacts
 from medfuse.features.request import CaseImage
 from medfuse.features.sizes import readable
-from medfuse.features.wanted import WantedRows
+from medfuse.features.wanted import Rows, WantedRows
 
 # What a row takes beside its values: key, its second copy in the index, checksum, page slack.
 _ROW_BYTES = 400
@@ -52,10 +52,19 @@ class Plan:
         """Return the first case that shows an image: where to read it, and a name for it."""
         return self._cases[int(self._order[self._starts[image]])]
 
-    def cases_with(self, image: int, view: int) -> np.ndarray:
-        """Return the positions of the cases that want a view of an image."""
-        cases = self._order[self._starts[image] : self._starts[image + 1]]
-        return cases[self._views[cases] >= view] if view else cases
+    def cases_with(self, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+        """Return which cases want which of the rows, as pairs in two arrays of equal length.
+
+        The first holds positions in ``rows``, the second positions of cases: of each case that
+        shows the image of a row and wants its view.
+        """
+        first = self._starts[rows.images]
+        counts = self._starts[rows.images + 1] - first
+        which = np.repeat(np.arange(len(rows)), counts)
+        before = np.cumsum(counts) - counts
+        cases = self._order[np.arange(len(which)) + (first - before)[which]]
+        wants = self._views[cases] >= rows.views[which]
+        return which[wants], cases[wants]
 
 
 def row_bytes(feature_dim: int, tokens: int, itemsize: int) -> int:

@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,6 @@ from medfuse.features.keys import BankKey
 DTYPES = ("float32", "float16")
 _LITTLE = {name: np.dtype(name).newbyteorder("<") for name in DTYPES}
 
-Head = tuple[bytes, bytes, int, int]
 Columns = tuple[bytes, bytes, int, int, str, str, bytes, bytes]
 
 
@@ -31,8 +31,8 @@ def encode(key: BankKey, values: np.ndarray) -> Columns:
     little = np.ascontiguousarray(values, dtype=_LITTLE[name])
     shape = ",".join(str(size) for size in values.shape)
     data = little.tobytes()
-    head = key.row()
-    return (*head, name, shape, data, _checksum(head, name, shape, data))
+    head = (*key.row(), name, shape)
+    return (*head, data, _checksum(head, data))
 
 
 def is_whole(columns: Columns) -> bool:
@@ -41,7 +41,7 @@ def is_whole(columns: Columns) -> bool:
     return (
         name in DTYPES
         and isinstance(data, bytes)
-        and _checksum(columns[:4], name, shape, data) == checksum
+        and _checksum(columns[:6], data) == checksum
         and len(data) == _bytes_of(name, shape)
     )
 
@@ -72,7 +72,5 @@ def _bytes_of(name: str, shape: str) -> int | None:
         return None
 
 
-def _checksum(head: Head, name: str, shape: str, data: bytes) -> bytes:
-    digest = hashlib.blake2b(repr((*head, name, shape)).encode(), digest_size=16)
-    digest.update(data)
-    return digest.digest()
+def _checksum(head: tuple[Any, ...], data: bytes) -> bytes:
+    return hashlib.blake2b(repr(head).encode() + data, digest_size=16).digest()

@@ -25,6 +25,24 @@ class Row(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Rows:
+    """The places of R rows, in columns as long as there are rows."""
+
+    images: np.ndarray
+    views: np.ndarray
+    slices: np.ndarray
+
+    @classmethod
+    def of(cls, rows: Sequence[tuple[int, int, int]]) -> Rows:
+        """Return the places of some rows."""
+        return cls(*np.array(rows, dtype=np.int64).reshape(-1, 3).T)
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.images)
+
+
+@dataclass(frozen=True)
 class WantedRows:
     """The clean view of every image, and some augmented ones of those that have any.
 
@@ -54,10 +72,11 @@ class WantedRows:
         augmentation = self.augmentation if row.view else ""
         return BankKey(self.digests[row.image], row.view, row.slice, augmentation)
 
-    def find(self, columns: Columns, slices: int) -> Row | None:
-        """Return which wanted row the columns of a bank's table name; ``None`` for another.
+    def find(self, columns: Columns, slices: int) -> tuple[int, int, int] | None:
+        """Return image, view and slice of the wanted row that the columns of a bank's table name.
 
-        Whether the columns are whole is not looked at.
+        ``None`` for another. Whether the columns are whole is not looked at. It is a plain tuple,
+        since there may be millions of rows: a `Row` takes ten times as long to make.
         """
         image, augmentation, view, number = columns[:4]
         try:
@@ -65,9 +84,9 @@ class WantedRows:
             if place is None or not isinstance(number, int) or not 0 <= number < slices:
                 return None
             if view == 0:
-                return Row(place, 0, number) if augmentation == b"" else None
+                return (place, 0, number) if augmentation == b"" else None
             known = isinstance(view, int) and 0 < view <= self.views[place]
             known = known and augmentation.hex() == self.augmentation
         except (AttributeError, TypeError):  # of a damaged row
             return None
-        return Row(place, view, number) if known else None
+        return (place, view, number) if known else None

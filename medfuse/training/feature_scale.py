@@ -43,4 +43,5 @@ def _squared_deviations(values: Tensor) -> tuple[Tensor, Tensor]:
     by_case = (centers - centers.mean(0)) ** 2
     if rows.ndim == 3:
         by_case = by_case + rows.var(1, correction=0)
-    return by_case.mean(0), by_case.var(0, correction=0)
+    variance = by_case.mean(0)
+    return variance, ((by_case - variance) ** 2).mean(0)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from medfuse.fusion.opinion_pool import OpinionPool
 from medfuse.training.choices import known_choices
 from medfuse.training.data import TrainingData
+from medfuse.training.minimum import to_minimum
 
 
 def weigh_opinions(members: Sequence[nn.Module], left_out: Sequence[TrainingData]) -> None:
@@ -45,18 +46,14 @@ def fit_weights(opinions: Tensor, labels: Tensor) -> Tensor:
     """
     said, count = opinions.double(), opinions.shape[1]
     scores = torch.full((count,), 1.0 / count, dtype=torch.float64).log().requires_grad_()
-    optimizer = torch.optim.LBFGS([scores], max_iter=200, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
-        optimizer.zero_grad()
         weights = scores.exp()
         logits = torch.einsum("nok,o->nk", said, weights)
         surprise = 0.5 * ((count * weights - 1) ** 2).sum()
-        value: Tensor = F.cross_entropy(logits, labels) + surprise / len(labels)
-        value.backward()  # type: ignore[no-untyped-call]
-        return value
+        return F.cross_entropy(logits, labels) + surprise / len(labels)
 
-    optimizer.step(loss)  # type: ignore[no-untyped-call]
+    to_minimum([scores], loss)
     return scores.detach().exp().float()
 
 

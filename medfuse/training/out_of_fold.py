@@ -18,6 +18,7 @@ from medfuse.training.batches import CaseBatches
 from medfuse.training.choices import known_choices, label_folds, most_parts
 from medfuse.training.data import TrainingData
 from medfuse.training.learner import Learner
+from medfuse.training.minimum import to_minimum
 from medfuse.training.run import Run
 from medfuse.training.stratified import stratified_parts
 
@@ -63,22 +64,16 @@ def fit_combiner(combine: nn.Module, decisions: Tensor, labels: Tensor, mask: Te
     """
     parameters = [p for p in combine.parameters() if p.requires_grad]
     start = [p.detach().clone() for p in parameters]
-    optimizer = torch.optim.LBFGS(
-        parameters, max_iter=200, tolerance_grad=1e-7, line_search_fn="strong_wolfe"
-    )
 
     def loss() -> Tensor:
-        optimizer.zero_grad()
         logits, _ = combine(decisions, mask)
         distance = sum(((p - s) ** 2).sum() for p, s in zip(parameters, start, strict=True))
-        value: Tensor = F.cross_entropy(logits, labels) + _PENALTY * distance
-        value.backward()  # type: ignore[no-untyped-call]
-        return value
+        return F.cross_entropy(logits, labels) + _PENALTY * distance
 
     combine.train()
-    optimizer.step(loss)  # type: ignore[no-untyped-call]
+    lowest = to_minimum(parameters, loss)
     combine.eval()
-    if not all(bool(torch.isfinite(p).all()) for p in parameters):
+    if not np.isfinite(lowest):
         raise TrainingError("The combiner of decisions has no finite fit. Use fusion: average.")
 
 

@@ -12,16 +12,10 @@ import sklearn.linear_model
 import sklearn.model_selection
 import sklearn.neighbors
 import sklearn.preprocessing  # noqa: F401
-import torch
 
 import medfuse.workflows.compare_fits  # noqa: F401
 from medfuse.errors import MedfuseError
-from medfuse.memory import collect_seldom
 from medfuse.registry import load_registry
 
-collect_seldom()
 with suppress(MedfuseError):  # a broken plugin: who asked for the comparison tells it
     load_registry()
-# The first optimizer of a process imports torch's compiler, a second and a half, and combiners are
-# fitted by one.
-torch.optim.LBFGS([torch.zeros(1, requires_grad=True)])

@@ -227,10 +227,10 @@ def test_an_image_that_cannot_be_read_is_its_own_error(kit) -> None:
 
 def test_over_the_budget_nothing_more_is_kept_and_it_is_said(kit, log) -> None:
     cases = kit.cases(kit.images(5))
-    bank = FeatureBank(kit.folder / "small", budget_gb=90e-6)
+    bank = FeatureBank(kit.folder / "small", budget_gb=370e-6)
     got = kit.extract(cases, kit.Source("a", 8), kit.Source("b", 3000), bank=bank)
     assert np.isfinite(got.values[1]).all()
-    assert any("b: over the bank's budget of 90.0 kB" in line for line in log.messages)
+    assert any("b: over the bank's budget of 370.0 kB" in line for line in log.messages)
     rows = {file.label: file.rows for file in bank.stats().files}
     assert rows["a"] == 5
     assert rows["b"] == 0
@@ -250,7 +250,7 @@ def test_a_full_disk_is_a_bank_error(kit, monkeypatch: pytest.MonkeyPatch) -> No
 
     def small(*given):
         store = recipe(*given)
-        store.limit_pages(7)
+        store.limit_pages(5)
         return store
 
     monkeypatch.setattr(kit.bank, "recipe", small)

@@ -65,17 +65,17 @@ def test_a_damaged_row_of_the_target_is_replaced(tmp_path: Path) -> None:
 
 
 def test_rows_that_fit_the_budget_are_taken_and_its_size_is_told(tmp_path: Path) -> None:
-    one = _bank(tmp_path / "one", *range(400))
-    small = FeatureBank(tmp_path / "small", budget_gb=70e-6)
+    one = _bank(tmp_path / "one", *range(4000))
+    small = FeatureBank(tmp_path / "small", budget_gb=400e-6)
     with pytest.raises(
-        BankError, match=r"its budget of 70\.0 kB \(\d.*used\).*--budget-gb"
+        BankError, match=r"its budget of 400\.0 kB \(\d.*used\).*--budget-gb"
     ) as error:
         merge_banks([one], small)
     assert "one/v1/" in str(error.value)
     (file,) = small.stats().files
-    assert 50 < file.rows < 400
-    assert file.bytes <= 70_000
-    assert merge_banks([one], FeatureBank(small.root)) == Merged(1, 400 - file.rows, file.rows)
+    assert 500 < file.rows < 4000
+    assert file.bytes <= 400_000
+    assert merge_banks([one], FeatureBank(small.root)) == Merged(1, 4000 - file.rows, file.rows)
 
 
 def test_what_cannot_be_merged_is_named(tmp_path: Path) -> None:

@@ -1,14 +1,36 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
-from medfuse.features.plan import describe_known, describe_size
+from medfuse.features.plan import Plan, describe_known, describe_size
+from medfuse.features.request import CaseImage
 from medfuse.features.sizes import readable
+from medfuse.features.wanted import Rows
 
 
 def rows(images: int, views: int) -> np.ndarray:
     return np.ones((images, views, 1), dtype=bool)
+
+
+def test_a_row_goes_to_all_cases_that_show_its_image_and_want_its_view() -> None:
+    shown = [("x", 2), ("y", 0), ("x", 0), ("z", 1), ("x", 1)]
+    cases = [CaseImage(str(i), image, views) for i, (image, views) in enumerate(shown)]
+    facts = {image: SimpleNamespace(digest=image) for image in "xyz"}
+    plan = Plan(cases, facts, "01")  # type: ignore[arg-type]
+    asked = [(2, 1), (0, 0), (0, 1), (0, 2), (1, 0), (2, 0)]
+    which, found = plan.cases_with(Rows.of([(image, view, 0) for image, view in asked]))
+    pairs = list(zip(which.tolist(), found.tolist(), strict=True))
+    expected = [
+        (number, case)
+        for number, (image, view) in enumerate(asked)
+        for case, (name, views) in enumerate(shown)
+        if name == "xyz"[image] and view <= views
+    ]
+    assert pairs == expected
+    assert [len(part) for part in plan.cases_with(Rows.of([]))] == [0, 0]
 
 
 def test_the_size_is_told_as_a_product() -> None:

@@ -68,7 +68,7 @@ def test_looking_is_not_using(bank: FeatureBank) -> None:
         (PruneOrder(older_than_days=5), ["new"]),
         (PruneOrder(older_than_days=50), ["new", "old"]),
         (PruneOrder(recipe="old"), ["new", "oldest"]),
-        (PruneOrder(max_gb=105e-6), ["new", "old"]),
+        (PruneOrder(max_gb=420e-6), ["new", "old"]),
         (PruneOrder(max_gb=0), []),
         (PruneOrder(everything=True), []),
         (PruneOrder(everything=True, dry_run=True), ["new", "old", "oldest"]),
@@ -98,7 +98,7 @@ def test_files_that_cannot_be_used_go_without_being_asked(bank: FeatureBank) -> 
     path_of(bank, "new").write_bytes(b"\xff" * 9000)
     deep = path_of(bank, "old")
     content = bytearray(deep.read_bytes())
-    content[4096:20_480] = b"\xff" * 16_384
+    content[32_768:] = b"\xff" * (len(content) - 32_768)
     deep.write_bytes(content)
     with closing(sqlite3.connect(path_of(bank, "oldest"))) as other:
         other.execute("PRAGMA user_version=9")

@@ -172,7 +172,7 @@ def test_damage_deep_in_a_file_is_named_with_its_remedy(bank: FeatureBank) -> No
     with bank.recipe(IDENTITY) as store:
         store.put(rows(50))
     content = bytearray(store.path.read_bytes())
-    content[8192:] = b"\xff" * (len(content) - 8192)
+    content[65_536:] = b"\xff" * (len(content) - 65_536)
     store.path.write_bytes(content)
     with (
         bank.recipe(IDENTITY) as store,
@@ -343,7 +343,13 @@ def wanted(count: int, views: int = 0) -> WantedRows:
 def _read(store: RecipeStore, asked: WantedRows, slices: int = 1) -> dict[Row, np.ndarray]:
     """Return all rows that are found; each must come once."""
     blocks = store.read(asked, slices)
-    found = [pair for rows, block in blocks for pair in zip(rows, block, strict=True)]
+    found = [
+        (Row(*place), value)
+        for rows, block in blocks
+        for *place, value in zip(
+            rows.images.tolist(), rows.views.tolist(), rows.slices.tolist(), block, strict=True
+        )
+    ]
     assert len(dict(found)) == len(found)
     return dict(found)
 
@@ -370,6 +376,28 @@ def test_rows_of_several_shapes_and_types_are_read_as_they_were_kept(bank: Featu
         np.testing.assert_array_equal(value, expected, strict=True)
 
 
+def test_a_file_with_pages_of_another_size_is_read_and_filled(
+    bank: FeatureBank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("medfuse.features.store._PAGE", 4096)
+        with bank.recipe(IDENTITY) as store:
+            store.put({key: values(key) for key in keys(100)})
+    with bank.recipe(IDENTITY) as store:
+        store.put({key: values(key) for key in keys(150)[100:]})
+        found = _read(store, wanted(150))
+        assert store._database.select("PRAGMA page_size") == [(4096,)]
+    assert all(np.array_equal(found[i, 0, 0], values(keys(150)[i])) for i in range(150))
+
+
+@pytest.mark.parametrize("width", [256, 512, 768, 1024, 1280, 2048])
+def test_rows_take_at_most_a_third_more_than_their_values(bank: FeatureBank, width: int) -> None:
+    kept = {key: np.zeros(width, "float32") for key in keys(2000)}
+    with bank.recipe(IDENTITY) as store:
+        store.put(kept)
+        assert store.path.stat().st_size < 1.36 * 2000 * width * 4
+
+
 def test_another_process_may_write_while_rows_are_being_read(tmp_path: Path) -> None:
     with (
         FeatureBank(tmp_path).recipe(IDENTITY) as reading,
@@ -377,13 +405,14 @@ def test_another_process_may_write_while_rows_are_being_read(tmp_path: Path) -> 
     ):
         reading.put({key: values(key) for key in keys(150)})
         blocks = reading.read(wanted(200))
-        first = [row.image for row in next(blocks)[0]]
+        first = next(blocks)[0].images.tolist()
         assert len(first) < 150
         writing.put({key: values(key) for key in keys(200)[150:]})
-        assert sorted(first + [row.image for rows, _ in blocks for row in rows]) == list(range(200))
+        rest = [image for rows, _ in blocks for image in rows.images.tolist()]
+        assert sorted(first + rest) == list(range(200))
 
 
-@pytest.mark.parametrize(("count", "queries"), [(150, 4), (20, 1)])
+@pytest.mark.parametrize(("count", "queries"), [(150, 3), (20, 1)])
 def test_many_rows_are_read_under_few_locks(tmp_path: Path, count: int, queries: int) -> None:
     with FeatureBank(tmp_path).recipe(IDENTITY) as store:
         store.put({key: values(key) for key in keys(150)})

@@ -47,6 +47,26 @@ def test_without_evidence_the_combiner_stays_near_the_average() -> None:
     torch.testing.assert_close(combine.scores, torch.zeros(2))
 
 
+def test_a_combiner_is_at_the_minimum_of_its_loss() -> None:
+    """Whatever finds it: the slopes of the loss are what float32 leaves of zero."""
+    decisions, labels, mask = _decisions()
+    combine = StackingFusion(2, 3)
+    start = [p.detach().clone() for p in combine.parameters()]
+    fit_combiner(combine, decisions, labels, mask)
+    moved = sum(((p - s) ** 2).sum() for p, s in zip(combine.parameters(), start, strict=True))
+    loss = torch.nn.functional.cross_entropy(combine(decisions, mask)[0], labels) + 0.01 * moved
+    slopes = torch.autograd.grad(loss, list(combine.parameters()))
+    assert max(float(slope.abs().max()) for slope in slopes) < 2e-4
+    assert all(p.dtype == torch.float32 for p in combine.parameters())
+
+
+def test_a_loss_that_is_no_number_is_no_fit() -> None:
+    decisions, labels, mask = _decisions(40)
+    decisions[3, 0] = torch.nan
+    with pytest.raises(TrainingError, match="no finite fit"):
+        fit_combiner(StackingFusion(2, 3), decisions, labels, mask)
+
+
 def test_folds_keep_patients_together_and_cover_all_cases_once() -> None:
     patients = [f"p{i // 3}" for i in range(45)]
     data = make_cases(groups=patients)
