@@ -44,7 +44,6 @@ class Registry:
     ) -> None:
         self.plugins: tuple[PluginStatus, ...] = tuple(plugins)
         self._contributions = tuple(contributions)
-        self._described: dict[tuple[str, str], BackboneSpec] = {}
 
     def components(self, kind: str) -> Iterator[tuple[str, ComponentSpec]]:
         """Yield ``(plugin name, spec)`` of all components of a kind, families left out."""
@@ -175,18 +174,10 @@ class Registry:
                 f"Leave one out with {BLOCK}."
             )
         if families_named:
-            return self._member(*families_named[0], reference.name)
+            plugin, family = families_named[0]
+            return plugin, describe_backbone(family, reference.name)
         self._check_plugin(reference.plugin, owner, SourceError)
         return _only(own, reference.name, owner, SourceError)
-
-    def _member(
-        self, plugin: str, family: BackboneFamilySpec, name: str
-    ) -> tuple[str, BackboneSpec]:
-        """Return what a family says of a backbone; it is asked once, since it may build it."""
-        asked = (plugin, name)
-        if asked not in self._described:
-            self._described[asked] = describe_backbone(family, name)
-        return plugin, self._described[asked]
 
     def _no_such_name(self, name: str) -> str:
         known = {one.name for one in self.plain_names()}

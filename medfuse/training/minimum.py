@@ -25,13 +25,16 @@ def to_minimum(parameters: Sequence[Tensor], loss: Callable[[], Tensor]) -> floa
 
     Args:
         parameters: what is moved; they require a gradient.
-        loss: returns a scalar that depends on them. Where it is not finite, so is what is returned.
+        loss: returns a scalar; a parameter that it does not depend on stays. Where it is not
+            finite, so is what is returned.
     """
 
     def at(values: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         _move(parameters, values)
         value = loss()
-        slopes = torch.autograd.grad(value, list(parameters))
+        slopes = torch.autograd.grad(
+            value, list(parameters), allow_unused=True, materialize_grads=True
+        )
         return value.item(), _vector(slopes)
 
     settings = {"maxiter": _STEPS, "gtol": 1e-7, "ftol": 1e-12}

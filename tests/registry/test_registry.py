@@ -106,10 +106,9 @@ def test_a_family_is_asked_by_its_name(install_plugin) -> None:
 
 def test_a_family_is_asked_once_for_each_of_its_backbones(install_plugin) -> None:
     install_plugin("acme", FAMILY, zoo_lib=ZOO)
-    registry = load_registry()
-    first, again = (registry.backbone(parse_source("zoo:lion")) for _ in range(2))
+    first, again = (load_registry().backbone(parse_source("zoo:lion")) for _ in range(2))
     assert first[1] is again[1]
-    assert registry.backbone(parse_source("zoo:tiger"))[1].name == "tiger"
+    assert backbone("zoo:tiger")[1].name == "tiger"
 
 
 def test_a_family_is_never_asked_for_an_unqualified_name(install_plugin) -> None:

@@ -11,6 +11,7 @@ from medfuse.fusion.average import AverageFusion
 from medfuse.fusion.stacking import StackingFusion
 from medfuse.fusion.weighted_average import WeightedAverageFusion
 from medfuse.training.fit import fit
+from medfuse.training.minimum import to_minimum
 from medfuse.training.out_of_fold import fit_combiner, grouped_folds
 from medfuse.training.predict import predict_logits
 
@@ -58,6 +59,14 @@ def test_a_combiner_is_at_the_minimum_of_its_loss() -> None:
     slopes = torch.autograd.grad(loss, list(combine.parameters()))
     assert max(float(slope.abs().max()) for slope in slopes) < 2e-4
     assert all(p.dtype == torch.float32 for p in combine.parameters())
+
+
+def test_a_parameter_that_the_loss_does_not_depend_on_stays() -> None:
+    moved, left = (torch.nn.Parameter(torch.full((2,), value)) for value in (1.0, 5.0))
+    lowest = to_minimum([moved, left], lambda: ((moved - 3) ** 2).sum() + 0.5)
+    torch.testing.assert_close(moved.detach(), torch.full((2,), 3.0))
+    assert torch.equal(left, torch.full((2,), 5.0))
+    assert lowest == pytest.approx(0.5)
 
 
 def test_a_loss_that_is_no_number_is_no_fit() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cache
 from typing import Any
 
 import timm
@@ -22,11 +21,8 @@ def names() -> tuple[str, ...]:
     return tuple(timm.list_models())
 
 
-@cache
 def describe(name: str) -> BackboneSpec:
     """Return what timm says of an architecture; it is built without memory for its parameters.
-
-    Each is built once in a process, in up to a second.
 
     Raises:
         KeyError: timm has no such architecture.

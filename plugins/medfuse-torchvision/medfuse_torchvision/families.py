@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from functools import cache
 from typing import Any, Literal
 
 import torch
@@ -34,11 +33,8 @@ def names() -> tuple[str, ...]:
     return tuple(models.list_models(module=models))
 
 
-@cache
 def describe(name: str) -> BackboneSpec:
     """Return what torchvision says of a classifier; no memory is taken for its parameters.
-
-    Each is built once in a process.
 
     Raises:
         KeyError: torchvision has no such classifier.
