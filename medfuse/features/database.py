@@ -38,12 +38,12 @@ class Schema:
     Attributes:
         tables: statements that create them.
         notes: what is noted in it, plain text by name.
-        page: bytes of a page, a power of two from 512 to 65536.
+        page_bytes: size of a page, a power of two from 512 to 65536.
     """
 
     tables: tuple[str, ...]
     notes: tuple[tuple[str, str], ...] = ()
-    page: int = 4096
+    page_bytes: int = 4096
 
 
 class Database:
@@ -121,7 +121,7 @@ class Database:
         return connection
 
     def _create(self, connection: sqlite3.Connection) -> None:
-        connection.execute(f"PRAGMA page_size={self._schema.page}")
+        connection.execute(f"PRAGMA page_size={self._schema.page_bytes}")
         connection.execute("BEGIN IMMEDIATE")
         if not _is_new(connection, self.path):  # another process was first
             connection.execute("ROLLBACK")

@@ -12,7 +12,7 @@ from medfuse.features.engine import batch_size_for, sees_volumes
 from medfuse.features.plan import Plan, row_bytes
 from medfuse.features.request import ExtractionRequest, FeatureSource
 from medfuse.features.sizes import readable
-from medfuse.features.wanted import Row, Rows
+from medfuse.features.wanted import Places, Row
 
 _COMMIT_SECONDS = 1.0
 
@@ -94,7 +94,7 @@ class Ledger:
     def add(self, row: Row, values: np.ndarray) -> None:
         """Take over one computed row."""
         kept = values.astype(self.type, copy=False)
-        self._place(Rows.of([row]), kept[None])
+        self._place(Places.of([row]), kept[None])
         if self._store:
             self._pending[row] = kept
 
@@ -122,7 +122,7 @@ class Ledger:
             if self._store:
                 self._store.close()
 
-    def _place(self, rows: Rows, values: np.ndarray) -> None:
+    def _place(self, rows: Places, values: np.ndarray) -> None:
         """Write the values of rows ``(R, ...)`` where their cases stand."""
         which, cases = self._plan.cases_with(rows)
         views = rows.views[which]

@@ -10,10 +10,11 @@ from medfuse.errors import BankError
 from medfuse.features.digests import ImageFacts
 from medfuse.features.request import CaseImage
 from medfuse.features.sizes import readable
-from medfuse.features.wanted import Rows, WantedRows
+from medfuse.features.store import PAGE_BYTES
+from medfuse.features.wanted import Places, WantedRows
 
-# What a row takes beside its values: key, its second copy in the index, checksum, page slack.
-_ROW_BYTES = 400
+# What a row takes beside its values: key, checksum and sizes, and the key again in the index.
+_HEAD_BYTES, _INDEX_BYTES = 110, 80
 
 
 class Plan:
@@ -52,7 +53,7 @@ class Plan:
         """Return the first case that shows an image: where to read it, and a name for it."""
         return self._cases[int(self._order[self._starts[image]])]
 
-    def cases_with(self, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+    def cases_with(self, rows: Places) -> tuple[np.ndarray, np.ndarray]:
         """Return which cases want which of the rows, as pairs in two arrays of equal length.
 
         The first holds positions in ``rows``, the second positions of cases: of each case that
@@ -69,7 +70,9 @@ class Plan:
 
 def row_bytes(feature_dim: int, tokens: int, itemsize: int) -> int:
     """Return about how much room one row takes in the bank."""
-    return feature_dim * max(tokens, 1) * itemsize + _ROW_BYTES
+    row = feature_dim * max(tokens, 1) * itemsize + _HEAD_BYTES
+    together = PAGE_BYTES // row  # a row is divided only where it is larger than a page
+    return (PAGE_BYTES // together if together else row) + _INDEX_BYTES
 
 
 def describe_known(images: int, new: Mapping[str, int]) -> list[str]:

@@ -17,7 +17,7 @@ import numpy as np
 from medfuse.features.database import Database, Schema
 from medfuse.features.keys import BankKey, without_paths
 from medfuse.features.rows import Columns, decode, decode_alike, encode, is_whole
-from medfuse.features.wanted import Row, Rows, WantedRows
+from medfuse.features.wanted import Places, Row, WantedRows
 
 Item = TypeVar("Item")
 
@@ -37,10 +37,10 @@ _NEXT = f"""{_COLUMNS}, rowid FROM features
     WHERE rowid > ? ORDER BY rowid LIMIT ?"""
 # Vectors of 256 to 2048 numbers take 1.08 to 1.34 times their bytes in pages of this size, and
 # 1.07 to 2.03 times in SQLite's own of 4 KiB: two of 512 numbers do not fit in one.
-_PAGE = 32_768
-# Few enough that others wait a moment alone.
-_BLOCK = 64
-# So many rows as have these bytes are read at once, if there are more of them.
+PAGE_BYTES = 32_768
+# Rows that are read at once: few enough that others wait a moment alone, and of short rows more,
+# as many as have these bytes.
+_BLOCK, _MOST = 64, 1024
 _BLOCK_BYTES = 1_000_000
 # Rows that may be read for each that is wanted, before looking each up is faster.
 _SCANNED = 2
@@ -65,7 +65,7 @@ class RecipeStore:
         )
         self.path = path
         self.damaged: set[BankKey] = set()
-        self._database = Database(path, Schema((_TABLE,), notes, _PAGE))
+        self._database = Database(path, Schema((_TABLE,), notes, PAGE_BYTES))
         with suppress(OSError):  # last use; a bank that is only readable stays usable
             os.utime(path)
 
@@ -82,7 +82,7 @@ class RecipeStore:
                     self.damaged.add(key)
         return found
 
-    def read(self, wanted: WantedRows, slices: int = 1) -> Iterator[tuple[Rows, np.ndarray]]:
+    def read(self, wanted: WantedRows, slices: int = 1) -> Iterator[tuple[Places, np.ndarray]]:
         """Yield the known rows of ``wanted``, each once, in any order.
 
         They come a few at a time, those of one shape and type together: their places, and their
@@ -132,11 +132,12 @@ class RecipeStore:
 
     def _all(self) -> Iterator[Sequence[Columns]]:
         """Yield all rows as they lie, in blocks; what is written meanwhile comes last."""
-        last, count = 0, _BLOCK
+        last, count, largest = 0, _BLOCK, 1
         while rows := self._database.select(_NEXT, (last, count)):
             yield cast("list[Columns]", rows)
             last = rows[-1][-1]
-            count = max(_BLOCK, _BLOCK_BYTES // max(map(_size, rows)))
+            largest = max(largest, *map(_size, rows))
+            count = min(_MOST, max(_BLOCK, _BLOCK_BYTES // largest))
 
     def _of_images(self, wanted: WantedRows, missing: np.ndarray) -> Iterator[Sequence[Columns]]:
         """Yield the rows of the images of which some are missing, in blocks, by the index."""
@@ -150,7 +151,7 @@ class RecipeStore:
 
     def _found(
         self, wanted: WantedRows, missing: np.ndarray, blocks: Iterable[Sequence[Columns]]
-    ) -> Iterator[tuple[Rows, np.ndarray]]:
+    ) -> Iterator[tuple[Places, np.ndarray]]:
         """Yield those of the rows that are ``missing``, and strike them out there."""
         slices = missing.shape[2]
         for block in blocks:
@@ -166,13 +167,13 @@ class RecipeStore:
                     self.damaged.add(wanted.key(Row(*row)))
             for pairs in found.values():
                 rows, alike = zip(*pairs, strict=True)
-                yield Rows.of(rows), decode_alike(alike)
+                yield Places.of(rows), decode_alike(alike)
 
 
 def _size(columns: Columns) -> int:
-    """Return the bytes of a row's values; 1 where it is damaged and has none."""
+    """Return the bytes of a row's values; 0 where it is damaged and has none."""
     value: Any = columns[6]
-    return max(1, len(value)) if isinstance(value, bytes) else 1
+    return len(value) if isinstance(value, bytes) else 0
 
 
 def _blocks(items: Iterable[Item], size: int) -> Iterator[Sequence[Item]]:

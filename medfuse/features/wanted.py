@@ -25,7 +25,7 @@ class Row(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Rows:
+class Places:
     """The places of R rows, in columns as long as there are rows."""
 
     images: np.ndarray
@@ -33,7 +33,7 @@ class Rows:
     slices: np.ndarray
 
     @classmethod
-    def of(cls, rows: Sequence[tuple[int, int, int]]) -> Rows:
+    def of(cls, rows: Sequence[tuple[int, int, int]]) -> Places:
         """Return the places of some rows."""
         return cls(*np.array(rows, dtype=np.int64).reshape(-1, 3).T)
 
@@ -73,10 +73,10 @@ class WantedRows:
         return BankKey(self.digests[row.image], row.view, row.slice, augmentation)
 
     def find(self, columns: Columns, slices: int) -> tuple[int, int, int] | None:
-        """Return image, view and slice of the wanted row that the columns of a bank's table name.
+        """Return the place of a row by its key, the first columns; ``None`` if it is not wanted.
 
-        ``None`` for another. Whether the columns are whole is not looked at. It is a plain tuple,
-        since there may be millions of rows: a `Row` takes ten times as long to make.
+        Whether the columns are whole is not looked at. The place, image, view and slice, is a
+        plain tuple: there may be millions, and a `Row` takes ten times as long to make.
         """
         image, augmentation, view, number = columns[:4]
         try:

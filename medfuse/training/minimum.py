@@ -1,4 +1,4 @@
-"""Find the parameters of a few-valued model that minimize a smooth loss."""
+"""Find the parameters of a model of few parameters that minimize a smooth loss."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from torch import Tensor
-from torch.nn.utils import parameters_to_vector
 
 from medfuse.threads import one_thread
 
@@ -29,6 +28,7 @@ def to_minimum(parameters: Sequence[Tensor], loss: Callable[[], Tensor]) -> floa
             finite, so is what is returned.
     """
 
+    @torch.enable_grad()
     def at(values: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         _move(parameters, values)
         value = loss()
@@ -41,13 +41,12 @@ def to_minimum(parameters: Sequence[Tensor], loss: Callable[[], Tensor]) -> floa
     start = _vector(parameters)
     with one_thread():  # threads of torch and of SciPy would wait for each other, ten times as long
         found: Any = minimize(at, start, jac=True, method="L-BFGS-B", options=settings)
-    _move(parameters, found.x)
-    return float(found.fun)
+        return at(found.x)[0]  # the last place that was tried need not be the best
 
 
 @torch.no_grad()
 def _vector(tensors: Sequence[Tensor]) -> NDArray[np.float64]:
-    return np.asarray(parameters_to_vector(tensors).double().cpu().numpy())
+    return np.asarray(torch.cat([t.reshape(-1) for t in tensors]).double().cpu().numpy())
 
 
 @torch.no_grad()

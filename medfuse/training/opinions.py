@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isfinite
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from medfuse.errors import TrainingError
 from medfuse.fusion.opinion_pool import OpinionPool
 from medfuse.training.choices import known_choices
 from medfuse.training.data import TrainingData
@@ -43,6 +45,9 @@ def fit_weights(opinions: Tensor, labels: Tensor) -> Tensor:
     Args:
         opinions: log-probabilities ``(N, O, K)``.
         labels: ``(N,)`` class indices.
+
+    Raises:
+        TrainingError: an opinion is not finite.
     """
     said, count = opinions.double(), opinions.shape[1]
     scores = torch.full((count,), 1.0 / count, dtype=torch.float64).log().requires_grad_()
@@ -53,7 +58,11 @@ def fit_weights(opinions: Tensor, labels: Tensor) -> Tensor:
         surprise = 0.5 * ((count * weights - 1) ** 2).sum()
         return F.cross_entropy(logits, labels) + surprise / len(labels)
 
-    to_minimum([scores], loss)
+    if not isfinite(to_minimum([scores], loss)):
+        raise TrainingError(
+            "The opinions of the sources' own heads have no finite weights. "
+            "Set training.source_heads: false."
+        )
     return scores.detach().exp().float()
 
 

@@ -38,7 +38,7 @@ class QuickAdam:
     def step(self) -> None:
         """Move all parameters that have a gradient."""
         for group, state in zip(self.param_groups, self._states, strict=True):
-            moved = state.counted()
+            moved = state.count_step()
             if moved:
                 self._update(
                     state.of(state.parameters, moved),
@@ -67,12 +67,12 @@ class _State:
         self._counts = torch.zeros(len(self.parameters))
         self.steps = list(self._counts)  # views of it
 
-    def counted(self) -> list[int]:
+    def count_step(self) -> list[int]:
         """Count a step of each parameter with a gradient, and return their positions."""
         moved = [i for i, p in enumerate(self.parameters) if p.grad is not None]
         self._counts[moved if len(moved) < len(self.parameters) else slice(None)] += 1
         return moved
 
     def of(self, values: list[Tensor], moved: list[int]) -> list[Tensor]:
-        """Return those of the parameters that are moved."""
+        """Return those of one value for each parameter that belong to the moved ones."""
         return values if len(moved) == len(self.parameters) else [values[i] for i in moved]

@@ -71,7 +71,7 @@ def test_known_and_new_images_are_counted(kit, log) -> None:
     got = kit.extract(kit.cases(paths), kit.Source("a", 8))
     assert (got.known, got.computed) == (4, 3)
     assert log.messages[0] == "7 images: 4 known, 3 new"
-    assert log.messages[1].startswith("bank: 3 images x 1 view x 1 source = 1.3 kB new")
+    assert log.messages[1].startswith("bank: 3 images x 1 view x 1 source = 666 B new")
     log.clear()
     kit.extract(kit.cases(paths), kit.Source("a", 8), kit.Source("b", 4))
     assert log.messages[:2] == ["a: 7 images: 7 known, 0 new", "b: 7 images: 0 known, 7 new"]

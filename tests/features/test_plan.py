@@ -8,7 +8,7 @@ import pytest
 from medfuse.features.plan import Plan, describe_known, describe_size
 from medfuse.features.request import CaseImage
 from medfuse.features.sizes import readable
-from medfuse.features.wanted import Rows
+from medfuse.features.wanted import Places
 
 
 def rows(images: int, views: int) -> np.ndarray:
@@ -21,7 +21,7 @@ def test_a_row_goes_to_all_cases_that_show_its_image_and_want_its_view() -> None
     facts = {image: SimpleNamespace(digest=image) for image in "xyz"}
     plan = Plan(cases, facts, "01")  # type: ignore[arg-type]
     asked = [(2, 1), (0, 0), (0, 1), (0, 2), (1, 0), (2, 0)]
-    which, found = plan.cases_with(Rows.of([(image, view, 0) for image, view in asked]))
+    which, found = plan.cases_with(Places.of([(image, view, 0) for image, view in asked]))
     pairs = list(zip(which.tolist(), found.tolist(), strict=True))
     expected = [
         (number, case)
@@ -30,7 +30,7 @@ def test_a_row_goes_to_all_cases_that_show_its_image_and_want_its_view() -> None
         if name == "xyz"[image] and view <= views
     ]
     assert pairs == expected
-    assert [len(part) for part in plan.cases_with(Rows.of([]))] == [0, 0]
+    assert [len(part) for part in plan.cases_with(Places.of([]))] == [0, 0]
 
 
 def test_the_size_is_told_as_a_product() -> None:

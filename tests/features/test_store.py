@@ -21,9 +21,11 @@ from medfuse.errors import BankError
 from medfuse.features.bank import FeatureBank
 from medfuse.features.database import BankDamageError, BankVersionError
 from medfuse.features.keys import BankKey
+from medfuse.features.plan import row_bytes
 from medfuse.features.rows import decode, encode
 from medfuse.features.store import RecipeStore
 from medfuse.features.wanted import Row, WantedRows
+from medfuse.storage import digest_of
 
 IDENTITY = {"weights": "ab" * 32}
 # Fills the bank as extraction does, without torch: batches of rows that the bank lacks.
@@ -380,7 +382,7 @@ def test_a_file_with_pages_of_another_size_is_read_and_filled(
     bank: FeatureBank, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("medfuse.features.store._PAGE", 4096)
+        patch.setattr("medfuse.features.store.PAGE_BYTES", 4096)
         with bank.recipe(IDENTITY) as store:
             store.put({key: values(key) for key in keys(100)})
     with bank.recipe(IDENTITY) as store:
@@ -390,12 +392,36 @@ def test_a_file_with_pages_of_another_size_is_read_and_filled(
     assert all(np.array_equal(found[i, 0, 0], values(keys(150)[i])) for i in range(150))
 
 
-@pytest.mark.parametrize("width", [256, 512, 768, 1024, 1280, 2048])
-def test_rows_take_at_most_a_third_more_than_their_values(bank: FeatureBank, width: int) -> None:
-    kept = {key: np.zeros(width, "float32") for key in keys(2000)}
+@pytest.mark.parametrize("width", [256, 512, 768, 1024, 1280, 2048, 20_000])
+def test_rows_take_about_the_room_that_is_told_and_a_third_more_than_their_values_at_most(
+    bank: FeatureBank, width: int
+) -> None:
+    count = 2000 if width < 10_000 else 200
+    kept = {BankKey(digest_of(str(i))): np.zeros(width, "float32") for i in range(count)}
     with bank.recipe(IDENTITY) as store:
+        empty = store.path.stat().st_size
         store.put(kept)
-        assert store.path.stat().st_size < 1.36 * 2000 * width * 4
+        taken = store.path.stat().st_size
+    assert taken < 1.36 * count * width * 4
+    assert taken - empty == pytest.approx(count * row_bytes(width, 0, 4), rel=0.06)
+
+
+@pytest.mark.parametrize(
+    ("count", "width", "blocks"),
+    [(1000, 600, [64, 416, 416, 104]), (130, 20_000, [64, 64, 2]), (1200, 1, [64, 1024, 112])],
+)
+def test_rows_are_read_a_megabyte_at_once_and_at_least_64(
+    bank: FeatureBank, count: int, width: int, blocks: list[int]
+) -> None:
+    with bank.recipe(IDENTITY) as store:
+        store.put({key: np.zeros(width, "float32") for key in keys(count)})
+        assert [len(places) for places, _ in store.read(wanted(count))] == blocks
+
+
+def test_the_checksum_of_a_row_stays_what_it_is() -> None:
+    """Another one would have every bank that is there computed again."""
+    row = encode(BankKey("ab" * 32, 1, 2, "cd"), np.arange(3, dtype="float32"))
+    assert row[7].hex() == "019c800305ba649c77ee258d9486a052"
 
 
 def test_another_process_may_write_while_rows_are_being_read(tmp_path: Path) -> None:
@@ -497,6 +523,7 @@ def test_a_number_without_axes_is_an_array(bank: FeatureBank) -> None:
     "damage",
     [
         "value = zeroblob(2400)",
+        "value = 5",
         "checksum = x'00'",
         "shape = '60,10'",
         "view = -1",

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -59,6 +60,37 @@ def test_a_combiner_is_at_the_minimum_of_its_loss() -> None:
     slopes = torch.autograd.grad(loss, list(combine.parameters()))
     assert max(float(slope.abs().max()) for slope in slopes) < 2e-4
     assert all(p.dtype == torch.float32 for p in combine.parameters())
+
+
+@torch.no_grad()
+def test_a_minimum_is_found_by_one_thread_whatever_shape_the_slopes_come_in() -> None:
+    threads, asked = torch.get_num_threads(), []
+    goal, moved = torch.arange(12.0).view(4, 3), torch.zeros(3, 4, requires_grad=True)
+
+    def loss() -> torch.Tensor:
+        asked.append(torch.get_num_threads())
+        return ((moved.t().contiguous() - goal) ** 2).sum()
+
+    torch.set_num_threads(2)
+    try:
+        assert to_minimum([moved], loss) == pytest.approx(0, abs=1e-9)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+    torch.testing.assert_close(moved, goal.t().contiguous())
+    assert set(asked) == {1}
+
+
+def test_parameters_end_where_the_loss_is_what_is_returned(monkeypatch) -> None:
+    def stops_early(at, start, **_):
+        best, value = start + 1, at(start + 1)[0]
+        at(start + 9)
+        return SimpleNamespace(x=best, fun=value + 7)
+
+    monkeypatch.setattr("medfuse.training.minimum.minimize", stops_early)
+    moved = torch.zeros(2, requires_grad=True)
+    assert to_minimum([moved], lambda: torch.sum((moved - 3) ** 2)) == 8
+    assert moved.tolist() == [1, 1]
 
 
 def test_a_parameter_that_the_loss_does_not_depend_on_stays() -> None:

@@ -79,6 +79,36 @@ def test_quick_adam_leaves_parameters_without_a_gradient_alone() -> None:
     assert torch.equal(unused, torch.ones(3))
 
 
+@pytest.mark.parametrize("decoupled", [True, False])
+def test_quick_adam_is_torchs_whichever_parameters_have_a_gradient(decoupled: bool) -> None:
+    shapes, source = [(3, 4), (5,), (), (64, 33), (1,)], torch.Generator().manual_seed(0)
+    drawn = [torch.randn(shape, generator=source) for shape in shapes]
+    own, torchs = ([p.clone().requires_grad_() for p in drawn] for _ in range(2))
+    kind = torch.optim.AdamW if decoupled else torch.optim.Adam
+    optimizers = [
+        make(
+            [
+                {"params": parameters[:2], "lr": 1e-2, "weight_decay": 0.1},
+                {"params": parameters[2:], "lr": 3e-3, "weight_decay": 0.0},
+            ]
+        )
+        for make, parameters in (
+            (lambda groups: QuickAdam(groups, decoupled=decoupled), own),
+            (lambda groups: kind(groups, fused=True), torchs),
+        )
+    ]
+    for step in range(20):
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        for a, b in zip(own, torchs, strict=True):
+            if step % 3 == 0 or torch.rand((), generator=source) < 0.5:
+                a.grad = torch.randn(a.shape, generator=source)
+                b.grad = a.grad.clone()
+        for optimizer in optimizers:
+            optimizer.step()
+    assert all(torch.equal(a, b) for a, b in zip(own, torchs, strict=True))
+
+
 @pytest.mark.parametrize("combine", [AverageFusion, StackingFusion])
 def test_plain_loop_equals_the_engines_for_decisions(combine: Any) -> None:
     _both(CASES, OTHERS, lambda: combine(len(DIMS), len(CLASSES)))

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from medfuse.config import ComponentConfig
+from medfuse.errors import TrainingError
 from medfuse.fusion.opinion_pool import OpinionPool
 from medfuse.heads.linear import LinearHead
 from medfuse.model import DecisionClassifier, FeatureClassifier
@@ -76,6 +77,13 @@ def test_weights_follow_who_knows() -> None:
     weights = fit_weights(opinions, labels)
     assert weights[0] > 0.8
     assert (weights[1:] < 0.2 * weights[0]).all()
+
+
+def test_an_opinion_that_is_no_number_is_told() -> None:
+    opinions = torch.zeros(6, 3, 2).log_softmax(-1)
+    opinions[2, 1] = torch.nan
+    with pytest.raises(TrainingError, match=r"no finite weights\. Set training\.source_heads"):
+        fit_weights(opinions, torch.arange(6) % 2)
 
 
 def test_weights_of_a_few_cases_stay_near_equal() -> None:
