@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from threading import Lock
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 import torch
@@ -220,10 +220,13 @@ class _Run:
     def _keep(self, left: int) -> None:
         """Keep the oldest features until no more than ``left`` batches are being computed."""
         while len(self._begun) > left:
-            rows, features = self._begun.popleft()
-            for row, values in zip(rows, features.result(), strict=True):
-                self._check(row, values)
-                self._ledger.add(row, values)
+            rows, computed = self._begun.popleft()
+            features = computed.result()
+            finite = self._finite(features).all(axis=tuple(range(1, features.ndim)))
+            sound = len(rows) if finite.all() else int(finite.argmin())
+            self._ledger.add(rows[:sound], features[:sound])
+            if sound < len(rows):
+                self._refuse(rows[sound], features[sound])
             self._ledger.commit()
 
     def _check_slices(self, view: _Task, expected: int) -> None:
@@ -234,18 +237,20 @@ class _Run:
                 f"{tuple(view.pixels.shape)}, expected a volume of {expected} slices.",
             )
 
-    def _check(self, row: Row, values: np.ndarray) -> None:
+    def _finite(self, features: np.ndarray) -> np.ndarray:
         # A value beyond the range of float16 becomes infinite there, so look after rounding.
         with np.errstate(over="ignore"):
-            bad = int((~np.isfinite(values.astype(self._ledger.type, copy=False))).sum())
-        if bad:
-            view = f", view {row.view}" if row.view else ""
-            view += f", slice {row.slice}" if self._ledger.source.slices else ""
-            raise SourceError(
-                f"source {self._ledger.source.label}: {bad} of {values.size} features of case "
-                f"{self._plan.case(row.image).case_id}{view} are not finite {self._ledger.type} "
-                "numbers. Check the weights and their normalization."
-            )
+            return np.asarray(np.isfinite(features.astype(self._ledger.type, copy=False)))
+
+    def _refuse(self, row: Row, values: np.ndarray) -> NoReturn:
+        bad = int((~self._finite(values)).sum())
+        view = f", view {row.view}" if row.view else ""
+        view += f", slice {row.slice}" if self._ledger.source.slices else ""
+        raise SourceError(
+            f"source {self._ledger.source.label}: {bad} of {values.size} features of case "
+            f"{self._plan.case(row.image).case_id}{view} are not finite {self._ledger.type} "
+            "numbers. Check the weights and their normalization."
+        )
 
 
 def _missing(ledgers: Sequence[Ledger], plan: Plan) -> np.ndarray:

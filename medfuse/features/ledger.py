@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -91,12 +92,12 @@ class Ledger:
         self._store = None
         self._pending = {}
 
-    def add(self, row: Row, values: np.ndarray) -> None:
-        """Take over one computed row."""
+    def add(self, rows: Sequence[Row], values: np.ndarray) -> None:
+        """Take over computed rows, ``(R, ...)``."""
         kept = values.astype(self.type, copy=False)
-        self._place(Places.of([row]), kept[None])
+        self._place(Places.of(rows), kept)
         if self._store:
-            self._pending[row] = kept
+            self._pending.update(zip(rows, kept, strict=True))
 
     def commit(self, now: bool = False) -> None:
         """Keep the computed rows, about once a second, or ``now``.

@@ -17,7 +17,7 @@ import numpy as np
 from medfuse.features.database import Database, Schema
 from medfuse.features.keys import BankKey, without_paths
 from medfuse.features.rows import Columns, decode, decode_alike, encode, is_whole
-from medfuse.features.wanted import Places, Row, WantedRows
+from medfuse.features.wanted import Place, Places, Row, WantedRows
 
 Item = TypeVar("Item")
 
@@ -155,7 +155,7 @@ class RecipeStore:
         """Yield those of the rows that are ``missing``, and strike them out there."""
         slices = missing.shape[2]
         for block in blocks:
-            found = defaultdict[tuple[str, str], list[tuple[tuple[int, int, int], Columns]]](list)
+            found = defaultdict[tuple[str, str], list[tuple[Place, Columns]]](list)
             for columns in block:
                 row = wanted.find(columns, slices)
                 if row is None or not missing[row]:

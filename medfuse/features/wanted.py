@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -24,6 +24,10 @@ class Row(NamedTuple):
     slice: int
 
 
+# A `Row` as a plain tuple: there may be millions, and a `Row` takes ten times as long to make.
+Place: TypeAlias = tuple[int, int, int]
+
+
 @dataclass(frozen=True)
 class Places:
     """The places of R rows, in columns as long as there are rows."""
@@ -33,7 +37,7 @@ class Places:
     slices: np.ndarray
 
     @classmethod
-    def of(cls, rows: Sequence[tuple[int, int, int]]) -> Places:
+    def of(cls, rows: Sequence[Place]) -> Places:
         """Return the places of some rows."""
         return cls(*np.array(rows, dtype=np.int64).reshape(-1, 3).T)
 
@@ -72,11 +76,10 @@ class WantedRows:
         augmentation = self.augmentation if row.view else ""
         return BankKey(self.digests[row.image], row.view, row.slice, augmentation)
 
-    def find(self, columns: Columns, slices: int) -> tuple[int, int, int] | None:
+    def find(self, columns: Columns, slices: int) -> Place | None:
         """Return the place of a row by its key, the first columns; ``None`` if it is not wanted.
 
-        Whether the columns are whole is not looked at. The place, image, view and slice, is a
-        plain tuple: there may be millions, and a `Row` takes ten times as long to make.
+        Whether the columns are whole is not looked at.
         """
         image, augmentation, view, number = columns[:4]
         try:

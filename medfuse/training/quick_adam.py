@@ -26,53 +26,38 @@ class QuickAdam:
     def __init__(self, groups: Sequence[dict[str, Any]], *, decoupled: bool) -> None:
         self.param_groups = list(groups)
         self._update: Any = torch._fused_adamw_ if decoupled else torch._fused_adam_
-        self._states = [_State(group["params"]) for group in self.param_groups]
+        self._states = {
+            p: (torch.zeros_like(p), torch.zeros_like(p), torch.zeros(()))
+            for group in self.param_groups
+            for p in group["params"]
+        }
 
     def zero_grad(self) -> None:
         """Forget all gradients."""
-        for state in self._states:
-            for parameter in state.parameters:
-                parameter.grad = None
+        for parameter in self._states:
+            parameter.grad = None
 
     @torch.no_grad()
     def step(self) -> None:
         """Move all parameters that have a gradient."""
-        for group, state in zip(self.param_groups, self._states, strict=True):
-            moved = state.count_step()
-            if moved:
-                self._update(
-                    state.of(state.parameters, moved),
-                    [p.grad for p in state.of(state.parameters, moved)],
-                    state.of(state.means, moved),
-                    state.of(state.squares, moved),
-                    [],
-                    state.of(state.steps, moved),
-                    lr=group["lr"],
-                    beta1=0.9,
-                    beta2=0.999,
-                    weight_decay=group["weight_decay"],
-                    eps=1e-8,
-                    amsgrad=False,
-                    maximize=False,
-                )
-
-
-class _State:
-    """The parameters of a group, the means of their gradients and squares, and their steps."""
-
-    def __init__(self, parameters: Sequence[Tensor]) -> None:
-        self.parameters = list(parameters)
-        self.means = [torch.zeros_like(p) for p in self.parameters]
-        self.squares = [torch.zeros_like(p) for p in self.parameters]
-        self._counts = torch.zeros(len(self.parameters))
-        self.steps = list(self._counts)  # views of it
-
-    def count_step(self) -> list[int]:
-        """Count a step of each parameter with a gradient, and return their positions."""
-        moved = [i for i, p in enumerate(self.parameters) if p.grad is not None]
-        self._counts[moved if len(moved) < len(self.parameters) else slice(None)] += 1
-        return moved
-
-    def of(self, values: list[Tensor], moved: list[int]) -> list[Tensor]:
-        """Return those of one value for each parameter that belong to the moved ones."""
-        return values if len(moved) == len(self.parameters) else [values[i] for i in moved]
+        for group in self.param_groups:
+            moved: list[Tensor] = [p for p in group["params"] if p.grad is not None]
+            if not moved:
+                continue
+            means, squares, steps = map(list, zip(*(self._states[p] for p in moved), strict=True))
+            torch._foreach_add_(steps, 1)
+            self._update(
+                moved,
+                [p.grad for p in moved],
+                means,
+                squares,
+                [],
+                steps,
+                lr=group["lr"],
+                beta1=0.9,
+                beta2=0.999,
+                weight_decay=group["weight_decay"],
+                eps=1e-8,
+                amsgrad=False,
+                maximize=False,
+            )

@@ -196,6 +196,20 @@ def test_features_that_are_not_finite_name_source_and_case(kit, value: float) ->
     assert {file.label: file.rows for file in kit.bank.stats().files}["a"] == 0
 
 
+def test_what_comes_before_features_that_are_not_finite_is_kept(kit) -> None:
+    """Though all go through the network in one batch."""
+    source = kit.Source("a", 8)
+
+    def spoil(_: torch.nn.Module, __: object, features: torch.Tensor) -> torch.Tensor:
+        features[2, 3] = torch.nan
+        return features
+
+    source.extractor.register_forward_hook(spoil)
+    with pytest.raises(SourceError, match="1 of 8 features of case c2 are not finite"):
+        kit.extract(kit.cases(kit.images(5)), source)
+    assert {file.label: file.rows for file in kit.bank.stats().files}["a"] == 2
+
+
 def test_half_precision_that_overflows_is_not_finite(kit) -> None:
     source = kit.Source("a", 8, tokens=9)
     with torch.no_grad():
