@@ -22,6 +22,8 @@ _COMPONENT = Says("name | {use: name, option: value}")
 _Weight = Annotated[float, Field(gt=0)]
 _Positive = Annotated[int, Field(ge=1)] | Literal["auto"]
 _POSITIVE = Says("auto | int, 1 or more")
+_Delta = Annotated[float, Field(ge=0)] | Literal["auto"]
+_Decay = Annotated[float, Field(ge=0, lt=1)] | Literal["auto"]
 
 
 class ComponentConfig(BaseModel):
@@ -45,18 +47,21 @@ class ComponentConfig(BaseModel):
 class EarlyStoppingConfig(Section):
     """Stop when the validation loss has not fallen by ``min_delta`` for ``patience`` epochs.
 
-    ``patience`` is by itself 7, and 10 where a source learns.
+    By themselves they are 5 and 0.005 for a mean over epochs (``training.ema_decay``), else 7, or
+    10 where a source learns, and 0.001.
     """
 
     patience: Annotated[_Positive, _POSITIVE] = "auto"
-    min_delta: float = Field(1e-3, ge=0)
+    min_delta: Annotated[_Delta, Says("auto | float, 0 or more")] = "auto"
 
 
 class TrainingConfig(Section):
     """How the head (and what is not frozen) learns.
 
     The defaults were chosen on folds of unlike cases; see ``docs/training.md``. ``batch_size`` is
-    by itself a tenth of the cases, 32 to 128, and 32 where a source learns.
+    by itself a tenth of the cases, 32 to 128, and 32 where a source learns. ``ema_decay`` is how
+    much the mean over the epochs before counts beside each epoch's network; it is that mean which
+    is kept. By itself it is 0.5, and 0, no mean, where a source learns.
     """
 
     members: int = Field(5, ge=1, le=20)
@@ -77,6 +82,7 @@ class TrainingConfig(Section):
     class_weights: Literal["none", "balanced"] | list[_Weight] = "none"
     sampler: Literal["shuffle", "oversample"] = "shuffle"
     clip_gradient: float | None = Field(None, gt=0)
+    ema_decay: Annotated[_Decay, Says("auto | float, 0 to below 1")] = "auto"
     early_stopping: EarlyStoppingConfig | None = EarlyStoppingConfig()
     mixed_precision: bool = False
     device: Annotated[str, Says("auto | cpu | cuda | cuda:N")] = "auto"

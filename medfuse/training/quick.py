@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from medfuse.config import TrainingConfig
 from medfuse.errors import TrainingError
 from medfuse.threads import one_thread
+from medfuse.training.averaged import AveragedWeights
 from medfuse.training.batches import Batch
 from medfuse.training.checkpoint import cpu_state
 from medfuse.training.data import TrainingData
@@ -115,6 +116,7 @@ class _Loop:
     def __post_init__(self) -> None:
         # They are the same in every epoch.
         self.held_out = list(self.setup.validation or ())
+        self.average = AveragedWeights(self.learner, self.setup.ema_decay)
 
     def train(self) -> TrainingResult:
         """Run the epochs and give the learner the parameters of the best one."""
@@ -125,9 +127,12 @@ class _Loop:
         best, best_loss, state, stopped = 0, float("inf"), dict[str, Tensor](), "epochs"
         for epoch in range(1, (self.run.last_epoch or config.epochs) + 1):
             schedule.apply(optimizer, epoch)
-            training_loss, loss = self._epoch(optimizer, epoch)
-            if loss is None or loss < best_loss:
-                best, best_loss, state = epoch, loss or 0.0, cpu_state(self.learner)
+            training_loss = self._epoch(optimizer, epoch)
+            self.average.add()
+            with self.average.in_place():
+                loss = self._validation_loss(epoch)
+                if loss is None or loss < best_loss:
+                    best, best_loss, state = epoch, loss or 0.0, cpu_state(self.learner)
             schedule.observe(training_loss if loss is None else loss)
             if stopper is not None and loss is not None and stopper.stops(loss):
                 stopped = "early"
@@ -136,10 +141,8 @@ class _Loop:
         self.learner.eval()
         return TrainingResult(tuple(self.history), best, stopped)
 
-    def _epoch(
-        self, optimizer: torch.optim.Optimizer | QuickAdam, epoch: int
-    ) -> tuple[float, float | None]:
-        """Return the training loss and, with validation cases, theirs."""
+    def _epoch(self, optimizer: torch.optim.Optimizer | QuickAdam, epoch: int) -> float:
+        """Learn from all cases once and return the training loss."""
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         setup, cases, total = self.setup, 0, torch.zeros((), dtype=torch.float64)
         setup.batches.epoch = epoch
@@ -160,14 +163,12 @@ class _Loop:
         found = float(total) / cases
         record = {"epoch": float(epoch), "lr": optimizer.param_groups[0]["lr"]}
         record["training_loss"] = _finite(found, "training", epoch)
-        validation = self._validation_loss()
-        if validation is not None:
-            record["validation_loss"] = _finite(validation, "validation", epoch)
         self.history.append(record)
-        return found, validation
+        return found
 
     @torch.no_grad()
-    def _validation_loss(self) -> float | None:
+    def _validation_loss(self, epoch: int) -> float | None:
+        """Return the loss of the validation cases and note it; ``None`` where there are none."""
         if self.setup.validation is None:
             return None
         self.learner.eval()
@@ -176,7 +177,8 @@ class _Loop:
         for batch in self.held_out:
             loss = self.setup.validation_loss(self.learner(batch), batch.targets)
             total, cases = total + float(loss) * len(batch.targets), cases + len(batch.targets)
-        return total / cases
+        found = self.history[-1]["validation_loss"] = _finite(total / cases, "validation", epoch)
+        return found
 
 
 def _quick_optimizer(

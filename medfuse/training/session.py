@@ -11,10 +11,10 @@ from typing import Any, cast
 
 from ignite.engine import Engine, Events
 from ignite.handlers import EarlyStopping
-from monai.handlers.validation_handler import ValidationHandler
 from torch import Tensor
 from torch.nn import Parameter
 
+from medfuse.training.averaged import AveragedWeights
 from medfuse.training.checkpoint import BEST, LAST, cpu_state, save_checkpoint
 from medfuse.training.engines import EngineParts, build_evaluator, build_trainer, quiet_logger
 from medfuse.training.learner import Learner, LearningSource
@@ -51,6 +51,7 @@ class Session:
         self.learner, self.setup, self.run_info, self.identity = learner, setup, run, identity
         self.history: list[EpochRecord] = []
         self.best = _Best()
+        self.average = AveragedWeights(learner, setup.ema_decay)
         self.stopped = ""
         config = setup.config
         self.schedule = Schedule(config.schedule, config.epochs)
@@ -109,6 +110,7 @@ class Session:
         if not self.stopped:
             self.learner.load_state_dict(state["learner"])
             self.optimizer.load_state_dict(state["optimizer"])
+            self.average.load_state_dict(state["average"])
         self.schedule.load_state_dict(state["schedule"])
         if self.stopper is not None and state["early_stopping"] is not None:
             self.stopper.load_state_dict(state["early_stopping"])
@@ -135,7 +137,6 @@ class Session:
                 self.learner, setup.validation_loss, setup.validation, setup.device, setup.amp
             )
             self._evaluator = build_evaluator(parts)
-            ValidationHandler(1, self._evaluator).attach(trainer)
         trainer.add_event_handler(Events.EPOCH_COMPLETED, self._end_epoch)
         self.tensorboard.attach(trainer)
         self.bar.attach(trainer)
@@ -163,8 +164,19 @@ class Session:
         seed_everything(derived_seed(self.run_info.seed, "epoch", epoch))
 
     def _end_epoch(self, engine: Engine) -> None:
+        self.average.add()
+        with self.average.in_place():
+            self._judge(engine)
+        waits = any(change.after >= engine.state.epoch for change in self.run_info.unfreeze)
+        if self.stopper is not None and not waits:
+            self.stopper(engine)
+        _LOG.debug("epoch %d: %s", engine.state.epoch, describe_epoch(self.history))
+
+    def _judge(self, engine: Engine) -> None:
+        """Note how good the learner is, and keep it if it never was as good."""
         metrics = cast("dict[str, float]", engine.state.metrics)
         if self.setup.validation is not None:
+            self._evaluator.run(engine.state.epoch)
             metrics.update(self._evaluator.state.metrics)
         record = {"epoch": float(engine.state.epoch), "lr": self.optimizer.param_groups[0]["lr"]}
         names = ("training_loss", "training_accuracy", "validation_loss", "validation_accuracy")
@@ -176,10 +188,6 @@ class Session:
         if loss is None or loss < self.best.loss:
             self.best = _Best(engine.state.epoch, loss or 0.0, cpu_state(self.learner))
         self.schedule.observe(record["training_loss"] if loss is None else loss)
-        waits = any(change.after >= engine.state.epoch for change in self.run_info.unfreeze)
-        if self.stopper is not None and not waits:
-            self.stopper(engine)
-        _LOG.debug("epoch %d: %s", engine.state.epoch, describe_epoch(self.history))
 
     def _save_sometimes(self, _engine: Engine) -> None:
         """Save, but of a large network so seldom that a tenth of the time at most goes into it."""
@@ -232,6 +240,7 @@ class Session:
             "epoch": len(self.history),
             "learner": None if self.stopped else cpu_state(self.learner),
             "optimizer": None if self.stopped else self.optimizer.state_dict(),
+            "average": None if self.stopped else self.average.state_dict(),
             "schedule": self.schedule.state_dict(),
             "early_stopping": None if self.stopper is None else dict(self.stopper.state_dict()),
             "history": [dict(record) for record in self.history],

@@ -19,7 +19,7 @@ from medfuse.training.loss import Loss, build_loss
 from medfuse.training.run import Run
 
 _VALIDATION_BATCH = 256
-_PATIENCE, _PATIENCE_OF_SOURCES = 7, 10
+_DECAY = 0.5
 _log = logging.getLogger(__name__)
 
 
@@ -46,6 +46,7 @@ class Setup:
         validation: the clean validation cases, or ``None``.
         stopping: when to stop early; ``None`` without validation cases, or where it is not asked
             for.
+        ema_decay: of the mean over the epochs; 0 for none.
         loss: what is minimized.
         validation_loss: the same without label smoothing.
         device: where to compute.
@@ -56,6 +57,7 @@ class Setup:
     batches: EpochBatches
     validation: CaseBatches | None
     stopping: Stopping | None
+    ema_decay: float
     loss: Loss
     validation_loss: Loss
     device: torch.device
@@ -99,7 +101,8 @@ def build_setup(
         config=config,
         batches=batches,
         validation=held_out,
-        stopping=_stopping(config, held_out, learns),
+        stopping=None if held_out is None else stopping_of(config, learns=learns),
+        ema_decay=ema_decay_of(config.ema_decay, learns=learns),
         loss=loss,
         validation_loss=loss.unsmoothed().to(device),
         device=device,
@@ -107,28 +110,40 @@ def build_setup(
     )
 
 
-def patience_of(asked: int | Literal["auto"], *, learns: bool) -> int:
-    """Return after how many epochs without a gain training ends.
-
-    ``auto`` is 7 on banked features, whose loss hardly falls once it has not for so long, and 10
-    where a source learns.
+def ema_decay_of(asked: float | Literal["auto"], *, learns: bool) -> float:
+    """Return the decay of the mean over the epochs (`AveragedWeights`); 0 for none.
 
     Args:
-        asked: ``training.early_stopping.patience``.
-        learns: a source learns, from the first epoch on or later.
+        asked: ``training.ema_decay``.
+        learns: a source learns, from the first epoch on or later; ``auto`` is 0 then, else 0.5.
     """
     if asked != "auto":
         return asked
-    return _PATIENCE_OF_SOURCES if learns else _PATIENCE
+    return 0.0 if learns else _DECAY
 
 
-def _stopping(
-    config: TrainingConfig, validation: CaseBatches | None, learns: bool
-) -> Stopping | None:
+def stopping_of(config: TrainingConfig, *, learns: bool) -> Stopping | None:
+    """Return when training ends early; ``None`` where that is not asked for.
+
+    ``auto`` is a patience of 10 epochs where a source learns, and of 7 on banked features, whose
+    loss hardly falls once it has not for so long, and a gain of 0.001. The loss of a mean over the
+    epochs wavers less: 5 epochs without a gain of 0.005 are enough.
+
+    Args:
+        config: how to learn.
+        learns: a source learns, from the first epoch on or later.
+    """
     asked = config.early_stopping
-    if asked is None or validation is None:
+    if asked is None:
         return None
-    return Stopping(patience_of(asked.patience, learns=learns), asked.min_delta)
+    if ema_decay_of(config.ema_decay, learns=learns) > 0:
+        usual = Stopping(5, 5e-3)
+    else:
+        usual = Stopping(10 if learns else 7, 1e-3)
+    return Stopping(
+        usual.patience if asked.patience == "auto" else asked.patience,
+        usual.min_delta if asked.min_delta == "auto" else asked.min_delta,
+    )
 
 
 @cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from medfuse.backbones.build import BuiltSource
@@ -18,7 +19,7 @@ from medfuse.contract import ComponentSpec, resolve_options
 from medfuse.preprocessing import recipe_for
 from medfuse.registry import Registry, parse_source
 from medfuse.training.batches import batch_size_of
-from medfuse.training.setup import patience_of
+from medfuse.training.setup import ema_decay_of, stopping_of
 from medfuse.workflows.extract import device_of, engine_of
 from medfuse.workflows.prepare import PreparedCohort, PreparedInput
 
@@ -43,6 +44,7 @@ def resolved_experiment(
     training = {
         "device": device_of(experiment),
         "batch_size": _batch_size(experiment, prepared),
+        "ema_decay": ema_decay_of(experiment.training.ema_decay, learns=_learns(experiment)),
         "early_stopping": _early_stopping(experiment),
     }
     if experiment.training.loss == "auto":
@@ -75,11 +77,8 @@ def _batch_size(experiment: Experiment, prepared: PreparedCohort) -> int:
 
 
 def _early_stopping(experiment: Experiment) -> EarlyStoppingConfig | None:
-    asked = experiment.training.early_stopping
-    if asked is None:
-        return None
-    patience = patience_of(asked.patience, learns=_learns(experiment))
-    return asked.model_copy(update={"patience": patience})
+    found = stopping_of(experiment.training, learns=_learns(experiment))
+    return None if found is None else EarlyStoppingConfig(**asdict(found))
 
 
 def _learns(experiment: Experiment) -> bool:

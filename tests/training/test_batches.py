@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
+from medfuse.config import TrainingConfig
 from medfuse.training.batches import Batch, CaseBatches, Draws, EpochBatches, batch_size_of
 from medfuse.training.data import TrainingData
 from medfuse.training.run import Unfreeze
-from medfuse.training.setup import Stopping, build_setup, patience_of
+from medfuse.training.setup import Stopping, build_setup, stopping_of
 
 from .conftest import make_cases, make_config, make_run
 
@@ -130,12 +133,25 @@ def test_a_training_takes_batches_of_its_cases_and_small_ones_where_a_source_lea
     learns = build_setup(data, make_cases(40), config, later)
     assert (frozen.batches.batch_size, learns.batches.batch_size) == (40, 32)
     assert (len(frozen.validation), len(learns.validation)) == (1, 2)
-    assert (frozen.stopping.patience, learns.stopping.patience) == (7, 10)
+    assert (frozen.stopping, learns.stopping) == (Stopping(5, 5e-3), Stopping(10, 1e-3))
+    assert (frozen.ema_decay, learns.ema_decay) == (0.5, 0.0)
     asked = make_config(early_stopping={"patience": 3, "min_delta": 0.5})
     assert build_setup(data, make_cases(40), asked, later).stopping == Stopping(3, 0.5)
     assert build_setup(data, None, asked, later).stopping is None
 
 
-def test_patience_is_longer_where_a_source_learns() -> None:
-    assert (patience_of("auto", learns=False), patience_of("auto", learns=True)) == (7, 10)
-    assert patience_of(4, learns=False) == patience_of(4, learns=True) == 4
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, [(5, 5e-3), (10, 1e-3)]),
+        ({"ema_decay": 0.0}, [(7, 1e-3), (10, 1e-3)]),
+        ({"ema_decay": 0.9}, [(5, 5e-3), (5, 5e-3)]),
+        ({"early_stopping": {"patience": 4}}, [(4, 5e-3), (4, 1e-3)]),
+        ({"early_stopping": {"min_delta": 0}}, [(5, 0), (10, 0)]),
+    ],
+)
+def test_training_waits_longer_without_a_mean_and_where_a_source_learns(
+    changes: dict[str, Any], expected: list[tuple[int, float]]
+) -> None:
+    found = [stopping_of(TrainingConfig(**changes), learns=learns) for learns in (False, True)]
+    assert found == [Stopping(*one) for one in expected]

@@ -162,16 +162,19 @@ def test_gradual_unfreezing_adds_stage_by_stage_and_keeps_earlier_rates() -> Non
 def test_banked_features_and_images_give_the_same_before_the_unfreezing() -> None:
     one, other = _network(), _network()
     banked, live = _banked(one), _banked(other, (True, False))
-    short = CONFIG.model_copy(update={"epochs": 2})
+    short = CONFIG.model_copy(update={"epochs": 2, "ema_decay": 0.0})
     fit(one, banked, banked, short, make_run(**RUN))
     fit(other, live, live, short, make_run(**RUN))
     np.testing.assert_allclose(predict_logits(one, banked), predict_logits(other, live), atol=1e-4)
 
 
+@pytest.mark.parametrize("decay", ["auto", 0.5])
 @pytest.mark.parametrize("stop", [2, 8, 10, 14])
 def test_resuming_before_and_after_the_unfreezing_gives_the_same_bits(
-    tmp_path: Path, stop: int
+    tmp_path: Path, stop: int, decay: float | str
 ) -> None:
+    config = CONFIG.model_copy(update={"ema_decay": decay})
+
     def attach(trainer: Any, _run: Run) -> None:
         @trainer.on(Events.ITERATION_STARTED)
         def _check(engine: Any) -> None:
@@ -181,11 +184,11 @@ def test_resuming_before_and_after_the_unfreezing_gives_the_same_bits(
     whole, resumed, broken = _network(), _network(), _network()
     data = _banked(whole)
     run = make_run(unfreeze=(LATER,), **RUN)
-    expected = fit(whole, data, data, CONFIG, run)
+    expected = fit(whole, data, data, config, run)
     run = replace(run, folder=tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        fit(broken, data, data, CONFIG, replace(run, attach_handlers=attach))
-    assert fit(resumed, data, data, CONFIG, run) == expected
+        fit(broken, data, data, config, replace(run, attach_handlers=attach))
+    assert fit(resumed, data, data, config, run) == expected
     for a, b in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True):
         assert torch.equal(a, b)
 

@@ -50,16 +50,31 @@ def test_without_evidence_the_combiner_stays_near_the_average() -> None:
 
 
 def test_a_combiner_is_at_the_minimum_of_its_loss() -> None:
-    """Whatever finds it: the slopes of the loss are what float32 leaves of zero."""
+    """Whatever finds it, and whatever the sums of single precision are here."""
     decisions, labels, mask = _decisions()
     combine = StackingFusion(2, 3)
     start = [p.detach().clone() for p in combine.parameters()]
     fit_combiner(combine, decisions, labels, mask)
-    moved = sum(((p - s) ** 2).sum() for p, s in zip(combine.parameters(), start, strict=True))
-    loss = torch.nn.functional.cross_entropy(combine(decisions, mask)[0], labels) + 0.01 * moved
-    slopes = torch.autograd.grad(loss, list(combine.parameters()))
-    assert max(float(slope.abs().max()) for slope in slopes) < 2e-4
     assert all(p.dtype == torch.float32 for p in combine.parameters())
+    combine.double()
+    moved = sum(((p - s) ** 2).sum() for p, s in zip(combine.parameters(), start, strict=True))
+    logits, _ = combine(decisions.double(), mask.double())
+    loss = torch.nn.functional.cross_entropy(logits, labels) + 0.01 * moved
+    slopes = torch.autograd.grad(loss, list(combine.parameters()))
+    assert max(float(slope.abs().max()) for slope in slopes) < 1e-6
+
+
+def test_a_combiner_with_numbers_of_single_precision_of_its_own_is_fitted_too() -> None:
+    class Scaled(StackingFusion):
+        def forward(self, logits: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, None]:
+            return super().forward(logits @ torch.eye(3), mask)
+
+    decisions, labels, mask = _decisions()
+    own, plain = Scaled(2, 3), StackingFusion(2, 3)
+    for combine in (own, plain):
+        fit_combiner(combine, decisions, labels, mask)
+    torch.testing.assert_close(own.weight, plain.weight, rtol=0, atol=0.02)
+    assert not torch.equal(own.weight, torch.eye(3).expand(2, -1, -1) / 2)
 
 
 @torch.no_grad()

@@ -125,21 +125,23 @@ def test_batches_are_a_tenth_of_what_one_member_learns_from(
 
 
 @pytest.mark.parametrize(
-    ("stopping", "train", "patience"),
+    ("stopping", "train", "settled"),
     [
-        ({}, "frozen", 7),
-        ({}, "all", 10),
-        ({"early_stopping": {"patience": 3}}, "all", 3),
+        ({}, "frozen", (5, 5e-3)),
+        ({"ema_decay": 0.0}, "frozen", (7, 1e-3)),
+        ({}, "all", (10, 1e-3)),
+        ({"early_stopping": {"patience": 3}}, "all", (3, 1e-3)),
+        ({"early_stopping": {"min_delta": 0.1}}, "all", (10, 0.1)),
         ({"early_stopping": None}, "frozen", None),
     ],
 )
-def test_patience_is_settled_by_whether_a_source_learns(
-    stopping: dict[str, Any], train: str, patience: int | None
+def test_when_to_stop_is_settled_by_whether_a_source_learns(
+    stopping: dict[str, Any], train: str, settled: tuple[int, float] | None
 ) -> None:
     source = {"use": "mini:resnet", "train": train}
     asked = parse_experiment({"cohort": {"path": "x"}, "sources": [source], "training": stopping})
     found = _early_stopping(asked)
-    assert (found and found.patience) == patience
+    assert (found and (found.patience, found.min_delta)) == settled
 
 
 def test_recipes_of_several_modalities_stay_open(images: Path, tmp_path: Path) -> None:

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from medfuse.config import TrainingConfig
 from medfuse.report import Section
 from medfuse.workflows.run_page import claim_2024, tripod_ai
 from medfuse.workflows.run_page.checklists import TO_BE_FILLED_IN, checklist_sections
+from medfuse.workflows.run_page.training import _settings
 from medfuse.workflows.train import TrainingOutcome
 
 ALL = [*tripod_ai.ITEMS, *claim_2024.ITEMS]
@@ -61,6 +63,21 @@ def test_every_figure_is_in_its_section(html: str, anchor: str, figures: list[st
     alts = re.findall(r'<img [^>]*alt="([^"]*)"', section(html, anchor))
     assert len(alts) == len(figures)
     assert all(alt.startswith(figure) or figure in alt for alt, figure in zip(alts, figures))  # noqa: B905
+
+
+@pytest.mark.parametrize(
+    ("decay", "kept"),
+    [
+        (0.5, "the mean over the epochs up to the epoch of the smallest validation loss, each"),
+        (0.0, "the network of the epoch of the smallest validation loss"),
+    ],
+)
+def test_the_report_says_whether_a_mean_over_epochs_is_kept(
+    html: str, decay: float, kept: str
+) -> None:
+    settings = _settings(TrainingConfig(ema_decay=decay, early_stopping=None), several=False)
+    assert settings["what is kept"].startswith(kept)
+    assert (settings["what is kept"] in section(html, "training")) == bool(decay)
 
 
 def test_every_source_stands_with_origin_license_and_digest(

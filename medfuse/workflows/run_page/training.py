@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from medfuse.config import TrainingConfig
 from medfuse.report import Section, Table
+from medfuse.training.result import TrainingResult
 from medfuse.workflows.run_page.facts import RunFacts
 
 _STOPPED = {"early": "the validation loss no longer fell", "epochs": "all epochs ran"}
@@ -17,7 +20,7 @@ def training_section(facts: RunFacts) -> Section:
         anchor="training",
         title="Training",
         facts={**_settings(experiment.training, several), "seed": str(experiment.seed)},
-        tables=(_member_table(facts),),
+        tables=(_member_table(facts.model.results),),
         figures=facts.measured.drawn("training_history"),
     )
 
@@ -32,6 +35,7 @@ def _settings(training: TrainingConfig, several: bool) -> dict[str, str]:
         f"{_listed(training.class_weights)}",
         "regularization": f"label smoothing {training.label_smoothing:g}, mixup "
         f"{training.mixup:g}, input dropout {training.input_dropout:g}",
+        "what is kept": _kept(training.ema_decay),
         "early stopping": f"after {stopping.patience} epochs without a gain of "
         f"{stopping.min_delta:g}"
         if stopping
@@ -44,17 +48,20 @@ def _listed(weights: str | list[float]) -> str:
     return weights if isinstance(weights, str) else ", ".join(f"{w:g}" for w in weights)
 
 
-def _member_table(facts: RunFacts) -> Table:
+def _kept(decay: float | str) -> str:
+    best = "the epoch of the smallest validation loss"
+    if not decay:
+        return f"the network of {best}"
+    return f"the mean over the epochs up to {best}, each counting {decay} times the one after it"
+
+
+def _member_table(results: Sequence[TrainingResult]) -> Table:
     rows = [
         [
             str(number),
             f"{result.best_epoch} of {len(result.history)}",
             _STOPPED.get(result.stopped, result.stopped),
         ]
-        for number, result in enumerate(facts.model.results, 1)
+        for number, result in enumerate(results, 1)
     ]
-    return Table(
-        header=["member", "epoch kept", "why it ended"],
-        rows=rows,
-        caption="The parameters of the best validation epoch are kept.",
-    )
+    return Table(header=["member", "epoch kept", "why it ended"], rows=rows)
