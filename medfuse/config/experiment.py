@@ -47,8 +47,8 @@ class ComponentConfig(BaseModel):
 class EarlyStoppingConfig(Section):
     """Stop when the validation loss has not fallen by ``min_delta`` for ``patience`` epochs.
 
-    By themselves they are 5 and 0.005 for a mean over epochs (``training.ema_decay``), else 7, or
-    10 where a source learns, and 0.001.
+    By themselves they are 7, or 10 where a source learns, and 0.001; of one network alone that is a
+    mean over epochs (``training.ema_decay``) 5 and 0.005.
     """
 
     patience: Annotated[_Positive, _POSITIVE] = "auto"
@@ -61,7 +61,7 @@ class TrainingConfig(Section):
     The defaults were chosen on folds of unlike cases; see ``docs/training.md``. ``batch_size`` is
     by itself a tenth of the cases, 32 to 128, and 32 where a source learns. ``ema_decay`` is how
     much the mean over the epochs before counts beside each epoch's network; it is that mean which
-    is kept. By itself it is 0.5, and 0, no mean, where a source learns.
+    is kept. By itself it is 0.5 for one network alone on frozen sources, else 0, no mean.
     """
 
     members: int = Field(5, ge=1, le=20)

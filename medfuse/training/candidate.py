@@ -138,9 +138,9 @@ class Fitted:
 def fit_candidate(cases: BankedCases, fit: Fit, recipe: Recipe) -> Fitted:
     """Train a candidate and return what it says of the test cases.
 
-    A network is one member of the ensemble that `medfuse train` would average: it learns from four
-    fifths of the training cases, grouped by patient; the fifth part stops it early and gives its
-    temperature. With several members it is that ensemble.
+    A network is what `medfuse train` would make with as many members. One learns from four fifths
+    of the training cases, grouped by patient; the fifth part stops it early and gives its
+    temperature. Several are an ensemble.
 
     Raises:
         TrainingError: it cannot learn from these cases.

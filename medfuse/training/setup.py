@@ -90,7 +90,7 @@ def build_setup(
         _say_full_precision(device.type)
     hidden = config.input_dropout if run.hides_inputs else 0.0
     draws = Draws(run.seed, config.sampler == "oversample", config.mixup, hidden)
-    learns = bool(run.learning_sources(data.features))
+    learns, alone = bool(run.learning_sources(data.features)), run.members == 1
     size = batch_size_of(config.batch_size, len(data), learns=learns)
     batches = EpochBatches(data, num_classes, size, draws, run.shard)
     loss = build_loss(config, data.labels, num_classes, run.head_loss).to(device)
@@ -101,8 +101,8 @@ def build_setup(
         config=config,
         batches=batches,
         validation=held_out,
-        stopping=None if held_out is None else stopping_of(config, learns=learns),
-        ema_decay=ema_decay_of(config.ema_decay, learns=learns),
+        stopping=None if held_out is None else stopping_of(config, learns=learns, alone=alone),
+        ema_decay=ema_decay_of(config.ema_decay, learns=learns, alone=alone),
         loss=loss,
         validation_loss=loss.unsmoothed().to(device),
         device=device,
@@ -110,33 +110,39 @@ def build_setup(
     )
 
 
-def ema_decay_of(asked: float | Literal["auto"], *, learns: bool) -> float:
+def ema_decay_of(asked: float | Literal["auto"], *, learns: bool, alone: bool) -> float:
     """Return the decay of the mean over the epochs (`AveragedWeights`); 0 for none.
+
+    ``auto`` is 0.5 for one network alone on banked features. Several that are averaged gain nothing
+    by being means themselves, and for sources that learn it was not tried.
 
     Args:
         asked: ``training.ema_decay``.
-        learns: a source learns, from the first epoch on or later; ``auto`` is 0 then, else 0.5.
+        learns: a source learns, from the first epoch on or later.
+        alone: the network is not one of several that are averaged.
     """
     if asked != "auto":
         return asked
-    return 0.0 if learns else _DECAY
+    return _DECAY if alone and not learns else 0.0
 
 
-def stopping_of(config: TrainingConfig, *, learns: bool) -> Stopping | None:
+def stopping_of(config: TrainingConfig, *, learns: bool, alone: bool) -> Stopping | None:
     """Return when training ends early; ``None`` where that is not asked for.
 
     ``auto`` is a patience of 10 epochs where a source learns, and of 7 on banked features, whose
     loss hardly falls once it has not for so long, and a gain of 0.001. The loss of a mean over the
-    epochs wavers less: 5 epochs without a gain of 0.005 are enough.
+    epochs wavers less, so that 5 epochs without a gain of 0.005 are enough for one network alone;
+    networks that are averaged are a little better where each learns longer.
 
     Args:
         config: how to learn.
         learns: a source learns, from the first epoch on or later.
+        alone: the network is not one of several that are averaged.
     """
     asked = config.early_stopping
     if asked is None:
         return None
-    if ema_decay_of(config.ema_decay, learns=learns) > 0:
+    if alone and ema_decay_of(config.ema_decay, learns=learns, alone=alone) > 0:
         usual = Stopping(5, 5e-3)
     else:
         usual = Stopping(10 if learns else 7, 1e-3)

@@ -44,8 +44,7 @@ def resolved_experiment(
     training = {
         "device": device_of(experiment),
         "batch_size": _batch_size(experiment, prepared),
-        "ema_decay": ema_decay_of(experiment.training.ema_decay, learns=_learns(experiment)),
-        "early_stopping": _early_stopping(experiment),
+        **_stopping(experiment),
     }
     if experiment.training.loss == "auto":
         training["loss"] = head.loss if head.loss in ("focal", "coral") else "cross_entropy"
@@ -76,9 +75,15 @@ def _batch_size(experiment: Experiment, prepared: PreparedCohort) -> int:
     return batch_size_of(experiment.training.batch_size, count, learns=learns)
 
 
-def _early_stopping(experiment: Experiment) -> EarlyStoppingConfig | None:
-    found = stopping_of(experiment.training, learns=_learns(experiment))
-    return None if found is None else EarlyStoppingConfig(**asdict(found))
+def _stopping(experiment: Experiment) -> dict[str, Any]:
+    """Return how much of earlier epochs is kept, and when training ends."""
+    learns, training = _learns(experiment), experiment.training
+    alone = learns or training.members == 1
+    found = stopping_of(training, learns=learns, alone=alone)
+    return {
+        "ema_decay": ema_decay_of(training.ema_decay, learns=learns, alone=alone),
+        "early_stopping": None if found is None else EarlyStoppingConfig(**asdict(found)),
+    }
 
 
 def _learns(experiment: Experiment) -> bool:

@@ -135,6 +135,8 @@ def test_a_training_takes_batches_of_its_cases_and_small_ones_where_a_source_lea
     assert (len(frozen.validation), len(learns.validation)) == (1, 2)
     assert (frozen.stopping, learns.stopping) == (Stopping(5, 5e-3), Stopping(10, 1e-3))
     assert (frozen.ema_decay, learns.ema_decay) == (0.5, 0.0)
+    member = build_setup(data, make_cases(40), config, make_run(members=5))
+    assert (member.stopping, member.ema_decay) == (Stopping(7, 1e-3), 0.0)
     asked = make_config(early_stopping={"patience": 3, "min_delta": 0.5})
     assert build_setup(data, make_cases(40), asked, later).stopping == Stopping(3, 0.5)
     assert build_setup(data, None, asked, later).stopping is None
@@ -143,15 +145,16 @@ def test_a_training_takes_batches_of_its_cases_and_small_ones_where_a_source_lea
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({}, [(5, 5e-3), (10, 1e-3)]),
-        ({"ema_decay": 0.0}, [(7, 1e-3), (10, 1e-3)]),
-        ({"ema_decay": 0.9}, [(5, 5e-3), (5, 5e-3)]),
-        ({"early_stopping": {"patience": 4}}, [(4, 5e-3), (4, 1e-3)]),
-        ({"early_stopping": {"min_delta": 0}}, [(5, 0), (10, 0)]),
+        ({}, [(5, 5e-3), (10, 1e-3), (7, 1e-3)]),
+        ({"ema_decay": 0.0}, [(7, 1e-3), (10, 1e-3), (7, 1e-3)]),
+        ({"ema_decay": 0.9}, [(5, 5e-3), (5, 5e-3), (7, 1e-3)]),
+        ({"early_stopping": {"patience": 4}}, [(4, 5e-3), (4, 1e-3), (4, 1e-3)]),
+        ({"early_stopping": {"min_delta": 0}}, [(5, 0), (10, 0), (7, 0)]),
     ],
 )
-def test_training_waits_longer_without_a_mean_and_where_a_source_learns(
+def test_training_waits_longer_without_a_mean_where_a_source_learns_and_for_members(
     changes: dict[str, Any], expected: list[tuple[int, float]]
 ) -> None:
-    found = [stopping_of(TrainingConfig(**changes), learns=learns) for learns in (False, True)]
+    config, kinds = TrainingConfig(**changes), [(False, True), (True, True), (False, False)]
+    found = [stopping_of(config, learns=learns, alone=alone) for learns, alone in kinds]
     assert found == [Stopping(*one) for one in expected]

@@ -18,8 +18,8 @@ from medfuse.workflows.extract import load_networks, with_tables
 from medfuse.workflows.prepare import PreparedCohort, prepare_cohort
 from medfuse.workflows.resolved import (
     _batch_size,
-    _early_stopping,
     _source,
+    _stopping,
     input_facts,
     resolved_experiment,
 )
@@ -125,23 +125,28 @@ def test_batches_are_a_tenth_of_what_one_member_learns_from(
 
 
 @pytest.mark.parametrize(
-    ("stopping", "train", "settled"),
+    ("training", "train", "settled"),
     [
-        ({}, "frozen", (5, 5e-3)),
-        ({"ema_decay": 0.0}, "frozen", (7, 1e-3)),
-        ({}, "all", (10, 1e-3)),
-        ({"early_stopping": {"patience": 3}}, "all", (3, 1e-3)),
-        ({"early_stopping": {"min_delta": 0.1}}, "all", (10, 0.1)),
-        ({"early_stopping": None}, "frozen", None),
+        ({}, "frozen", (0.0, 7, 1e-3)),
+        ({"ema_decay": 0.9}, "frozen", (0.9, 7, 1e-3)),
+        ({"members": 1}, "frozen", (0.5, 5, 5e-3)),
+        ({"members": 1, "ema_decay": 0.0}, "frozen", (0.0, 7, 1e-3)),
+        ({}, "all", (0.0, 10, 1e-3)),
+        ({"ema_decay": 0.5}, "all", (0.5, 5, 5e-3)),
+        ({"early_stopping": {"patience": 3}}, "all", (0.0, 3, 1e-3)),
+        ({"early_stopping": {"min_delta": 0.1}}, "all", (0.0, 10, 0.1)),
+        ({"early_stopping": None}, "frozen", (0.0,)),
     ],
 )
-def test_when_to_stop_is_settled_by_whether_a_source_learns(
-    stopping: dict[str, Any], train: str, settled: tuple[int, float] | None
+def test_when_to_stop_is_settled_by_how_many_networks_learn_and_whether_a_source_does(
+    training: dict[str, Any], train: str, settled: tuple[float, ...]
 ) -> None:
     source = {"use": "mini:resnet", "train": train}
-    asked = parse_experiment({"cohort": {"path": "x"}, "sources": [source], "training": stopping})
-    found = _early_stopping(asked)
-    assert (found and (found.patience, found.min_delta)) == settled
+    asked = parse_experiment({"cohort": {"path": "x"}, "sources": [source], "training": training})
+    found = _stopping(asked)
+    stopping = found["early_stopping"]
+    numbers = () if stopping is None else (stopping.patience, stopping.min_delta)
+    assert (found["ema_decay"], *numbers) == settled
 
 
 def test_recipes_of_several_modalities_stay_open(images: Path, tmp_path: Path) -> None:
