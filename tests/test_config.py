@@ -53,6 +53,12 @@ def test_unknown_key_is_refused_with_its_place_and_the_nearest_key(
             r"f\.yaml: training\.epochs: found 'many', expected int, 1 or more\.$",
         ),
         ({"training": {"lr": 0}}, r"training\.lr: found 0, expected float above 0\.$"),
+        ({"training": {"ema_decay": 1}}, r"training\.ema_decay: found 1, expected auto"),
+        ({"training": {"ema_decay": -0.1}}, r"training\.ema_decay: found -0\.1, expected auto"),
+        (
+            {"training": {"early_stopping": {"min_delta": -1}}},
+            r"training\.early_stopping\.min_delta: found -1, expected auto or float, 0 or more",
+        ),
         ({"training": 3}, r"training: found 3, expected mapping\.$"),
         (
             {"training": {"optimizer": "adan"}},

@@ -99,7 +99,10 @@ def test_recipes_and_the_example_of_the_readme_are_valid(monkeypatch: pytest.Mon
     monkeypatch.setenv("MEDFUSE_DATA", "/data")
     monkeypatch.setenv("MEDFUSE_WEIGHTS", "/weights")
     for recipe in REPOSITORY.glob("recipes/*.yaml"):
-        assert load_experiment(recipe).sources
+        experiment = load_experiment(recipe)
+        assert experiment.sources
+        published = experiment.training.optimizer == "adam"
+        assert not published or experiment.training.ema_decay == 0 or experiment.sources[0].learns
     (example,) = code_blocks(REPOSITORY / "README.md", "yaml")
     assert parse_experiment(yaml.safe_load(example)).fusion.use == "attention"
 

@@ -13,7 +13,7 @@ State = dict[str, Tensor]
 
 
 class AveragedWeights:
-    """Exponential moving average of a module's parameters and buffers, taken once an epoch.
+    """Exponential moving average of what a module's ``state_dict`` holds, taken once an epoch.
 
     After epoch n it is the mean of the n states so far, each of which counts ``decay`` times as
     much as the one after it: averaging of iterates (Polyak and Juditsky, 1992,
@@ -39,10 +39,12 @@ class AveragedWeights:
         self._epochs += 1
         share = (1 - self._decay) / (1 - self._decay**self._epochs)
         for name, value in self._values().items():
-            if name in self._mean and value.is_floating_point():
-                self._mean[name].lerp_(value, share)
-            else:
+            before = self._mean.get(name)
+            if before is None or not (value.is_floating_point() or value.is_complex()):
                 self._mean[name] = value.detach().clone()
+            else:  # between two infinities there is no number
+                between = torch.lerp(before, value.detach(), share)
+                self._mean[name] = torch.where(before == value, before, between)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:

@@ -47,10 +47,11 @@ def fit(
     """Train ``model`` in place and return how it went.
 
     With validation cases, the epoch of the smallest validation loss is kept; without, all epochs
-    run and the last is kept. A run that was interrupted goes on after its last checkpoint and
-    ends bit for bit as if it had not been (same machine, same number of threads). A run that is
-    complete returns its result at once. The combiner of a `DecisionClassifier` that has
-    parameters is fitted afterwards, on predictions out of fold.
+    run and the last is kept. What an epoch is judged by and leaves is the mean over the epochs up
+    to it, where ``config.ema_decay`` asks for one (`AveragedWeights`). A run that was interrupted
+    goes on after its last checkpoint and ends bit for bit as if it had not been (same machine, same
+    number of threads). A run that is complete returns its result at once. The combiner of a
+    `DecisionClassifier` that has parameters is fitted afterwards, on predictions out of fold.
 
     Args:
         model: `FeatureClassifier` or `DecisionClassifier`; or `FusedNetwork` whose sources

@@ -56,17 +56,29 @@ def fit_combiner(combine: nn.Module, decisions: Tensor, labels: Tensor, mask: Te
     The penalty, 0.01 times the squared distance from where the parameters start (equal weights),
     keeps the combiner near the average where there is little to learn from. It is computed in
     double precision, without which the minimum is known to three digits only, unless the combiner
-    has numbers of single precision that are not among its parameters and buffers.
+    takes single precision alone.
 
     Args:
         combine: module called as ``combine(decisions, mask)``.
         decisions: log-probabilities ``(N, S, K)``.
         labels: ``(N,)`` class indices.
         mask: ``(N, S)`` presence of the sources.
+
+    Raises:
+        TrainingError: the loss is not finite.
     """
-    kind = _precision(combine, decisions, mask)
-    decisions, mask = decisions.to(kind), mask.to(kind)
-    parameters = [p for p in combine.to(kind).parameters() if p.requires_grad]
+    try:
+        cases = decisions.double(), labels, mask.double()
+        fitted = _at_minimum(copy.deepcopy(combine).double(), *cases)
+    except Exception:  # noqa: BLE001 - what was wrong beside the precision is so again, and said
+        fitted = _at_minimum(copy.deepcopy(combine), decisions, labels, mask)
+    combine.load_state_dict(fitted.state_dict())
+    combine.eval()
+
+
+def _at_minimum(combine: nn.Module, decisions: Tensor, labels: Tensor, mask: Tensor) -> nn.Module:
+    """Return the combiner with its parameters at the minimum; as precise as it and its cases."""
+    parameters = [p for p in combine.train().parameters() if p.requires_grad]
     start = [p.detach().clone() for p in parameters]
 
     def loss() -> Tensor:
@@ -74,21 +86,9 @@ def fit_combiner(combine: nn.Module, decisions: Tensor, labels: Tensor, mask: Te
         distance = sum(((p - s) ** 2).sum() for p, s in zip(parameters, start, strict=True))
         return F.cross_entropy(logits, labels) + _PENALTY * distance
 
-    combine.train()
-    lowest = to_minimum(parameters, loss)
-    combine.to(torch.float32).eval()
-    if not np.isfinite(lowest):
+    if not np.isfinite(to_minimum(parameters, loss)):
         raise TrainingError("The combiner of decisions has no finite fit. Use fusion: average.")
-
-
-@torch.no_grad()
-def _precision(combine: nn.Module, decisions: Tensor, mask: Tensor) -> torch.dtype:
-    """Return the most precise kind of numbers that a combiner takes."""
-    try:
-        copy.deepcopy(combine).double()(decisions[:1].double(), mask[:1].double())
-    except RuntimeError:  # torch's, where single and double meet in a product
-        return torch.float32
-    return torch.float64
+    return combine
 
 
 def grouped_folds(data: TrainingData, folds: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:

@@ -119,7 +119,7 @@ class _Loop:
         self.average = AveragedWeights(self.learner, self.setup.ema_decay)
 
     def train(self) -> TrainingResult:
-        """Run the epochs and give the learner the parameters of the best one."""
+        """Run the epochs and give the learner what the best one left, itself or a mean."""
         config = self.setup.config
         schedule = Schedule(config.schedule, config.epochs)
         optimizer = _quick_optimizer(config, self.learner.classifier_parameters())

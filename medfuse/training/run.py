@@ -66,7 +66,9 @@ class Run:
         seed: of the shuffling, the views, dropout, noise and mixup.
         unfreeze: sources that start to learn later.
         attach_handlers: called with ``(trainer, run)`` before training starts; plugins add their
-            Ignite handlers here. ``trainer.state.metrics`` holds the losses of the epoch.
+            Ignite handlers here. ``trainer.state.metrics`` holds the losses of the epoch; that of
+            validation is of the mean over the epochs where ``training.ema_decay`` asks for one,
+            while ``trainer.network`` is what goes on learning.
         progress: show a progress bar on stderr where that is a terminal.
         resume: continue from the last checkpoint below ``folder``, if there is one.
         checkpoint_seconds: least time between two checkpoints; longer where writing one takes long.

@@ -124,7 +124,7 @@ class Session:
         self.trainer.state.iteration = epoch * len(self.setup.batches)
 
     def keep_best(self) -> None:
-        """Give the learner the parameters of its best epoch."""
+        """Give the learner what its best epoch left: its parameters, or a mean of them."""
         if self.best.state is not None:
             self.learner.load_state_dict(self.best.state)
         self.learner.eval()

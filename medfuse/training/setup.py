@@ -142,7 +142,8 @@ def stopping_of(config: TrainingConfig, *, learns: bool, alone: bool) -> Stoppin
     asked = config.early_stopping
     if asked is None:
         return None
-    if alone and ema_decay_of(config.ema_decay, learns=learns, alone=alone) > 0:
+    means = ema_decay_of(config.ema_decay, learns=learns, alone=alone) > 0
+    if means and alone and not learns:
         usual = Stopping(5, 5e-3)
     else:
         usual = Stopping(10 if learns else 7, 1e-3)

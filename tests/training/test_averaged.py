@@ -13,7 +13,9 @@ from torch import Tensor, nn
 
 from medfuse.training.averaged import AveragedWeights
 from medfuse.training.fit import fit
+from medfuse.training.members import fit_members
 from medfuse.training.predict import predict_logits
+from medfuse.training.quick import fit_quickly
 from medfuse.training.run import Run
 
 from .conftest import make_cases, make_classifier, make_config, make_run
@@ -87,6 +89,44 @@ def test_without_decay_nothing_is_kept_and_the_module_is_its_own_mean() -> None:
     with average.in_place():
         assert all(float(x.unique()) == 4.0 for x in network.state_dict().values())
     assert average.state_dict() is None
+    assert not average._mean
+    average.load_state_dict(None)
+    with average.in_place():
+        assert all(float(x.unique()) == 4.0 for x in network.state_dict().values())
+
+
+def test_infinite_numbers_that_stay_are_not_made_undefined_and_complex_ones_are_averaged() -> None:
+    network = nn.Module()
+    network.register_buffer("mask", torch.tensor([0.0, -torch.inf]))
+    network.register_buffer("wave", torch.tensor([1j]))
+    average = AveragedWeights(network, 0.5)
+    for value in (1j, 4j):
+        network.wave.fill_(value)
+        average.add()
+    with average.in_place():
+        assert torch.equal(network.mask, torch.tensor([0.0, -torch.inf]))
+        torch.testing.assert_close(network.wave, torch.tensor([3j]))
+
+
+def test_members_of_an_ensemble_are_no_means_by_themselves() -> None:
+    logits = []
+    for decay in ("auto", 0.0, 0.5):
+        models = [make_classifier(seed) for seed in range(3)]
+        config = make_config(ema_decay=decay, early_stopping=None)
+        logits.append(fit_members(models, DATA, config, make_run(), fit_quickly).held_out_logits)
+    np.testing.assert_array_equal(logits[0], logits[1])
+    assert np.abs(logits[0] - logits[2]).max() > 1e-3
+
+
+def test_a_network_alone_is_a_mean_by_itself() -> None:
+    logits = []
+    for decay in ("auto", 0.0, 0.5):
+        model = make_classifier()
+        config = make_config(ema_decay=decay, early_stopping=None)
+        fit_quickly(model, DATA, HELD_OUT, config, make_run())
+        logits.append(predict_logits(model, HELD_OUT))
+    np.testing.assert_array_equal(logits[0], logits[2])
+    assert np.abs(logits[0] - logits[1]).max() > 1e-3
 
 
 def test_a_mean_goes_on_from_what_was_saved() -> None:

@@ -147,7 +147,7 @@ def test_a_training_takes_batches_of_its_cases_and_small_ones_where_a_source_lea
     [
         ({}, [(5, 5e-3), (10, 1e-3), (7, 1e-3)]),
         ({"ema_decay": 0.0}, [(7, 1e-3), (10, 1e-3), (7, 1e-3)]),
-        ({"ema_decay": 0.9}, [(5, 5e-3), (5, 5e-3), (7, 1e-3)]),
+        ({"ema_decay": 0.9}, [(5, 5e-3), (10, 1e-3), (7, 1e-3)]),
         ({"early_stopping": {"patience": 4}}, [(4, 5e-3), (4, 1e-3), (4, 1e-3)]),
         ({"early_stopping": {"min_delta": 0}}, [(5, 0), (10, 0), (7, 0)]),
     ],

@@ -64,17 +64,53 @@ def test_a_combiner_is_at_the_minimum_of_its_loss() -> None:
     assert max(float(slope.abs().max()) for slope in slopes) < 1e-6
 
 
-def test_a_combiner_with_numbers_of_single_precision_of_its_own_is_fitted_too() -> None:
-    class Scaled(StackingFusion):
-        def forward(self, logits: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, None]:
-            return super().forward(logits @ torch.eye(3), mask)
+class _SingleInTraining(StackingFusion):
+    def forward(self, logits: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return super().forward(logits @ torch.eye(3) if self.training else logits, mask)
 
+
+class _SingleWhereMissing(StackingFusion):
+    def forward(self, logits: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return super().forward(logits @ torch.eye(3) if (mask == 0).any() else logits, mask)
+
+
+class _Checking(StackingFusion):
+    def forward(self, logits: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, None]:
+        if logits.dtype != torch.float32:
+            raise TypeError(logits.dtype)
+        return super().forward(logits, mask)
+
+
+@pytest.mark.parametrize("kind", [_SingleInTraining, _SingleWhereMissing, _Checking])
+def test_a_combiner_that_takes_single_precision_alone_is_fitted_too(kind: type) -> None:
     decisions, labels, mask = _decisions()
-    own, plain = Scaled(2, 3), StackingFusion(2, 3)
+    mask[7, 1] = 0
+    own, plain = kind(2, 3), StackingFusion(2, 3)
     for combine in (own, plain):
-        fit_combiner(combine, decisions, labels, mask)
+        fit_combiner(combine.eval(), decisions, labels, mask)
     torch.testing.assert_close(own.weight, plain.weight, rtol=0, atol=0.02)
     assert not torch.equal(own.weight, torch.eye(3).expand(2, -1, -1) / 2)
+    assert (own.weight.dtype, own.training) == (torch.float32, False)
+
+
+def test_a_combiner_is_fitted_in_training_mode_by_doubles_and_stays_without_a_fit() -> None:
+    seen: set[tuple[bool, torch.dtype, torch.dtype]] = set()
+
+    class Watched(StackingFusion):
+        def forward(self, logits: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, None]:
+            seen.add((self.training, logits.dtype, mask.dtype))
+            return super().forward(logits, mask)
+
+    decisions, labels, mask = _decisions()
+    combine = Watched(2, 3).eval()
+    fit_combiner(combine, decisions, labels, mask)
+    assert seen == {(True, torch.float64, torch.float64)}
+    assert (combine.weight.dtype, combine.training) == (torch.float32, False)
+    weight = combine.weight.detach().clone()
+    with pytest.raises(TrainingError, match="no finite fit. Use fusion: average"):
+        fit_combiner(combine, decisions * torch.nan, labels, mask)
+    assert torch.equal(combine.weight, weight)
+    assert (combine.weight.dtype, combine.training) == (torch.float32, False)
 
 
 @torch.no_grad()

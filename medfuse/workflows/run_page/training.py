@@ -49,10 +49,9 @@ def _listed(weights: str | list[float]) -> str:
 
 
 def _kept(decay: float | str) -> str:
-    best = "the epoch of the smallest validation loss"
     if not decay:
-        return f"the network of {best}"
-    return f"the mean over the epochs up to {best}, each counting {decay} times the one after it"
+        return "the network as it was after the epoch kept"
+    return f"its mean over the epochs up to the one kept, each counting {decay} times the next"
 
 
 def _member_table(results: Sequence[TrainingResult]) -> Table:
