@@ -87,7 +87,7 @@ def test_a_combiner_that_takes_single_precision_alone_is_fitted_too(kind: type) 
     mask[7, 1] = 0
     own, plain = kind(2, 3), StackingFusion(2, 3)
     for combine in (own, plain):
-        fit_combiner(combine.eval(), decisions, labels, mask)
+        fit_combiner(combine, decisions, labels, mask)
     torch.testing.assert_close(own.weight, plain.weight, rtol=0, atol=0.02)
     assert not torch.equal(own.weight, torch.eye(3).expand(2, -1, -1) / 2)
     assert (own.weight.dtype, own.training) == (torch.float32, False)
