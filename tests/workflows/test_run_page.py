@@ -68,7 +68,11 @@ def test_every_figure_is_in_its_section(html: str, anchor: str, figures: list[st
 @pytest.mark.parametrize(
     ("decay", "kept"),
     [
-        (0.5, "its mean over the epochs up to the one kept, each counting 0.5 times the next"),
+        (
+            0.5,
+            "the mean of the network over the epochs up to the one kept, each counting 0.5 times "
+            "the next; the validation curves are of this mean",
+        ),
         (0.0, "the network as it was after the epoch kept"),
     ],
 )

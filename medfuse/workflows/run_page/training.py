@@ -51,7 +51,10 @@ def _listed(weights: str | list[float]) -> str:
 def _kept(decay: float | str) -> str:
     if not decay:
         return "the network as it was after the epoch kept"
-    return f"its mean over the epochs up to the one kept, each counting {decay} times the next"
+    return (
+        f"the mean of the network over the epochs up to the one kept, each counting {decay} times "
+        "the next; the validation curves are of this mean"
+    )
 
 
 def _member_table(results: Sequence[TrainingResult]) -> Table:
@@ -63,4 +66,8 @@ def _member_table(results: Sequence[TrainingResult]) -> Table:
         ]
         for number, result in enumerate(results, 1)
     ]
-    return Table(header=["member", "epoch kept", "why it ended"], rows=rows)
+    return Table(
+        header=["member", "epoch kept", "why it ended"],
+        rows=rows,
+        caption="Kept is the epoch of the smallest validation loss, or the last where there is none.",
+    )
