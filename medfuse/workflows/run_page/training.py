@@ -69,5 +69,5 @@ def _member_table(results: Sequence[TrainingResult]) -> Table:
     return Table(
         header=["member", "epoch kept", "why it ended"],
         rows=rows,
-        caption="Kept is the epoch of the smallest validation loss, or the last where there is none.",
+        caption="The epoch of the smallest validation loss is kept; the last where there is none.",
     )
