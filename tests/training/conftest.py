@@ -63,6 +63,17 @@ def make_run(**changes: Any) -> Run:
     return Run(**{"classes": CLASSES, "checkpoint_seconds": 0.0, **changes})
 
 
+def ctrl_c_at(event: Any) -> Callable[[Any, Run], None]:
+    """Return what attaches Ctrl-C to an event of a trainer; to one ``(once=N)``, at the Nth."""
+
+    def attach(trainer: Any, _run: Run) -> None:
+        @trainer.on(event)
+        def _press(_engine: Any) -> None:
+            raise KeyboardInterrupt
+
+    return attach
+
+
 @pytest.fixture
 def average() -> Callable[[], nn.Module]:
     """Make the decision average."""

@@ -24,7 +24,7 @@ from medfuse.training.fit import fit
 from medfuse.training.predict import predict_logits
 from medfuse.training.run import Run, Unfreeze
 
-from .conftest import make_config
+from .conftest import ctrl_c_at, make_config
 
 COUNT, VIEWS, SLICES = 24, 3, 5
 LABELS = np.arange(COUNT) % 2
@@ -210,18 +210,13 @@ def test_running_statistics_below_the_border_stay_and_above_move() -> None:
 def test_a_resumed_training_ends_in_the_same_bits(tmp_path: Any, stop: int) -> None:
     from ignite.engine import Events
 
-    def attach(trainer: Any, _run: Run) -> None:
-        @trainer.on(Events.ITERATION_STARTED)
-        def _check(engine: Any) -> None:
-            if engine.state.iteration == stop:
-                raise KeyboardInterrupt
-
+    at = ctrl_c_at(Events.ITERATION_STARTED(once=stop))
     whole, broken, resumed = _network(), _network(), _network()
     banked = _activations(whole, _images())
     data = TrainingData.of([None], LABELS, VIEWS, load_view=_no_image, activations={0: banked})
     fit(whole, data, None, CONFIG, RUN)
     run = replace(RUN, folder=tmp_path, checkpoint_seconds=0.0)
     with pytest.raises(KeyboardInterrupt):
-        fit(broken, data, None, CONFIG, replace(run, attach_handlers=attach))
+        fit(broken, data, None, CONFIG, replace(run, attach_handlers=at))
     fit(resumed, data, None, CONFIG, run)
     assert _apart(whole, resumed) == 0

@@ -18,7 +18,7 @@ from medfuse.training.predict import predict_logits
 from medfuse.training.quick import fit_quickly
 from medfuse.training.run import Run
 
-from .conftest import make_cases, make_classifier, make_config, make_run
+from .conftest import ctrl_c_at, make_cases, make_classifier, make_config, make_run
 
 DATA, HELD_OUT = make_cases(), make_cases(24, 1, seed=9)
 WEIGHT = "head.output.weight"
@@ -182,12 +182,7 @@ def test_the_validation_loss_is_that_of_the_mean() -> None:
 
 
 def test_a_checkpoint_holds_the_mean_until_training_is_complete(tmp_path: Path) -> None:
-    def attach(trainer: Any, _run: Run) -> None:
-        @trainer.on(Events.EPOCH_STARTED(once=3))
-        def _press(_engine: Any) -> None:
-            raise KeyboardInterrupt
-
-    run = make_run(folder=tmp_path, attach_handlers=attach)
+    run = make_run(folder=tmp_path, attach_handlers=ctrl_c_at(Events.EPOCH_STARTED(once=3)))
     with pytest.raises(KeyboardInterrupt):
         fit(make_classifier(), DATA, HELD_OUT, make_config(), run)
     last = tmp_path / "checkpoints" / "last.pt"

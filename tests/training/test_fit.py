@@ -20,7 +20,7 @@ from medfuse.training.predict import predict_logits, predict_shares
 from medfuse.training.run import Run
 from medfuse.training.setup import _say_full_precision, build_setup
 
-from .conftest import make_cases, make_classifier, make_config, make_run
+from .conftest import ctrl_c_at, make_cases, make_classifier, make_config, make_run
 
 DATA, HELD_OUT = make_cases(), make_cases(24, 1, seed=9)
 
@@ -84,12 +84,8 @@ def test_an_interrupted_run_ends_like_an_unbroken_one(
 
 
 def test_ctrl_c_reaches_the_caller_and_leaves_a_checkpoint(tmp_path: Path) -> None:
-    def attach(trainer: Any, _run: Run) -> None:
-        @trainer.on(Events.ITERATION_COMPLETED(once=9))
-        def _press(_engine: Any) -> None:
-            raise KeyboardInterrupt
-
-    run = make_run(folder=tmp_path, attach_handlers=attach)
+    at = ctrl_c_at(Events.ITERATION_COMPLETED(once=9))
+    run = make_run(folder=tmp_path, attach_handlers=at)
     with pytest.raises(KeyboardInterrupt):
         fit(make_classifier(), DATA, HELD_OUT, make_config(), run)
     state = torch.load(tmp_path / "checkpoints" / "last.pt", weights_only=True)

@@ -23,7 +23,7 @@ from medfuse.training.fit import fit
 from medfuse.training.predict import predict_logits
 from medfuse.training.run import Run, SourceRates, Unfreeze
 
-from .conftest import make_config, make_run
+from .conftest import ctrl_c_at, make_config, make_run
 
 COUNT = 24
 LABELS = np.arange(COUNT) % 2
@@ -174,20 +174,14 @@ def test_resuming_before_and_after_the_unfreezing_gives_the_same_bits(
     tmp_path: Path, stop: int, decay: float | str
 ) -> None:
     config = CONFIG.model_copy(update={"ema_decay": decay})
-
-    def attach(trainer: Any, _run: Run) -> None:
-        @trainer.on(Events.ITERATION_STARTED)
-        def _check(engine: Any) -> None:
-            if engine.state.iteration == stop:
-                raise KeyboardInterrupt
-
+    at = ctrl_c_at(Events.ITERATION_STARTED(once=stop))
     whole, resumed, broken = _network(), _network(), _network()
     data = _banked(whole)
     run = make_run(unfreeze=(LATER,), **RUN)
     expected = fit(whole, data, data, config, run)
     run = replace(run, folder=tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        fit(broken, data, data, config, replace(run, attach_handlers=attach))
+        fit(broken, data, data, config, replace(run, attach_handlers=at))
     assert fit(resumed, data, data, config, run) == expected
     for a, b in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True):
         assert torch.equal(a, b)

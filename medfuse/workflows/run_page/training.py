@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from medfuse.config import TrainingConfig
 from medfuse.report import Section, Table
-from medfuse.training.result import TrainingResult
 from medfuse.workflows.run_page.facts import RunFacts
 
 _STOPPED = {"early": "the validation loss no longer fell", "epochs": "all epochs ran"}
@@ -20,7 +17,7 @@ def training_section(facts: RunFacts) -> Section:
         anchor="training",
         title="Training",
         facts={**_settings(experiment.training, several), "seed": str(experiment.seed)},
-        tables=(_member_table(facts.model.results),),
+        tables=(_member_table(facts),),
         figures=facts.measured.drawn("training_history"),
     )
 
@@ -57,14 +54,14 @@ def _kept(decay: float | str) -> str:
     )
 
 
-def _member_table(results: Sequence[TrainingResult]) -> Table:
+def _member_table(facts: RunFacts) -> Table:
     rows = [
         [
             str(number),
             f"{result.best_epoch} of {len(result.history)}",
             _STOPPED.get(result.stopped, result.stopped),
         ]
-        for number, result in enumerate(results, 1)
+        for number, result in enumerate(facts.model.results, 1)
     ]
     return Table(
         header=["member", "epoch kept", "why it ended"],
