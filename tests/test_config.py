@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -238,6 +239,40 @@ def test_override_that_cannot_be_applied_is_named(tmp_path: Path, override: str)
     file.write_text(yaml.safe_dump(MINIMAL))
     with pytest.raises(ConfigError, match="--set"):
         load_experiment(file, [override])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["training.epochss=3"], "--set training.epochss=3: unknown key 'training.epochss'"),
+        (["seed=1", "training.lr=-1"], "--set training.lr=-1: training.lr: found -1, expected"),
+        (["training={lr: -1}"], "--set training={lr: -1}: training.lr: found -1"),
+        (["training.lr=-1", "training.lr=-2"], "--set training.lr=-2: training.lr: found -2"),
+        (["sources.0.train=some"], "--set sources.0.train=some: sources.0.train: found 'some'"),
+    ],
+)
+def test_override_with_a_wrong_key_or_value_is_named_not_the_file(
+    tmp_path: Path, overrides: list[str], message: str
+) -> None:
+    file = tmp_path / "experiment.yaml"
+    file.write_text(yaml.safe_dump(MINIMAL))
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}"):
+        load_experiment(file, overrides)
+
+
+def test_the_file_is_named_for_what_no_override_touched(tmp_path: Path) -> None:
+    file = tmp_path / "experiment.yaml"
+    file.write_text(yaml.safe_dump(with_changes(training={"lr": -1})))
+    with pytest.raises(ConfigError, match=r"experiment.yaml: training.lr: found -1"):
+        load_experiment(file, ["seed=3"])
+    with pytest.raises(ConfigError, match=r"experiment.yaml: training.lr: found -1"):
+        load_experiment(file, ["training.epochs=3"])
+
+
+def test_overrides_leave_the_data_of_the_caller_alone() -> None:
+    data = with_changes(training={"epochs": 2})
+    assert parse_experiment(data, overrides=["training.epochs=3"]).training.epochs == 3
+    assert data["training"] == {"epochs": 2}
 
 
 @pytest.mark.parametrize(

@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from tqdm import tqdm
-
 from medfuse.audit.look import Look, look
 from medfuse.data import Case, Cohort
 from medfuse.data.cells import holds_cells
 from medfuse.data.image_facts import ImageFileError
 from medfuse.data.plugin_reader import PluginReader
 from medfuse.features.ahead import map_ahead
+from medfuse.progress import progress_bar
 
 _WORKERS = 2
 
@@ -103,8 +102,7 @@ def scan(
     ]
     references = (case.inputs[name] for case, name in files)
     results = map_ahead(partial(_try_look, readers), references, workers, 4 * workers)
-    shown = None if progress else True
-    bar = tqdm(results, total=len(files), desc="checking", unit="file", disable=shown, leave=False)
+    bar = progress_bar(results, "checking", len(files), shown=progress, unit="file")
     seen: list[Seen] = []
     refused: list[Refusal] = []
     for (case, name), result in zip(files, bar, strict=True):

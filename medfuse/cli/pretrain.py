@@ -61,13 +61,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Pretrain and print where the source is."""
-    from medfuse.config import with_overrides
     from medfuse.pretraining.settings import parse_settings
 
     given = {name: getattr(arguments, name) for name in _OPTIONS}
     data: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     data["backbone"] = arguments.backbone
-    settings = parse_settings(with_overrides(data, arguments.set))
+    settings = parse_settings(data, overrides=arguments.set)
     from medfuse.workflows.pretrain import pretrain
 
     outcome = pretrain(

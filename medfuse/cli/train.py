@@ -137,7 +137,7 @@ def experiment_of(arguments: argparse.Namespace) -> Any:
 
 
 def _experiment(arguments: argparse.Namespace) -> Any:
-    from medfuse.config import load_experiment, parse_experiment, with_overrides
+    from medfuse.config import load_experiment, parse_experiment
     from medfuse.errors import ConfigError
 
     given = {
@@ -171,7 +171,7 @@ def _experiment(arguments: argparse.Namespace) -> Any:
         data["cohort"]["group_pattern"] = arguments.group_pattern
     if arguments.modality:
         data["inputs"] = {"image": {"modality": arguments.modality}}
-    return parse_experiment(with_overrides(data, arguments.set), "command line")
+    return parse_experiment(data, "command line", overrides=arguments.set)
 
 
 def _accepting(experiment: Any, licenses: list[str]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -47,7 +48,7 @@ def load_experiment(path: Path | str, overrides: Sequence[str] = ()) -> Experime
             f"{file}: found {found}, expected settings such as 'cohort: {{path: images}}' "
             "(docs/configuration.md has all)."
         )
-    return parse_experiment(with_overrides(data, overrides), str(file), file.parent)
+    return parse_experiment(data, str(file), file.parent, overrides)
 
 
 def as_experiment(experiment: Experiment | Mapping[str, Any] | Path | str) -> Experiment:
@@ -64,7 +65,10 @@ def as_experiment(experiment: Experiment | Mapping[str, Any] | Path | str) -> Ex
 
 
 def parse_experiment(
-    data: Mapping[str, Any], where: str = "configuration", folder: Path | None = None
+    data: Mapping[str, Any],
+    where: str = "configuration",
+    folder: Path | None = None,
+    overrides: Sequence[str] = (),
 ) -> Experiment:
     """Return the experiment that plain data describe.
 
@@ -72,14 +76,16 @@ def parse_experiment(
         data: nested mappings and lists, as YAML gives them.
         where: the file's name, for error texts.
         folder: relative paths are taken from here; the working directory if ``None``.
+        overrides: ``key.key=value``, applied before, see `with_overrides`.
 
     Raises:
         ConfigError: a bad key or value, named with its place and the nearest known key.
     """
+    settled = with_overrides(copy.deepcopy(dict(data)), overrides)
     try:
-        experiment = Experiment.model_validate(dict(data))
+        experiment = Experiment.model_validate(settled)
     except ValidationError as error:
-        raise ConfigError(f"{where}: {first_problem(error, Experiment)}") from error
+        raise ConfigError(first_problem(error, Experiment, where, overrides)) from error
     return _anchored(experiment, folder or Path(), where)
 
 

@@ -13,15 +13,28 @@ from medfuse.suggest import did_you_mean
 _SHOWN = 80
 
 
-def first_problem(error: ValidationError, root: Any) -> str:
+def first_problem(
+    error: ValidationError, root: Any, where: str, overrides: Sequence[str] = ()
+) -> str:
     """Return the first thing wrong, an unknown key before all others, with the nearest key.
 
     Args:
         error: what the configuration was refused with.
         root: the section that was read.
+        where: the configuration's file or command, for the front of the line.
+        overrides: each ``key.key=value`` that was put into it; one that is wrong is named instead.
     """
     problems = error.errors(include_url=False)
     first = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
+    wrong = [text for text in overrides if _holds(text.partition("=")[0], _text(first["loc"]))]
+    return f"{f'--set {wrong[-1]}' if wrong else where}: {_said(problems, first, root)}"
+
+
+def _holds(key: str, place: str) -> bool:
+    return f"{place}.".startswith(f"{key}.")
+
+
+def _said(problems: Sequence[Any], first: Any, root: Any) -> str:
     place, annotation = _known_place(first["loc"], root)
     count = len({_known_place(p["loc"], root)[0] for p in problems})
     more = f" ({count - 1} more)" if count > 1 else ""

@@ -14,7 +14,6 @@ from typing import NamedTuple, NoReturn
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from medfuse.device import find_device
 from medfuse.errors import ImageError, SourceError
@@ -27,6 +26,7 @@ from medfuse.features.ledger import Ledger
 from medfuse.features.plan import Plan, describe_known, describe_size
 from medfuse.features.request import CaseImage, ExtractionRequest, Features, FeatureSource
 from medfuse.features.wanted import Row
+from medfuse.progress import progress_bar
 from medfuse.threads import workers_of
 
 _log = logging.getLogger(__name__)
@@ -270,7 +270,6 @@ def _prepared(
     items = ((int(image), np.flatnonzero(missing[image]).tolist()) for image in images)
     preparation = _Preparation(request, plan, Lock())
     count = max(request.workers, request.batch_size)
-    shown = None if progress else True
     with ExitStack() as stack:
         begin = stack.enter_context(workers_of())
         room = Room(count, _held_by_tasks)
@@ -280,7 +279,7 @@ def _prepared(
         room_of_views = Room(count, _held_by_view)
         views = map_ahead(preparation.view, tasks, request.workers, room_of_views, begin)
         stack.callback(views.close)
-        bar = tqdm(total=len(images), desc="features", unit="image", disable=shown, leave=False)
+        bar = progress_bar(None, "features", len(images), shown=progress, unit="image")
         stack.callback(bar.close)
         for view in views:
             yield view

@@ -9,10 +9,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from threading import Lock
-from typing import Any, NoReturn, Protocol
+from typing import Any, Protocol
 
 import numpy as np
-from tqdm import tqdm
 
 from medfuse.errors import ImageError
 from medfuse.features.ahead import Room, map_ahead
@@ -20,6 +19,7 @@ from medfuse.features.bank import FeatureBank
 from medfuse.features.decoders import with_decoders
 from medfuse.features.digests import DigestMemo, ImageFacts, MemoKey
 from medfuse.features.fingerprints import fingerprints
+from medfuse.progress import progress_bar
 from medfuse.threads import workers_of
 
 _log = logging.getLogger(__name__)
@@ -93,7 +93,9 @@ class ImageIndex:
         decoded = 0
         with ExitStack() as stack:
             memo = stack.enter_context(self._bank.memo()) if self._bank else None
-            bar = stack.enter_context(tqdm(**_bar(len(unknown), progress)))
+            bar = stack.enter_context(
+                progress_bar(None, "reading", len(unknown), shown=progress, unit="image")
+            )
             for portion in _portions(unknown):
                 notes = self._recalled(portion, memo)
                 new = [item for item in portion if item not in self._facts]
@@ -153,7 +155,7 @@ class ImageIndex:
         self._facts.update((item, known[key]) for item, key in keys.items() if key in known)
         return _Notes(memo, keys)
 
-    def _decode(self, references: Sequence[str], notes: _Notes, bar: tqdm[NoReturn]) -> _Failures:
+    def _decode(self, references: Sequence[str], notes: _Notes, bar: Any) -> _Failures:
         failures: _Failures = {}
         room = Room(4 * self._workers, _held_by)
         with ExitStack() as stack:
@@ -237,8 +239,3 @@ def _without_name(text: str, reference: str) -> str:
         if len(name) > 2:
             text = text.replace(name, "<file>")
     return text
-
-
-def _bar(total: int, progress: bool) -> dict[str, Any]:
-    shown = None if progress and total else True
-    return {"total": total, "desc": "reading", "unit": "image", "disable": shown, "leave": False}

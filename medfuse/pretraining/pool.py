@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
 from medfuse.errors import ImageError
 from medfuse.features.ahead import Room, map_ahead
 from medfuse.preprocessing import CanonicalImage
+from medfuse.progress import progress_bar
 from medfuse.threads import workers_of
 
 _WORKERS = 2
@@ -97,12 +97,9 @@ def fill_pool(
     """
     pool, room, known = Pool(), memory, set[str]()
     never = frozenset(forbidden)
-    shown = None if progress and files else True
     with workers_of() as begin:
         results = map_ahead(_try_load, files, _WORKERS, Room(4 * _WORKERS, _size_of), begin)
-        bar = tqdm(
-            results, total=len(files), desc="reading", unit="image", disable=shown, leave=False
-        )
+        bar = progress_bar(results, "reading", len(files), shown=progress, unit="image")
         for file, found in zip(files, bar, strict=True):
             if isinstance(found, ImageError):
                 pool._refuse(file, found.code)

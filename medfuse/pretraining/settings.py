@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from medfuse.config import InputConfig, Section
+from medfuse.config import InputConfig, Section, with_overrides
 from medfuse.config.kinds import Matches, Says
 from medfuse.config.problems import first_problem
 from medfuse.errors import ConfigError
@@ -82,13 +83,22 @@ class PretrainingSettings(Section):
         return self.image_size or self.size * 3 // 2
 
 
-def parse_settings(data: Mapping[str, Any], where: str = "command line") -> PretrainingSettings:
+def parse_settings(
+    data: Mapping[str, Any], where: str = "command line", overrides: Sequence[str] = ()
+) -> PretrainingSettings:
     """Return the settings that plain data describe.
+
+    Args:
+        data: nested mappings and lists.
+        where: they come from, for error texts.
+        overrides: each ``key.key=value`` to put into them.
 
     Raises:
         ConfigError: a bad key or value, named with its place and the nearest known key.
     """
+    settled = with_overrides(copy.deepcopy(dict(data)), overrides)
     try:
-        return PretrainingSettings.model_validate(dict(data))
+        return PretrainingSettings.model_validate(settled)
     except ValidationError as error:
-        raise ConfigError(f"{where}: {first_problem(error, PretrainingSettings)}") from error
+        problem = first_problem(error, PretrainingSettings, where, overrides)
+        raise ConfigError(problem) from error

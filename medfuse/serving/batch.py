@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from tqdm import tqdm
-
 from medfuse.errors import OutputError
 from medfuse.processes import Shard
+from medfuse.progress import progress_bar
 from medfuse.serving.cases import CaseInput, ListedCase
 from medfuse.serving.part_rows import PartRows, Place, rows_at
 from medfuse.serving.prediction import Answer, Prediction
@@ -82,12 +82,13 @@ def predicted(
 ) -> Iterator[Prediction]:
     """Yield the prediction of each case by its name in the list; what has none is told."""
     answers = predictor.answers((case.given for case in cases), options.batch_size)
-    bar = tqdm(
+    bar = progress_bar(
         zip(cases, answers, strict=True),
         "predict",
         len(cases),
+        shown=options.progress and options.shard.first,
         unit="case",
-        disable=None if options.progress and options.shard.first else True,
+        leave=True,
     )
     for case, answer in bar:
         found = replace(answer.prediction, case=case.name)
@@ -160,6 +161,13 @@ def _write(target: Target, places: Sequence[Place]) -> None:
             handle.writelines(text_of(rows_at(places)))
     if target.then:
         target.then(rows_at(places))
+    counts = Counter(place.status for place in places)
+    told = ", ".join(f"{counts[status]} {status}" for status in sorted(counts, key=_in_order))
+    _log.info("written %s: %s", next(iter(target.files)), told or "no cases")
+
+
+def _in_order(status: str) -> tuple[bool, str]:
+    return status != "ok", status
 
 
 @contextmanager

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 from ignite.engine import Engine, Events
-from tqdm import tqdm
 
+from medfuse.progress import progress_bar
 from medfuse.training.result import EpochRecord
 
 
@@ -40,14 +39,13 @@ class ProgressBar:
             self._bar.close()
 
     def _open(self, engine: Engine) -> None:
-        self._bar = tqdm(
-            total=(engine.state.epoch_length or 0) * (engine.state.max_epochs or 0),
+        self._bar = progress_bar(
+            None,
+            self._title or "training",
+            (engine.state.epoch_length or 0) * (engine.state.max_epochs or 0),
             initial=engine.state.iteration,
-            desc=self._title or "training",
             unit="batch",
-            file=sys.stderr,
-            disable=None,
-            dynamic_ncols=True,
+            leave=True,
         )
 
     def _advance(self, _engine: Engine) -> None:
@@ -55,7 +53,7 @@ class ProgressBar:
 
     def _describe(self, engine: Engine) -> None:
         epoch = f"epoch {engine.state.epoch}/{engine.state.max_epochs}"
-        self._bar.set_description(", ".join(filter(None, (self._title, epoch))))
+        self._bar.set_description_str(", ".join(filter(None, (self._title, epoch))))
         self._bar.set_postfix_str(describe_epoch(self._history))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import sys
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
+from medfuse.progress import progress_bar
 from medfuse.storage import atomic_path, digest_of
 from medfuse.threads import one_thread
 from medfuse.training.candidate import BankedCases, Fit, Fitted, Recipe, fit_candidate
@@ -148,13 +147,13 @@ class Workshop:
     def _bar(self, queue: Sequence[NamedFit], title: str) -> Iterator[Any]:
         if queue:
             _log.info("%s: %d fits, %d at a time", title, len(queue), self.workers)
-        with tqdm(
-            total=sum(self._cost(named.fit) for named in queue),
-            desc=title,
+        with progress_bar(
+            None,
+            title,
+            sum(self._cost(named.fit) for named in queue),
+            shown=self.progress,
             bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}, {remaining} left",
-            file=sys.stderr,
-            disable=None if self.progress and queue else True,
-            dynamic_ncols=True,
+            leave=True,
         ) as bar:
             yield bar
 

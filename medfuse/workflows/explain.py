@@ -11,12 +11,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from medfuse.data import Cohort
 from medfuse.errors import CohortError, OutputError
 from medfuse.explanation.occlusion import is_graph
 from medfuse.plots.style import save_figure
+from medfuse.progress import progress_bar
 from medfuse.report import embed_figure, write_sections
 from medfuse.serving.cases import CaseInput, named_case
 from medfuse.serving.inputs import expand_inputs, table_cases
@@ -214,13 +213,14 @@ class _Job:
             known = training_cases(self.subject, progress=self.options.progress)
         records: list[dict[str, Any]] = []
         kept: list[ReadCase] = []
-        shown = None if self.options.progress else True
         images = images_of(asked)
         seen = images.seen_by(self.subject)
         if seen.told("explained"):
             _log.warning("%s", seen.told("explained"))
         cases = zip(asked, images.digests, seen.by, strict=True)
-        for one, own, learners in tqdm(cases, "explain", len(asked), unit="case", disable=shown):
+        shown = self.options.progress
+        bar = progress_bar(cases, "explain", len(asked), shown=shown, unit="case", leave=True)
+        for one, own, learners in bar:
             read = read_case(self.subject, one)
             if isinstance(read, CaseExplanation):
                 _log.warning("refused %s: %s", read.case, read.reason)

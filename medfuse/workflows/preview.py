@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from medfuse.audit import class_name, open_picture
 from medfuse.config import AugmentationConfig, CohortConfig, InputConfig
@@ -26,6 +25,7 @@ from medfuse.preprocessing import (
     augmentation_identity,
     drawing_for,
 )
+from medfuse.progress import progress_bar
 from medfuse.registry import load_registry
 from medfuse.storage import write_json
 from medfuse.workflows.preview_panels import Planes, canonical_planes, stored_planes, view_planes
@@ -178,7 +178,7 @@ def _input(files: InputFiles, options: PreviewOptions, progress: bool) -> InputP
     refused: list[tuple[str, str]] = []
     cases = [case for case in cohort.cases if name in case.inputs]
     picked = _picked(cohort, cases, options.cases)
-    for case in tqdm(picked, desc=name, unit="case", disable=None if progress else True):
+    for case in progress_bar(picked, name, len(picked), shown=progress, unit="case", leave=True):
         found = reader.show(case, class_name(cohort, case))
         if isinstance(found, ShownCase):
             shown.append(found)

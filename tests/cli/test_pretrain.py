@@ -34,7 +34,7 @@ def test_a_source_is_made_and_told_of(images, tmp_path):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (("--set", "views.flp=all"), "unknown key 'views.flp'"),
+        (("--set", "views.flp=all"), "--set views.flp=all: unknown key 'views.flp'"),
         (("--backbone", "timm:test_resnet@x.pt"), "expected plugin:name alone"),
         (("--exclude", "absent"), "absent: there is no such file or folder"),
     ],

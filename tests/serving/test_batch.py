@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -62,6 +63,14 @@ def expected(tmp_path: Path) -> str:
     assert predict_to_files(Fake(), CASES, target(out), QUIET) == 4
     assert names(out) == [case.name for case in CASES]
     return out.read_text()
+
+
+def test_what_was_written_is_told_with_the_number_of_each_status(tmp_path: Path, caplog) -> None:
+    caplog.set_level(logging.INFO, "medfuse")
+    predict_to_files(Fake(), CASES, target(tmp_path / "p.csv"), QUIET)
+    assert caplog.messages[-1] == f"written {tmp_path / 'p.csv'}: 36 ok, 4 refused"
+    predict_to_files(Fake(), [], target(tmp_path / "none.csv"), QUIET)
+    assert caplog.messages[-1] == f"written {tmp_path / 'none.csv'}: no cases"
 
 
 def test_what_was_interrupted_goes_on_and_ends_as_if_it_had_not_been(
