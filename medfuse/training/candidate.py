@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal, TypeAlias, cast
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, log_expit, log_softmax, softmax
-from torch import nn
 
 from medfuse.config import ComponentConfig, TrainingConfig
 from medfuse.registry import Registry, load_registry
@@ -128,11 +127,17 @@ class Fitted:
         held_out_loss: log loss on those, of several labels of the known answers; NaN where there
             are none.
         setting: epochs trained, or what a classic classifier chose.
+        logits: of a network for the test cases, ``(test, K)``, not calibrated.
+        held_out_logits: the same of the held-out training cases; ``None`` where there are none.
+        held_out_labels: of these cases.
     """
 
     probabilities: NDArray[np.float64]
     held_out_loss: float
     setting: float
+    logits: NDArray[np.float32] | None = None
+    held_out_logits: NDArray[np.float32] | None = None
+    held_out_labels: Rows | None = None
 
 
 def fit_candidate(cases: BankedCases, fit: Fit, recipe: Recipe) -> Fitted:
@@ -160,7 +165,7 @@ def _network(
 ) -> Fitted:
     data, new = parts
     members = min(recipe.members_of(len(fit.train)), most_members(data))
-    built = _built(cases, fit, recipe)
+    built = built_for(cases, fit, recipe)
     run = Run(
         classes=cases.classes,
         seed=fit.seed,
@@ -174,23 +179,26 @@ def _network(
         modules = [built.fresh(run.seed + number) for number in range(members)]
         ensemble = fit_members(modules, data, training, run, fit_quickly)
         epochs = float(np.mean([result.best_epoch for result in ensemble.results]))
-        return _told(ensemble.classifier, new, (ensemble.held_out_logits, data), epochs)
+        told = predict_logits(ensemble.classifier, new)
+        return calibrated(told, ensemble.held_out_logits, data.labels.numpy(), epochs)
     held_out = held_out_part(data, run.seed)
     rest = np.setdiff1d(np.arange(len(data)), held_out)
     stopping = data.select(held_out) if len(held_out) else None
     module = built.fresh(run.seed)
-    epochs = fit_quickly(module, data.select(rest), stopping, training, run).best_epoch
-    known = None if stopping is None else (predict_logits(module, stopping), stopping)
-    return _told(module, new, known, float(epochs))
+    epochs = float(fit_quickly(module, data.select(rest), stopping, training, run).best_epoch)
+    known = None if stopping is None else predict_logits(module, stopping)
+    return calibrated(predict_logits(module, new), known, data.labels.numpy()[held_out], epochs)
 
 
-def _built(cases: BankedCases, fit: Fit, recipe: Recipe) -> BuiltClassifier:
+def built_for(cases: BankedCases, fit: Fit, recipe: Recipe) -> BuiltClassifier:
+    """Return the network of a candidate, not trained."""
     widths = [SourceWidth(cases.values[i].shape[-1], cases.slices[i]) for i in fit.sources]
-    return build_classifier(fit.fusion, recipe.head, _registry(), widths, len(cases.classes))
+    return build_classifier(fit.fusion, recipe.head, known_components(), widths, len(cases.classes))
 
 
 @cache
-def _registry() -> Registry:
+def known_components() -> Registry:
+    """Return the registry of this process."""
     return load_registry()
 
 
@@ -200,21 +208,28 @@ def held_out_part(data: TrainingData, seed: int) -> Rows:
     return member_parts(data, parts, seed)[0] if parts > 1 else np.zeros(0, dtype=np.int64)
 
 
-def _told(
-    model: nn.Module,
-    new: TrainingData,
-    known: tuple[NDArray[Any], TrainingData] | None,
-    epochs: float,
+def calibrated(
+    logits: NDArray[np.float32],
+    held_out: NDArray[np.float32] | None,
+    labels: Rows,
+    setting: float,
 ) -> Fitted:
-    """Return the probabilities of new cases, calibrated on the logits of held-out ones."""
-    logits = predict_logits(model, new).astype(np.float64)
-    several = new.labels.ndim == 2
-    if known is None:
-        return Fitted(_probabilities(logits, several), float("nan"), epochs)
-    held_out, labels = known[0].astype(np.float64), cast("Rows", known[1].labels.numpy())
-    temperature = fit_temperature(held_out, labels)
-    loss = _log_loss(held_out / temperature, labels)
-    return Fitted(_probabilities(logits / temperature, several), loss, epochs)
+    """Return what a network says, calibrated on the cases that were held out.
+
+    Args:
+        logits: of the test cases.
+        held_out: logits of the cases that were held out; ``None`` where there are none.
+        labels: of these cases.
+        setting: epochs trained.
+    """
+    several, exact = labels.ndim == 2, logits.astype(np.float64)
+    if held_out is None:
+        return Fitted(_probabilities(exact, several), float("nan"), setting, logits, None, labels)
+    known = held_out.astype(np.float64)
+    temperature = fit_temperature(known, labels)
+    loss = _log_loss(known / temperature, labels)
+    told = _probabilities(exact / temperature, several)
+    return Fitted(told, loss, setting, logits, held_out, labels)
 
 
 def _probabilities(logits: NDArray[np.float64], several: bool) -> NDArray[np.float64]:

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,12 @@ from medfuse.progress import progress_bar
 from medfuse.storage import atomic_path, digest_of
 from medfuse.threads import one_thread
 from medfuse.training.candidate import BankedCases, Fit, Fitted, Recipe, fit_candidate
+from medfuse.training.composed import compose, networks_of
 from medfuse.workflows.workers import side_by_side
+
+# Of what is kept of a fit: 2 has more than probabilities.
+_FORMAT = 2
+_OF_NETWORKS = ("logits", "held_out_logits", "held_out_labels")
 
 _log = logging.getLogger(__name__)
 
@@ -28,10 +33,12 @@ class NamedFit:
     Attributes:
         key: digest of all that decides it.
         fit: what to train.
+        context: digest of the cases and of how candidates learn.
     """
 
     key: str
     fit: Fit
+    context: str
 
 
 def named_fit(fit: Fit, context: str) -> NamedFit:
@@ -42,6 +49,7 @@ def named_fit(fit: Fit, context: str) -> NamedFit:
         context: digest of the cases and of how candidates learn.
     """
     facts: dict[str, Any] = {
+        "format": _FORMAT,
         "context": context,
         "method": fit.method,
         "sources": list(fit.sources),
@@ -50,7 +58,7 @@ def named_fit(fit: Fit, context: str) -> NamedFit:
         "test": digest_of(fit.test.tolist()),
         "seed": fit.seed,
     }
-    return NamedFit(digest_of(facts)[:32], fit)
+    return NamedFit(digest_of(facts)[:32], fit, context)
 
 
 @dataclass(frozen=True)
@@ -71,7 +79,10 @@ class FitStore:
                 np.load(stream, allow_pickle=False) as found,
             ):
                 return Fitted(
-                    found["probabilities"], float(found["held_out_loss"]), float(found["setting"])
+                    found["probabilities"],
+                    float(found["held_out_loss"]),
+                    float(found["setting"]),
+                    *(found.get(name) for name in _OF_NETWORKS),
                 )
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return None
@@ -83,12 +94,8 @@ class FitStore:
             OutputError: the folder cannot be written.
         """
         with atomic_path(self.folder / f"{key}.npz", 0o600) as path, path.open("wb") as stream:
-            np.savez(
-                stream,
-                probabilities=fitted.probabilities,
-                held_out_loss=fitted.held_out_loss,
-                setting=fitted.setting,
-            )
+            found = {field.name: getattr(fitted, field.name) for field in fields(fitted)}
+            np.savez(stream, **{name: x for name, x in found.items() if x is not None})
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +120,22 @@ class Workshop:
         """Return all fits by key; only those that are not there yet are computed.
 
         The result does not depend on the number of workers: each fit has its own seed and thread.
+        A candidate that is put together from networks of single sources (`networks_of`) is kept
+        as these networks, which others may share.
         """
+        parts = {named.key: self._parts(named) for named in fits}
+        known = self._trained([one for named in fits for one in parts[named.key] or [named]], title)
+        for named in fits:
+            if parts[named.key]:
+                networks = [known[one.key] for one in parts[named.key]]
+                known[named.key] = compose(self.cases, named.fit, self.recipe, networks)
+        return known
+
+    def _parts(self, named: NamedFit) -> list[NamedFit]:
+        networks = networks_of(self.cases, named.fit, self.recipe)
+        return [named_fit(one, named.context) for one in networks]
+
+    def _trained(self, fits: Sequence[NamedFit], title: str) -> dict[str, Fitted]:
         found = {f.key: self.store.load(f.key) for f in fits}
         missing = {f.key: f for f in fits if found[f.key] is None}
         known = {key: fitted for key, fitted in found.items() if fitted is not None}

@@ -13,9 +13,8 @@ from medfuse.errors import ConfigError
 from medfuse.evaluation.candidates import Kind
 from medfuse.registry import Registry
 from medfuse.training.baselines import BASELINES, BaselineName
+from medfuse.training.composed import ALONE
 from medfuse.workflows.compare_settings import ALL, AUTO
-
-_ALONE = ComponentConfig(use="concat")
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class PlannedCandidate:
     kind: Kind
     method: Literal["network"] | BaselineName
     sources: tuple[int, ...]
-    fusion: ComponentConfig = _ALONE
+    fusion: ComponentConfig = ALONE
 
     def identity(self) -> dict[str, object]:
         """Return what decides its fits, as plain data; not its name."""

@@ -1,16 +1,22 @@
-"""A fit of a comparison keeps to one thread, also where torch may use several."""
+"""Fits of a comparison: one thread each, each kept, networks shared by those made of them."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from medfuse.config import ComponentConfig, TrainingConfig
 from medfuse.threads import one_thread
+from medfuse.training.candidate import BankedCases, Fit, Fitted, Recipe, fit_candidate
+from medfuse.training.composed import compose
 from medfuse.workflows import compare_fits
-from medfuse.workflows.compare_fits import NamedFit
+from medfuse.workflows.compare_fits import FitStore, NamedFit, Workshop, named_fit
 
 
 def test_matrix_products_of_a_fit_keep_to_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -26,9 +32,91 @@ def test_matrix_products_of_a_fit_keep_to_one_thread(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(compare_fits, "fit_candidate", fit)
     torch.set_num_threads(3)
     try:
-        assert compare_fits._fit(None, None, NamedFit("key", None)) == ("key", "fitted")
+        assert compare_fits._fit(None, None, NamedFit("key", None, "")) == ("key", "fitted")
         assert set(seen.values()) == {"1"}
         assert "at" in seen
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)
+
+
+TRAINING = TrainingConfig(epochs=2)
+RECIPE = Recipe(ComponentConfig(use="mlp", hidden=4), TRAINING)
+
+
+def _cases() -> BankedCases:
+    rng = np.random.default_rng(0)
+    return BankedCases(
+        values=tuple(rng.standard_normal((60, 1, width), np.float32) for width in (6, 4, 5)),
+        slices=(0, 0, 0),
+        labels=np.arange(60) % 2,
+        views=np.ones(60, dtype=np.int64),
+        groups=np.arange(60),
+        known=np.ones((60, 1), dtype=bool),
+        inputs=(0, 0, 0),
+        classes=("no", "yes"),
+    )
+
+
+def _named(fusion: str, *sources: int) -> NamedFit:
+    rows = np.arange(60)
+    fit = Fit("network", sources, ComponentConfig(use=fusion), rows[20:], rows[:20], seed=3)
+    return named_fit(fit, "context")
+
+
+@pytest.fixture
+def workshop(tmp_path: Path) -> Workshop:
+    return Workshop(_cases(), RECIPE, FitStore(tmp_path), progress=False)
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[int, ...]]]:
+    """What was trained, in the order of it."""
+    found: list[tuple[str, tuple[int, ...]]] = []
+
+    def fit(cases: BankedCases, fit: Fit, recipe: Recipe) -> Fitted:
+        found.append((fit.fusion.use, fit.sources))
+        return fit_candidate(cases, fit, recipe)
+
+    monkeypatch.setattr(compare_fits, "fit_candidate", fit)
+    return found
+
+
+def test_an_average_shares_the_networks_of_its_sources(
+    workshop: Workshop, trained: list[tuple[str, tuple[int, ...]]]
+) -> None:
+    asked = [_named("concat", 0), _named("concat", 0, 1), _named("average", 0, 1, 2)]
+    found = workshop.run([*asked, _named("average", 0, 2)], "comparing")
+    alone = [("concat", (i,)) for i in range(3)]
+    assert sorted(trained) == sorted([*alone, ("concat", (0, 1))])
+    networks = [found[_named("concat", i).key] for i in (0, 2)]
+    pair = compose(workshop.cases, _named("average", 0, 2).fit, RECIPE, networks)
+    np.testing.assert_array_equal(
+        found[_named("average", 0, 2).key].probabilities, pair.probabilities
+    )
+
+
+def test_what_is_kept_needs_no_training_and_gives_the_same(
+    workshop: Workshop, trained: list[tuple[str, tuple[int, ...]]]
+) -> None:
+    asked = [_named("average", 0, 1), _named("attention", 0, 1)]
+    first = workshop.run(asked, "comparing")
+    trained.clear()
+    again = workshop.run(asked, "comparing")
+    assert trained == []
+    for key, fitted in first.items():
+        for field in fields(Fitted):
+            np.testing.assert_array_equal(
+                getattr(fitted, field.name), getattr(again[key], field.name)
+            )
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", b"no archive"])
+def test_a_damaged_file_is_trained_again(
+    workshop: Workshop, trained: list[tuple[str, tuple[int, ...]]], content: bytes
+) -> None:
+    workshop.run([_named("average", 0, 1)], "comparing")
+    trained.clear()
+    (workshop.store.folder / f"{_named('concat', 1).key}.npz").write_bytes(content)
+    workshop.run([_named("average", 0, 1)], "comparing")
+    assert trained == [("concat", (1,))]
