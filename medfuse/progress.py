@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 import time
@@ -40,12 +41,17 @@ def progress_bar(
         options: of `tqdm.tqdm`, for the bar: ``leave`` it when all is done, ``initial`` count.
     """
     hidden = not (shown and total)
-    if hidden or sys.stderr.isatty():
+    if hidden or _is_terminal(sys.stderr):
         options = {"leave": False, "unit": unit or "it", "dynamic_ncols": True, **options}
         return tqdm(items, what, total, disable=hidden, **options)
     line = f"{_SHARE}{_COUNT if unit else ''}{{postfix}}, {_TIMES}"
     options |= {"leave": False, "bar_format": line, "mininterval": EVERY, "maxinterval": EVERY}
-    return _Lines(items, what, total, **options)
+    # Nothing is written, and there may be no stderr to write to.
+    return _Lines(items, what, total, file=io.StringIO(), **options)
+
+
+def _is_terminal(stream: Any) -> bool:
+    return bool(getattr(stream, "isatty", bool)())
 
 
 class _Lines(tqdm):  # type: ignore[misc]

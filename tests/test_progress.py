@@ -98,6 +98,27 @@ def test_words_that_change_often_are_told_each_minute_only(
     assert stderr.getvalue() == ""
 
 
+class Written:
+    """A stream as some hosts of Python have it: without `isatty`."""
+
+    def write(self, _: str) -> int:
+        raise AssertionError("nothing is written")
+
+
+@pytest.mark.parametrize("stream", [None, Written()])
+@pytest.mark.usefixtures("stderr")
+def test_a_process_without_a_whole_stderr_logs_its_lines(
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    stream: object,
+) -> None:
+    monkeypatch.setattr(sys, "stderr", stream)
+    for _ in progress_bar(range(100), "features", 100, unit="image"):
+        clock.pass_by(1)
+    assert len(caplog.messages) == 1
+
+
 def test_a_terminal_shows_a_bar_and_logs_nothing(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, clock: Clock
 ) -> None:

@@ -139,8 +139,9 @@ class Workshop:
         found = {f.key: self.store.load(f.key) for f in fits}
         missing = {f.key: f for f in fits if found[f.key] is None}
         known = {key: fitted for key, fitted in found.items() if fitted is not None}
-        if known and missing:
-            _log.info("%s: %d of %d fits are here already", title, len(known), len(found))
+        if known:
+            count = f"{len(known)} of {len(found)}" if missing else f"all {len(found)}"
+            _log.info("%s: %s fits are here already", title, count)
         queue = sorted(missing.values(), key=lambda f: -self._cost(f.fit))
         with self._bar(queue, title) as bar:
             for key, fitted in self._results(queue):

@@ -120,3 +120,15 @@ def test_a_damaged_file_is_trained_again(
     (workshop.store.folder / f"{_named('concat', 1).key}.npz").write_bytes(content)
     workshop.run([_named("average", 0, 1)], "comparing")
     assert trained == [("concat", (1,))]
+
+
+def test_it_is_told_how_much_is_here_already(
+    workshop: Workshop, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "medfuse")
+    workshop.run([_named("average", 0, 1)], "comparing")
+    assert not any("already" in text for text in caplog.messages)
+    workshop.run([_named("average", 0, 1, 2)], "comparing")
+    assert "comparing: 2 of 3 fits are here already" in caplog.messages
+    workshop.run([_named("average", 0, 1, 2)], "comparing")
+    assert caplog.messages[-1] == "comparing: all 3 fits are here already"
