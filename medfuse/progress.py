@@ -6,7 +6,7 @@ import io
 import logging
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from tqdm import tqdm
@@ -58,6 +58,15 @@ class _Lines(tqdm):  # type: ignore[misc]
     """Logs its line in place of drawing a bar."""
 
     _said: float | None = None
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield the items and count each at once: tqdm does so only where it prints."""
+        try:
+            for item in self.iterable:
+                yield item
+                self.update()
+        finally:
+            self.close()
 
     def display(self, msg: str | None = None, pos: int | None = None) -> bool:  # noqa: ARG002
         """Log the line if the last one, or the beginning, is a minute ago."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 import yaml
@@ -249,6 +250,12 @@ def test_override_that_cannot_be_applied_is_named(tmp_path: Path, override: str)
         (["training={lr: -1}"], "--set training={lr: -1}: training.lr: found -1"),
         (["training.lr=-1", "training.lr=-2"], "--set training.lr=-2: training.lr: found -2"),
         (["sources.0.train=some"], "--set sources.0.train=some: sources.0.train: found 'some'"),
+        (["seed=1", "trainng.lr=3", "name=a"], "--set trainng.lr=3: unknown key 'trainng'"),
+        (["cohort.splt.folds=5"], "--set cohort.splt.folds=5: unknown key 'cohort.splt'"),
+        (["cohort.split.fold=1"], "--set cohort.split.fold=1: cohort.split: fold is 1"),
+        (["adaptation.method=adabn"], "--set adaptation.method=adabn: 'adaptation.target' is"),
+        (["seed.a=3", "training.epochs=3"], "--set seed.a=3: seed: found a mapping"),
+        ([f"name=[{'a' * 200}]"], f"--set name=[{'a' * 74}: name: found a list of 1"),
     ],
 )
 def test_override_with_a_wrong_key_or_value_is_named_not_the_file(
@@ -267,6 +274,16 @@ def test_the_file_is_named_for_what_no_override_touched(tmp_path: Path) -> None:
         load_experiment(file, ["seed=3"])
     with pytest.raises(ConfigError, match=r"experiment.yaml: training.lr: found -1"):
         load_experiment(file, ["training.epochs=3"])
+    # two are wrong, and the first that is told is the file's
+    with pytest.raises(ConfigError, match=r"experiment.yaml: training.lr: .* \(1 more\)"):
+        load_experiment(file, ["training.weight_decay=-3"])
+    with pytest.raises(ConfigError, match=r"--set training.lrr=1: unknown key 'training.lrr'"):
+        load_experiment(file, ["training.lrr=1"])
+
+
+def test_plain_data_need_not_be_copyable() -> None:
+    data = with_changes(training=MappingProxyType({"epochs": 2}))
+    assert parse_experiment(data).training.epochs == 2
 
 
 def test_overrides_leave_the_data_of_the_caller_alone() -> None:

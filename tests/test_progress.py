@@ -62,6 +62,20 @@ def test_a_line_is_logged_each_minute_where_there_is_no_terminal(
     assert stderr.getvalue() == ""
 
 
+def test_what_tqdm_asks_for_between_two_items_tells_their_number(
+    clock: Clock, stderr: io.StringIO, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its monitor does, from a thread, where work slows down."""
+    bar = progress_bar(range(400), "features", 400, unit="image")
+    for number in bar:
+        clock.pass_by(1 if number < 70 else 30)
+        if number == 71:
+            bar.refresh()
+            break
+    assert caplog.messages[-1].startswith("features: 18 % (71 of 400)")
+    assert stderr.getvalue() == ""
+
+
 def test_what_takes_less_than_a_minute_says_nothing(
     clock: Clock, stderr: io.StringIO, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -113,7 +113,7 @@ def audit(
         readers: of plugins, for files whose ending is theirs.
         policy: what training will accept; nothing wrong if not given.
         workers: threads that decode.
-        progress: show a bar on stderr where that is a terminal.
+        progress: tell on stderr how far it is, see `medfuse.progress`.
     """
     found = scan(cohort, readers=readers, workers=workers, progress=progress)
     duplicates = find_duplicates(found.seen)

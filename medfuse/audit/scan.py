@@ -92,7 +92,7 @@ def scan(
         cohort: columns of a table (tabular inputs) are no files, and are left out.
         readers: of plugins, for files whose ending is theirs.
         workers: threads that decode.
-        progress: show a bar on stderr where that is a terminal.
+        progress: tell on stderr how far it is, see `medfuse.progress`.
     """
     files = [
         (case, name)

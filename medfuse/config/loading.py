@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
@@ -15,9 +15,12 @@ from yaml.constructor import ConstructorError
 
 from medfuse.config.experiment import Experiment
 from medfuse.config.problems import first_problem
+from medfuse.config.section import Section
 from medfuse.errors import ConfigError
 
+_Section = TypeVar("_Section", bound=Section)
 _BUNDLE = "bundle:"
+_SHOWN = 80
 _COMPONENTS = {name: Experiment.model_fields[name].default.use for name in ("fusion", "head")}
 
 
@@ -81,12 +84,44 @@ def parse_experiment(
     Raises:
         ConfigError: a bad key or value, named with its place and the nearest known key.
     """
-    settled = with_overrides(copy.deepcopy(dict(data)), overrides)
-    try:
-        experiment = Experiment.model_validate(settled)
-    except ValidationError as error:
-        raise ConfigError(first_problem(error, Experiment, where, overrides)) from error
+    experiment = validated(Experiment, data, where, overrides)
     return _anchored(experiment, folder or Path(), where)
+
+
+def validated(
+    section: type[_Section], data: Mapping[str, Any], where: str, overrides: Sequence[str] = ()
+) -> _Section:
+    """Return a section as plain data describe it.
+
+    Args:
+        section: its type.
+        data: nested mappings and lists; they are not changed.
+        where: they come from, for error texts.
+        overrides: each ``key.key=value`` to put into them. One that is to blame is named.
+
+    Raises:
+        ConfigError: a bad key or value, named with its place and the nearest known key.
+    """
+
+    def read(given: Sequence[str]) -> _Section:
+        changed = with_overrides(copy.deepcopy(dict(data)), given) if given else dict(data)
+        return section.model_validate(changed)
+
+    def problem(given: Sequence[str]) -> str | None:
+        try:
+            read(given)
+        except ValidationError as error:
+            return first_problem(error, section)[0]
+        return None
+
+    try:
+        return read(overrides)
+    except ValidationError as error:
+        text, more = first_problem(error, section)
+        # As many of them as bring the problem about: the last of these did it.
+        count = next(n for n in range(len(overrides) + 1) if problem(overrides[:n]) == text)
+        by = f"--set {' '.join(overrides[count - 1].split())[:_SHOWN]}" if count else where
+        raise ConfigError(f"{by}: {text}{more}") from error
 
 
 def with_overrides(data: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:

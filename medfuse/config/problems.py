@@ -13,46 +13,38 @@ from medfuse.suggest import did_you_mean
 _SHOWN = 80
 
 
-def first_problem(
-    error: ValidationError, root: Any, where: str, overrides: Sequence[str] = ()
-) -> str:
+def first_problem(error: ValidationError, root: Any) -> tuple[str, str]:
     """Return the first thing wrong, an unknown key before all others, with the nearest key.
+
+    Behind it: how many more there are, in brackets, or nothing.
 
     Args:
         error: what the configuration was refused with.
         root: the section that was read.
-        where: the configuration's file or command, for the front of the line.
-        overrides: each ``key.key=value`` that was put into it; one that is wrong is named instead.
     """
     problems = error.errors(include_url=False)
     first = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
-    wrong = [text for text in overrides if _holds(text.partition("=")[0], _text(first["loc"]))]
-    return f"{f'--set {wrong[-1]}' if wrong else where}: {_said(problems, first, root)}"
-
-
-def _holds(key: str, place: str) -> bool:
-    return f"{place}.".startswith(f"{key}.")
-
-
-def _said(problems: Sequence[Any], first: Any, root: Any) -> str:
-    place, annotation = _known_place(first["loc"], root)
     count = len({_known_place(p["loc"], root)[0] for p in problems})
-    more = f" ({count - 1} more)" if count > 1 else ""
+    return _said(first, root), f" ({count - 1} more)" if count > 1 else ""
+
+
+def _said(first: Any, root: Any) -> str:
+    place, annotation = _known_place(first["loc"], root)
     if first["type"] == "extra_forbidden":
         known = list(getattr(_section(first["loc"][:-1], root), "model_fields", {}))
         name = str(first["loc"][-1])
         hint = did_you_mean(name, known) or f" Known here: {', '.join(known)}."
-        return f"unknown key {_text(first['loc'])!r}.{hint}{more}"
+        return f"unknown key {_text(first['loc'])!r}.{hint}"
     if first["type"] == "missing":
-        return f"{_text(first['loc'])!r} is missing.{more}"
+        return f"{_text(first['loc'])!r} is missing."
     where = f"{place}: " if place else ""
     if first["type"] == "value_error":
         words = _own_words(first)
-        return f"{where}{words}{'' if words.endswith(('.', '?')) else '.'}{more}"
+        return f"{where}{words}{'' if words.endswith(('.', '?')) else '.'}"
     expected = spoken(kind_of(annotation))
     finite = ", not infinite" if first["type"] == "finite_number" else ""
     hint = _hint(first["input"], annotation)
-    return f"{where}found {_shown(first['input'])}, expected {expected}{finite}.{hint}{more}"
+    return f"{where}found {_shown(first['input'])}, expected {expected}{finite}.{hint}"
 
 
 def _own_words(problem: Mapping[str, Any]) -> str:

@@ -93,7 +93,7 @@ def fill_pool(
         memory: bytes that decoded images may take (as float16); the others are read again for
             every view.
         forbidden: pixel digests of images that must not be learned from.
-        progress: show a bar on stderr where that is a terminal.
+        progress: tell on stderr how far it is, see `medfuse.progress`.
     """
     pool, room, known = Pool(), memory, set[str]()
     never = frozenset(forbidden)

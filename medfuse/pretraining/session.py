@@ -37,7 +37,7 @@ class Place:
         device: where it is computed.
         folder: of the checkpoint; ``None`` keeps none.
         identity: digest of settings and images; a checkpoint of another one is refused.
-        progress: show a bar on stderr where that is a terminal.
+        progress: tell on stderr how far it is, see `medfuse.progress`.
         checkpoint_seconds: least time between two checkpoints.
     """
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from medfuse.config import InputConfig, Section, with_overrides
+from medfuse.config import InputConfig, Section
 from medfuse.config.kinds import Matches, Says
-from medfuse.config.problems import first_problem
-from medfuse.errors import ConfigError
+from medfuse.config.loading import validated
 
 _LICENSE = Matches("SPDX expression", r"[A-Za-z0-9.+() -]+")
 
@@ -96,9 +94,4 @@ def parse_settings(
     Raises:
         ConfigError: a bad key or value, named with its place and the nearest known key.
     """
-    settled = with_overrides(copy.deepcopy(dict(data)), overrides)
-    try:
-        return PretrainingSettings.model_validate(settled)
-    except ValidationError as error:
-        problem = first_problem(error, PretrainingSettings, where, overrides)
-        raise ConfigError(problem) from error
+    return validated(PretrainingSettings, data, where, overrides)

@@ -68,7 +68,7 @@ class BatchOptions:
         batch_size: cases that go through the network at once; as in the bundle if ``None``.
         shard: the share of this process.
         fresh: begin anew where rows of another command lie.
-        progress: show a bar on stderr where that is a terminal.
+        progress: tell on stderr how far it is, see `medfuse.progress`.
     """
 
     batch_size: int | None = None

@@ -56,7 +56,7 @@ def compose(cases: BankedCases, fit: Fit, recipe: Recipe, networks: Sequence[Fit
         recipe: how its networks learned.
         networks: what `networks_of` names, trained.
     """
-    classifier = built_for(cases, fit, recipe).module
+    classifier = built_for(cases, fit, recipe).fresh(fit.seed).eval()
     assert isinstance(classifier, DecisionClassifier), "networks_of names none for other fusions"
     labels = networks[0].held_out_labels
     assert labels is not None, "of networks, not of classic classifiers"

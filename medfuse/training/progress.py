@@ -11,7 +11,7 @@ from medfuse.training.result import EpochRecord
 
 
 class ProgressBar:
-    """A bar on stderr over all iterations of all epochs; silent where stderr is no terminal.
+    """A bar over all iterations of all epochs, or a line each minute (`medfuse.progress`).
 
     Args:
         history: the records of the epochs, which training extends.

@@ -69,7 +69,7 @@ class Run:
             Ignite handlers here. ``trainer.state.metrics`` holds the losses of the epoch; that of
             validation is of the mean over the epochs where ``training.ema_decay`` asks for one,
             while ``trainer.network`` is what goes on learning.
-        progress: show a progress bar on stderr where that is a terminal.
+        progress: tell on stderr how far it is, see `medfuse.progress`.
         resume: continue from the last checkpoint below ``folder``, if there is one.
         checkpoint_seconds: least time between two checkpoints; longer where writing one takes long.
             What is lost by a kill is trained again with the same result.

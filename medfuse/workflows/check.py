@@ -44,7 +44,7 @@ def check(
         cohort: where the cases are, and what groups them.
         out: folder for the results.
         inputs: what a case has, as for `medfuse.data.read_cohort`.
-        progress: show a bar on stderr where that is a terminal.
+        progress: tell on stderr how far it is, see `medfuse.progress`.
 
     Raises:
         CohortError: the cohort cannot be listed: nothing there, bad labels, a broken table.

@@ -107,7 +107,7 @@ class Workshop:
         recipe: how to learn.
         store: where finished fits are kept.
         workers: processes side by side; 1 works in this one.
-        progress: show a bar on stderr where that is a terminal.
+        progress: tell on stderr how far it is, see `medfuse.progress`.
     """
 
     cases: BankedCases
@@ -136,8 +136,9 @@ class Workshop:
         return [named_fit(one, named.context) for one in networks]
 
     def _trained(self, fits: Sequence[NamedFit], title: str) -> dict[str, Fitted]:
-        found = {f.key: self.store.load(f.key) for f in fits}
-        missing = {f.key: f for f in fits if found[f.key] is None}
+        wanted = {f.key: f for f in fits}
+        found = {key: self.store.load(key) for key in wanted}
+        missing = {key: f for key, f in wanted.items() if found[key] is None}
         known = {key: fitted for key, fitted in found.items() if fitted is not None}
         if known:
             count = f"{len(known)} of {len(found)}" if missing else f"all {len(found)}"

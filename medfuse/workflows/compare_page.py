@@ -136,7 +136,10 @@ def _cases_text(comparison: Mapping[str, Any]) -> str:
     text = f"{text} Each network candidate is {how} in each fold"
     if members > 1:
         return f"{text}, as medfuse train makes it."
-    return f"{text}; a run of medfuse train averages several, which lifts all of them."
+    return (
+        f"{text}, a fusion of decisions one for each source; a run of medfuse train averages "
+        "several, which lifts all of them."
+    )
 
 
 def _count_text(comparison: Mapping[str, Any], name: str) -> str:

@@ -33,7 +33,7 @@ class CompareSettings:
         accept_overlap: compare sources that were trained on this data set.
         target: path of a cohort that the compared cases do not belong to, for adapting to it.
         download: allow weights to be fetched.
-        progress: show bars on stderr where that is a terminal.
+        progress: tell on stderr how far it is, see `medfuse.progress`.
         fresh: replace an earlier comparison.
     """
 

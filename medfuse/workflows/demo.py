@@ -34,7 +34,7 @@ def demo(
             CT, a chest X-ray, age and sex, a third of it missing (``several``). The latter two
             lie in folders of their own, ``out/volume`` and ``out/several``.
         fresh: replace an earlier demo.
-        progress: show bars on stderr where that is a terminal.
+        progress: tell on stderr how far it is, see `medfuse.progress`.
 
     Raises:
         OutputError: ``out`` cannot be written.

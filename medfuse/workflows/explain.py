@@ -67,7 +67,7 @@ class ExplainOptions:
         check: measure deletion and insertion, and compare with random weights.
         neighbors: training cases to show for each case and source; needs a run.
         device: ``auto``, ``cpu``, ``cuda:0`` ...
-        progress: show bars on stderr where that is a terminal.
+        progress: tell on stderr how far it is, see `medfuse.progress`.
     """
 
     methods: Sequence[str | Mapping[str, Any]] = ()

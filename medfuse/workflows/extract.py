@@ -223,7 +223,7 @@ def bank_features(
         prepared: all cases.
         sources: in the order of the configuration.
         rows: positions of the cases.
-        progress: show bars on stderr where that is a terminal.
+        progress: tell on stderr how far it is, see `medfuse.progress`.
 
     Raises:
         BankError: the bank cannot be used.

@@ -28,7 +28,7 @@ def fill_bank(
         experiment: says where the cases are, and what is extracted.
         shard: which share is this process's; all without one.
         download: allow weights to be fetched.
-        progress: show bars on stderr where that is a terminal.
+        progress: tell on stderr how far the first share is, see `medfuse.progress`.
 
     Returns:
         How many distinct images of the share were known, and computed.
@@ -37,6 +37,7 @@ def fill_bank(
         MedfuseError: as in a training, up to the extraction.
     """
     shard = shard or Shard()
+    progress = progress and shard.first
     registry = load_registry()
     bank = FeatureBank(experiment.bank.path, experiment.bank.budget_gb)
     settled = settle_cohort(experiment, bank)

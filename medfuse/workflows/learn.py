@@ -120,7 +120,7 @@ class LearningTask:
         registry: knows fusions, heads and the plugins' handlers.
         prepared: cases and labels.
         features: of all sources.
-        progress: show bars on stderr where that is a terminal.
+        progress: tell on stderr how far it is, see `medfuse.progress`.
         adaptation: what made ``features`` look like those of a target; ``None`` where nothing did.
         shard: this process among those that train the sources that learn together.
     """

@@ -145,7 +145,7 @@ def prepare_cohort(
         experiment: says where the cases are and how they are divided.
         bank: remembers the digests of images.
         settled: from `settle_cohort`; made now if ``None``.
-        progress: show bars on stderr where that is a terminal.
+        progress: tell on stderr how far it is, see `medfuse.progress`.
 
     Raises:
         CohortError: no usable cases, bad labels, a leak, or a split that cannot be made.

@@ -75,7 +75,7 @@ def pretrain(  # noqa: PLR0913 - one for each option of the command
         exclude: images and cohorts that must not be learned from, nor their near duplicates.
         fresh: replace an earlier pretraining in ``out``.
         download: allow weights to begin with to be fetched.
-        progress: show bars on stderr where that is a terminal.
+        progress: tell on stderr how far it is, see `medfuse.progress`.
 
     Raises:
         SourceError: the backbone cannot be built.

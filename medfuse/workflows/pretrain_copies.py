@@ -28,7 +28,7 @@ def without_copies(
         sets: that are learned from.
         forbidden: cases that must not be.
         readers: of their files.
-        progress: show a bar on stderr where that is a terminal.
+        progress: tell on stderr how far it is, see `medfuse.progress`.
     """
     if not forbidden:
         return list(sets), frozenset()

@@ -94,7 +94,7 @@ def collect_images(
         exclude: the same, of what must not be learned from.
         settings: how files are read, how large.
         dims: axes of an image.
-        progress: show bars on stderr where that is a terminal.
+        progress: tell on stderr how far it is, see `medfuse.progress`.
 
     Raises:
         CohortError: nothing at a path, or nothing is left to learn from.

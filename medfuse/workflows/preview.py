@@ -130,7 +130,7 @@ def preview(
         out: folder for the results.
         inputs: what a case has, as for `medfuse.data.read_cohort`.
         options: how many cases and views, and the recipe of the views.
-        progress: show a bar on stderr where that is a terminal.
+        progress: tell on stderr how far it is, see `medfuse.progress`.
 
     Raises:
         CohortError: the cohort cannot be listed, or no case to learn from has one of the inputs.

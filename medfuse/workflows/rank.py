@@ -45,7 +45,7 @@ class RankingSettings:
         pick: sources to suggest at most.
         all_local: add every source whose weights are on this machine.
         download: allow weights to be fetched.
-        progress: show bars on stderr where that is a terminal.
+        progress: tell on stderr how far it is, see `medfuse.progress`.
     """
 
     cases: int = 1000

@@ -25,7 +25,7 @@ def split(
     Args:
         cohort: the ``cohort`` section of a configuration as plain data, or the whole.
         out: the file; an existing one is replaced.
-        progress: show a bar on stderr where that is a terminal.
+        progress: tell on stderr how far it is, see `medfuse.progress`.
 
     Returns:
         number of cases by part and class, of the first division.

@@ -40,7 +40,7 @@ class TargetReader:
         registry: knows the readers of plugins.
         prepared: the cases learned from, whose preprocessing and classes are taken.
         bank: keeps features.
-        progress: show bars on stderr where that is a terminal.
+        progress: tell on stderr how far it is, see `medfuse.progress`.
     """
 
     experiment: Experiment

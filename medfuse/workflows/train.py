@@ -95,7 +95,7 @@ def train(  # noqa: PLR0913 - each can be left out
         out: the run folder.
         fresh: replace an earlier run in ``out``.
         download: allow weights to be fetched.
-        progress: show bars on stderr where that is a terminal.
+        progress: tell on stderr how far it is, see `medfuse.progress`.
         shard: the first of several processes, of which all others call `help_train`
             (`medfuse.processes.joined_shard`).
 

@@ -48,7 +48,7 @@ class TaskOptions:
 
     Attributes:
         download: allow weights to be fetched.
-        progress: show bars on stderr where that is a terminal.
+        progress: tell on stderr how far it is, see `medfuse.progress`.
         shard: this process among those that work together.
     """
 

@@ -81,7 +81,7 @@ def validate(
         out: folder for the results.
         fresh: train again what is there.
         download: allow weights to be fetched.
-        progress: show bars on stderr where that is a terminal.
+        progress: tell on stderr how far it is, see `medfuse.progress`.
 
     Raises:
         CohortError: fewer than two sites, a given test part, or no site can be left out.

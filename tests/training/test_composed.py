@@ -8,8 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy.special import log_softmax, softmax
+from torch import Tensor
 
 from medfuse.config import ComponentConfig, TrainingConfig
+from medfuse.fusion.average import AverageFusion
 from medfuse.training.calibrate import fit_temperature
 from medfuse.training.candidate import BankedCases, Fit, Fitted, Recipe, fit_candidate
 from medfuse.training.composed import compose, networks_of
@@ -62,6 +64,22 @@ def test_it_is_the_mean_of_what_the_networks_say_calibrated_on_what_they_held_ou
     losses = -log_softmax(held_out / temperature, axis=1)[np.arange(len(labels)), labels]
     assert found.held_out_loss == pytest.approx(losses.mean(), rel=1e-4)
     assert found.setting == np.mean([n.setting for n in networks])
+
+
+def test_networks_are_combined_in_order_by_a_fusion_that_does_not_train(
+    cases: BankedCases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = []
+
+    def last(self: AverageFusion, logits: Tensor, _: Tensor) -> tuple[Tensor, None]:
+        training.append(self.training)
+        return logits[:, -1], None
+
+    networks = trained(cases, fit_of())
+    monkeypatch.setattr(AverageFusion, "forward", last)
+    found = compose(cases, fit_of(), RECIPE, networks)
+    np.testing.assert_allclose(found.probabilities, networks[-1].probabilities, rtol=1e-4)
+    assert set(training) == {False}
 
 
 def test_the_networks_are_those_that_single_sources_have(cases: BankedCases) -> None:

@@ -99,8 +99,10 @@ def check_sample_run(bundle: Bundle) -> str:
             raise CheckFailedError(f"probabilities {probabilities} do not sum to 1")
     further = f", and {len(rows) - 1} that lack an input" if len(rows) > 1 else ""
     first = rows[0]
-    said = first["predicted"] or f"abstained ({first.get('reason_code', '')})"
-    return f"{next(iter(first.values()))}, a generated image -> {said}{further}"
+    said = first["predicted"] or "none of the labels"
+    if first.get("status", "ok") != "ok":
+        said = f"{first['status']} ({first['reason_code']})"
+    return f"{next(iter(first.values()))}, generated -> {said}{further}"
 
 
 def check_traced_run(bundle: Bundle) -> str:
