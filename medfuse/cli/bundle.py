@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
+from pathlib import Path
 from typing import Any
 
 SUMMARY = "verify or sign a bundle, or export it for another program"
@@ -31,7 +32,9 @@ def _add_verify(actions: Any) -> None:
         "The bundle's code is executed if its files are as they were written: verify only what "
         "you trust, or whose signature you check.",
     )
-    verify.add_argument("bundle", help="folder <name>_classification, or a ZIP archive of it")
+    verify.add_argument(
+        "bundle", help="folder <name>_classification, or of a run, or a ZIP archive"
+    )
     verify.add_argument(
         "--trusted-key", metavar="FILE", help="public keys (ssh-ed25519), one of which signed it"
     )
@@ -97,9 +100,11 @@ def _add_export(actions: Any) -> None:
 
 def _verify(arguments: argparse.Namespace) -> int:
     from medfuse.bundle import verify_bundle
+    from medfuse.serving.inputs import bundle_in
 
+    of_a_run = Path(arguments.bundle, "bundle").is_dir()
     report = verify_bundle(
-        arguments.bundle,
+        bundle_in(arguments.bundle) if of_a_run else arguments.bundle,
         arguments.schema,
         arguments.timeout,
         trusted_key=arguments.trusted_key,

@@ -35,6 +35,17 @@ def test_one_line_per_check_and_skipped_ones_pass(report, capsys) -> None:
     assert report == [("B", "S", 5.0, {"trusted_key": "K", "unpack_to": "D"})]
 
 
+def test_the_folder_of_a_run_stands_for_its_bundle(report, tmp_path: Path, capsys) -> None:
+    inside = tmp_path / "bundle" / "chest_classification"
+    inside.mkdir(parents=True)
+    assert run(["bundle", "verify", str(tmp_path)]) == 0
+    assert report[0][0] == inside
+    (tmp_path / "bundle" / "head_classification").mkdir()
+    assert run(["bundle", "verify", str(tmp_path)]) == 1
+    assert "found neither a bundle nor a run with one" in capsys.readouterr().err
+    assert len(report) == 1
+
+
 def test_a_failed_check_gives_exit_code_one_and_its_code(report, capsys) -> None:
     assert run(["bundle", "verify", "bad"]) == 1
     assert capsys.readouterr().out.splitlines()[-1] == "failed   schema  SCHEMA: why"
