@@ -14,13 +14,12 @@ from pydantic import ValidationError
 from yaml.constructor import ConstructorError
 
 from medfuse.config.experiment import Experiment
-from medfuse.config.problems import first_problem
+from medfuse.config.problems import SHOWN, first_problem
 from medfuse.config.section import Section
 from medfuse.errors import ConfigError
 
 _Section = TypeVar("_Section", bound=Section)
 _BUNDLE = "bundle:"
-_SHOWN = 80
 _COMPONENTS = {name: Experiment.model_fields[name].default.use for name in ("fusion", "head")}
 
 
@@ -120,7 +119,7 @@ def validated(
         text, more = first_problem(error, section)
         # As many of them as bring the problem about: the last of these did it.
         count = next(n for n in range(len(overrides) + 1) if problem(overrides[:n]) == text)
-        by = f"--set {' '.join(overrides[count - 1].split())[:_SHOWN]}" if count else where
+        by = f"--set {' '.join(overrides[count - 1].split())[:SHOWN]}" if count else where
         raise ConfigError(f"{by}: {text}{more}") from error
 
 

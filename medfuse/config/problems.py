@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from medfuse.config.kinds import bare, choices_of, inside, kind_of, spoken
 from medfuse.suggest import did_you_mean
 
-_SHOWN = 80
+SHOWN = 80
 
 
 def first_problem(error: ValidationError, root: Any) -> tuple[str, str]:
@@ -92,4 +92,4 @@ def _shown(value: object) -> str:
     if isinstance(value, list | tuple):
         return f"a list of {len(value)}" if value else "an empty list"
     text = repr(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."

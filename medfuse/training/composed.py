@@ -12,10 +12,11 @@ from dataclasses import replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from medfuse.config import ComponentConfig
 from medfuse.contract import DecisionFusionSpec
-from medfuse.model import DecisionClassifier, combine_labels
+from medfuse.model import DecisionClassifier
 from medfuse.training.candidate import (
     BankedCases,
     Fit,
@@ -56,7 +57,7 @@ def compose(cases: BankedCases, fit: Fit, recipe: Recipe, networks: Sequence[Fit
         recipe: how its networks learned.
         networks: what `networks_of` names, trained.
     """
-    classifier = built_for(cases, fit, recipe).fresh(fit.seed).eval()
+    classifier = built_for(cases, fit, recipe).fresh(fit.seed)
     assert isinstance(classifier, DecisionClassifier), "networks_of names none for other fusions"
     labels = networks[0].held_out_labels
     assert labels is not None, "of networks, not of classic classifiers"
@@ -73,10 +74,8 @@ def compose(cases: BankedCases, fit: Fit, recipe: Recipe, networks: Sequence[Fit
 def _combined(
     classifier: DecisionClassifier, told: Sequence[NDArray[np.float32]]
 ) -> NDArray[np.float32]:
-    decisions = torch.stack([torch.from_numpy(logits) for logits in told], dim=1)
-    present = torch.ones(decisions.shape[:2])
-    if classifier.link == "sigmoid":
-        logits, _ = combine_labels(classifier.combine, decisions, present)
-    else:
-        logits, _ = classifier.combine(decisions.log_softmax(-1), present)
-    return np.asarray(logits.numpy(), dtype=np.float32)
+    """Return the combined logits, by a classifier whose heads hand on what the networks said."""
+    widths, heads = [logits.shape[1] for logits in told], [nn.Identity() for _ in told]
+    link = classifier.link if classifier.link == "sigmoid" else "softmax"
+    given = DecisionClassifier(widths, heads, classifier.combine, link).eval()
+    return np.asarray(given([torch.from_numpy(logits) for logits in told]).numpy())
