@@ -12,11 +12,14 @@ from types import ModuleType
 
 import pytest
 
+from medfuse.memory import collect_seldom
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 def pytest_configure() -> None:
     """Let Ctrl-C interrupt: a shell starts background jobs with SIGINT ignored."""
+    collect_seldom()  # as the command does
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 

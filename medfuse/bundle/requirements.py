@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.metadata import requires as distribution_requires
 from pathlib import Path
@@ -45,7 +46,8 @@ def required_packages(folder: Path, requires: Iterable[str]) -> dict[str, str]:
         BundleError: a named distribution is not installed here.
     """
     owners = import_providers()
-    imported = {name for path in folder.rglob("*.py") for name in _top_level_imports(path)}
+    texts = (path.read_text(encoding="utf-8") for path in folder.rglob("*.py"))
+    imported = {name for text in texts for name in _top_level_imports(text)}
     names = {owners[name][0] for name in imported if name in owners and name not in _HAVE_OWN_KEYS}
     named = {_name(requirement) for requirement in requires} - {"monai", "numpy", "torch"}
     return {name: _version(name) for name in sorted({*names, *named, *_RUN_BY})}
@@ -88,14 +90,15 @@ def _name(requirement: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def _top_level_imports(path: Path) -> set[str]:
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+@lru_cache(maxsize=512)  # one process may write many bundles of the same modules
+def _top_level_imports(text: str) -> frozenset[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
             found |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
             found.add(node.module.partition(".")[0])
-    return found
+    return frozenset(found)
 
 
 def _version(distribution: str) -> str:

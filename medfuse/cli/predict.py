@@ -53,7 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also write there, into a new folder, result.json and for every case that is DICOM a "
         "structured report with its patient (needs medfuse[dicom])",
     )
-    parser.add_argument("--json", action="store_true", help="JSON, not CSV")
+    parser.add_argument(
+        "--json", action="store_true", help="JSON, not CSV (a FILE named .json gets it anyway)"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda:0 ... (auto)")
     add_trusted_key(parser)
     parser.add_argument(
@@ -81,7 +83,7 @@ def _jobs(bundle: Path, arguments: argparse.Namespace) -> Sequence[PredictJob]:
     from medfuse.storage import require_file_name
     from medfuse.workflows.predict import predict_jobs
 
-    name = "predictions.json" if arguments.json else "predictions.csv"
+    name = "predictions.json" if _as_json(arguments) else "predictions.csv"
     jobs = predict_jobs(arguments.inputs, arguments.out, os.environ, name)
     for job in jobs:
         if job.out:
@@ -91,6 +93,17 @@ def _jobs(bundle: Path, arguments: argparse.Namespace) -> Sequence[PredictJob]:
     if arguments.dicom_out:
         _require_reports(arguments.dicom_out, jobs)
     return jobs
+
+
+def _as_json(arguments: argparse.Namespace) -> bool:
+    """Tell whether JSON is asked for, by ``--json`` or by the name of the file."""
+    suffix = arguments.out.suffix.lower() if arguments.out else ""
+    if arguments.json and suffix == ".csv":
+        raise OutputError(
+            f"--json --out {arguments.out}: JSON in a file named as CSV. Name it .json, or leave "
+            "out --json."
+        )
+    return arguments.json or suffix == ".json"
 
 
 def _carried_out(
@@ -106,7 +119,7 @@ def _carried_out(
         bundle,
         load_bundle(arguments.bundle, shard.device(arguments.device)),
         BatchOptions(arguments.batch_size, shard, arguments.fresh, not arguments.quiet),
-        arguments.json,
+        _as_json(arguments),
         arguments.dicom_out,
     )
     failed = [job for job in jobs if not _done(job, batch, alone=len(jobs) == 1)]

@@ -14,6 +14,7 @@ import ast
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec
 from pathlib import Path
@@ -60,10 +61,10 @@ def vendored_source(module: str, modules: Iterable[str]) -> str:
             which cannot be renamed.
     """
     known = frozenset(modules)
-    text, tree = _parse(module)
+    text, imports = _read_imports(module)
     changes = [
         (found.statement, renamed)
-        for found in _imports(tree, module)
+        for found in imports
         if (renamed := _renamed(found, known, module))
     ]
     return _spliced(text, dict.fromkeys(changes))
@@ -185,39 +186,46 @@ def _find(module: str) -> ModuleSpec | None:
     return spec
 
 
-def _parse(module: str) -> tuple[str, ast.Module]:
+def _read_imports(module: str) -> tuple[str, tuple[_Import, ...]]:
+    """Return the text of a module and what it imports."""
     path = vendored_path(module)
     text = path.read_bytes().decode("utf-8")
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     try:
-        return text, ast.parse(text)
+        return text, _imports_of(text, package)
     except SyntaxError as error:
         raise PluginError(f"{path}, line {error.lineno}: {error.msg}.") from error
 
 
-def _imports(tree: ast.AST, module: str) -> Iterator[_Import]:
+@lru_cache(maxsize=512)  # a bundle reads each module twice, and one process may write many
+def _imports_of(text: str, package: str) -> tuple[_Import, ...]:
+    return tuple(_imports(ast.parse(text), package))
+
+
+def _imports(tree: ast.AST, package: str) -> Iterator[_Import]:
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.If) and _is_type_checking(node.test):
             for otherwise in node.orelse:
-                yield from _imports(ast.Module([otherwise], []), module)
+                yield from _imports(ast.Module([otherwise], []), package)
             continue
         if isinstance(node, ast.Import):
             yield from (_Import(node, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            origin = _absolute(node, module)
+            origin = _absolute(node, package)
             yield from (_Import(node, origin, alias.name) for alias in node.names)
         elif isinstance(node, ast.Call) and _is_dynamic_import(node):
             yield _dynamic(node)
-        yield from _imports(node, module)
+        yield from _imports(node, package)
 
 
 def _all_imports(module: str) -> Iterator[tuple[Path, _Import]]:
     """Yield the imports of a module, or of every file of a package, with the file."""
     if not is_package(module):
-        yield from ((vendored_path(module), found) for found in _imports(_parse(module)[1], module))
+        yield from ((vendored_path(module), found) for found in _read_imports(module)[1])
         return
     for inside, path in package_files(module).items():
         name = f"{module}.{inside.removesuffix('.py').replace('/', '.')}".removesuffix(".__init__")
-        yield from ((path, found) for found in _imports(_parse(name)[1], name))
+        yield from ((path, found) for found in _read_imports(name)[1])
 
 
 def _own_relative(found: _Import, package: str) -> bool:
@@ -226,11 +234,20 @@ def _own_relative(found: _Import, package: str) -> bool:
 
 
 def _is_type_checking(test: ast.expr) -> bool:
-    return ast.unparse(test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+    return _dotted(test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
 
 
 def _is_dynamic_import(node: ast.Call) -> bool:
-    return ast.unparse(node.func) in ("importlib.import_module", "import_module", "__import__")
+    return _dotted(node.func) in ("importlib.import_module", "import_module", "__import__")
+
+
+def _dotted(expression: ast.expr) -> str:
+    """Return ``name`` or ``name.attribute``, of another expression nothing."""
+    if isinstance(expression, ast.Name):
+        return expression.id
+    if isinstance(expression, ast.Attribute) and isinstance(expression.value, ast.Name):
+        return f"{expression.value.id}.{expression.attr}"
+    return ""
 
 
 def _dynamic(node: ast.Call) -> _Import:
@@ -240,12 +257,11 @@ def _dynamic(node: ast.Call) -> _Import:
     return _Import(node, "a module whose name is computed")
 
 
-def _absolute(node: ast.ImportFrom, module: str) -> str:
+def _absolute(node: ast.ImportFrom, package: str) -> str:
     if not node.level:
         return node.module or ""
-    package = vendored_path(module).name == "__init__.py"
-    parts = module.split(".")
-    kept = parts[: len(parts) - node.level + package]
+    parts = package.split(".") if package else []
+    kept = parts[: max(0, len(parts) - node.level + 1)]
     return ".".join([*kept, *([node.module] if node.module else [])])
 
 

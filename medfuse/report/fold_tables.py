@@ -11,7 +11,7 @@ from medfuse.report.metric_tables import estimate_text, gap_text, p_value_text
 QUESTIONS = {
     "fusing": "Fused candidates against the best single source",
     "choosing": "Fusion and source chosen inside the training cases",
-    "baselines": "The fusion of the configuration against baselines",
+    "baselines": "The fusion that the verdict is about, against baselines",
 }
 _SCORES = {
     "auroc": "AUROC",
@@ -131,13 +131,14 @@ def _test_caption(comparison: Mapping[str, Any], rows: Sequence[Mapping[str, Any
         if rows and "p_single" in rows[0]
         else ""
     )
+    few = " (of 3 folds or more)" if comparison["folds"] < 3 else ""
     return (
         "AUROC by DeLong's test within folds, contributions added up by patient."
         + largest
         + " Holm: "
         f"corrected together with all {comparison['correction']['comparisons']} comparisons made. "
         "Over folds: corrected resampled t-test, which asks whether other training cases would "
-        f"show it too. Accuracy: {accuracy}."
+        f"show it too{few}. Accuracy: {accuracy}."
     )
 
 

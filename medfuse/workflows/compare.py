@@ -10,7 +10,6 @@ from typing import Any
 from medfuse.config import Experiment, as_experiment
 from medfuse.evaluation.fold_comparison import compare_on_folds
 from medfuse.registry import load_registry
-from medfuse.storage import write_json
 from medfuse.training.candidate import Fit, Fitted
 from medfuse.training.seeds import derived_seed
 from medfuse.workflows.bundled_sources import with_each_network
@@ -83,7 +82,7 @@ def compare(
         target = settings.target or (config.adaptation and config.adaptation.target)
         if target:
             comparison["target"] = compare_on_target(task, target)
-        write_json(folder / "comparison.json", comparison)
+        claimed.finish(comparison)
         write_tables(comparison, folder / "tables")
         report = write_comparison_page(task, comparison)
         return ComparisonOutcome(folder, report, comparison)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from medfuse.config import Experiment, dump_experiment
 from medfuse.errors import OutputError
@@ -15,6 +17,7 @@ from medfuse.workflows.output_folder import FolderKind, hold_folder, remove_item
 
 FITS = "fits"
 _STATE, _CONFIG, _VERSION = "compare.json", "config.yaml", 1
+_RESULT = "comparison.json"
 _OWN = (
     _STATE,
     _CONFIG,
@@ -22,11 +25,12 @@ _OWN = (
     "scratch",
     "plots",
     "tables",
-    "comparison.json",
+    _RESULT,
     "comparison.html",
     "predictions.csv",
 )
 _KIND = FolderKind("comparison", _STATE, _OWN, (FITS,))
+logger = logging.getLogger("medfuse")
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,18 @@ class CompareFolder:
         mark = {"kind": "comparison", "version": _VERSION}
         write_json(self.path / _STATE, {"medfuse": mark, "configuration": self.asked.digest()})
         write_text(self.path / _CONFIG, dump_experiment(self.asked))
+
+    def finish(self, comparison: Mapping[str, Any]) -> None:
+        """Write the result, and say what an earlier one held that this one was not asked for."""
+        file = self.path / _RESULT
+        try:
+            earlier = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+            gone = _not_asked_for(earlier, comparison)
+        except (ValueError, KeyError, TypeError):  # a damaged file holds no result
+            gone = []
+        write_json(file, comparison)
+        if gone:
+            logger.info("replaced the earlier results here: now %s", ", ".join(gone))
 
 
 @contextmanager
@@ -83,6 +99,17 @@ def _claimed(folder: Path, experiment: Experiment, fresh: bool) -> CompareFolder
             "Choose another --out, or replace it with --fresh."
         )
     return CompareFolder(folder, experiment, resumes)
+
+
+def _not_asked_for(earlier: Mapping[str, Any], comparison: Mapping[str, Any]) -> list[str]:
+    if not earlier:
+        return []
+    names = {candidate["name"] for candidate in comparison["candidates"]}
+    gone = [one["name"] for one in earlier["candidates"] if one["name"] not in names]
+    said = [f"without {', '.join(gone)}"] if gone else []
+    if earlier["folds"] != comparison["folds"]:
+        said.append(f"{comparison['folds']} folds in place of {earlier['folds']}")
+    return said
 
 
 def _read(folder: Path) -> str | None:

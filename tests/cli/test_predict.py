@@ -87,6 +87,17 @@ def test_refused_images_have_an_exit_code_of_their_own(images: Path, capsys) -> 
     assert "bad.png,refused,TRUNCATED,,,\n" in captured.out
 
 
+def test_the_name_of_the_file_says_json_and_is_not_contradicted(
+    images: Path, tmp_path: Path, capsys
+) -> None:
+    out = tmp_path / "p.json"
+    assert run(["predict", "B", str(images), "--out", str(out)]) == 0
+    assert json.loads(out.read_text())[0]["case"] == "ward/1.png"
+    assert run(["predict", "B", str(images), "--json", "--out", str(tmp_path / "p.csv")]) == 1
+    assert "JSON in a file named as CSV. Name it .json" in capsys.readouterr().err
+    assert not (tmp_path / "p.csv").exists()
+
+
 def test_abstention_is_an_answer_that_names_no_class(
     images: Path, capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:

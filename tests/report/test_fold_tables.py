@@ -60,6 +60,9 @@ def test_tests_say_which_they_are() -> None:
     assert "corrected together with all 3 comparisons made" in caption
     assert "largest over all single sources" in caption
     assert "largest over" not in fold_comparison_table(several, "baselines").caption
+    assert "would show it too. Accuracy" in caption
+    few = fold_comparison_table({**single, "folds": 2}, "fusing").caption
+    assert "would show it too (of 3 folds or more). Accuracy" in few
 
 
 @pytest.mark.parametrize("question", ["fusing", "baselines"])

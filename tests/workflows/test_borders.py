@@ -69,6 +69,7 @@ def _train(images: Path, folder: Path, *, activations: bool) -> TrainingOutcome:
         bank={"path": str(folder / "bank"), "activations": activations},
         evaluation={"bootstrap": 0, "baselines": False},
         training={"epochs": 1},
+        bundle={"graphs": False},
     )
     return train(experiment, folder / f"run{len(list(folder.glob('run*')))}", progress=False)
 

@@ -104,6 +104,7 @@ def test_a_third_run_learns_on_from_the_second(first, second, images, tmp_path) 
         name="third",
         cohort={"path": str(images), "group_pattern": r"p(\d+)_", "split": {"seed": 5}},
         sources=[{"use": f"bundle:{second.bundle}#1", "train": "all", "lr_scale": 1.0}],
+        bundle={"graphs": False},
         evaluation={"bootstrap": 20, "baselines": False},
     )
     third = train(experiment, tmp_path / "third", progress=False)

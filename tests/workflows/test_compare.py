@@ -90,8 +90,9 @@ def test_folder_holds_tables_in_three_formats_plots_and_a_page(outcome: Comparis
 
 @pytest.mark.slow
 def test_second_run_trains_nothing_and_more_candidates_train_alone(
-    outcome: ComparisonOutcome, images: Path, shared_bank: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    outcome: ComparisonOutcome, images: Path, shared_bank: Path, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
     trained: list[Any] = []
     real = compare_fits.fit_candidate
     monkeypatch.setattr(compare_fits, "fit_candidate", lambda *a: trained.append(a[1]) or real(*a))
@@ -102,7 +103,10 @@ def test_second_run_trains_nothing_and_more_candidates_train_alone(
     more = {**QUICK, "fusions": ("concat", "average", "gated")}
     compare(experiment, outcome.folder, CompareSettings(**more))
     assert [fit.fusion.use for fit in trained] == ["gated"] * 3
-    compare(experiment, outcome.folder, CompareSettings(**QUICK))  # as the others expect it
+    assert "replaced" not in caplog.text
+    with caplog.at_level("INFO", "medfuse"):
+        compare(experiment, outcome.folder, CompareSettings(**QUICK))  # as the others expect it
+    assert "replaced the earlier results here: now without gated" in caplog.text
 
 
 @pytest.mark.slow

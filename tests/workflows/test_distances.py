@@ -82,7 +82,7 @@ def test_a_calibration_part_gives_the_limits(
         "group_pattern": r"p(\d+)_",
         "split": {"calibration": 0.2, "test": 0.2},
     }
-    changes = {"bank": {"path": str(shared_bank)}, "cohort": cohort}
+    changes = {"bank": {"path": str(shared_bank)}, "cohort": cohort, "bundle": {"graphs": False}}
     with caplog.at_level(logging.WARNING, "medfuse"):
         run = train(small_experiment(images, **changes), tmp_path / "run", progress=False)
     known = load_distances(run.folder / DISTANCES)

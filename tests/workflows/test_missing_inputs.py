@@ -114,7 +114,12 @@ def test_each_pattern_of_missing_inputs_has_a_score_in_metrics_and_report(tmp_pa
     data = {
         "cohort": {"path": str(cohort), "split": {"test": 0.5}},
         "inputs": {
-            "ct": {"kind": "volume", "modality": "CT", "windows": ["brain"]},
+            "ct": {
+                "kind": "volume",
+                "modality": "CT",
+                "size": [32, 32, 8],
+                "windows": ["brain"],
+            },
             "xray": {"modality": "XR", "size": [48, 48]},
             "clinical": {"kind": "tabular", "columns": {"age": "number", "sex": "category"}},
         },

@@ -41,6 +41,7 @@ def test_bundle_that_predicts_something_else_is_not_left_behind(
 ) -> None:
     experiment = small_experiment(
         images,
+        bundle={"graphs": False},
         bank={"path": str(shared_bank)},
         training={"epochs": 1, "members": 1, "device": "cpu"},
         evaluation={"bootstrap": 0, "baselines": False, "calibrate": "none"},
@@ -63,6 +64,7 @@ def test_rounding_that_a_low_temperature_enlarges_is_no_other_prediction(
     monkeypatch.setattr(package, "load_bundle", shifting(1e-4))
     experiment = small_experiment(
         images,
+        bundle={"graphs": False},
         bank={"path": str(shared_bank)},
         training={"epochs": 1, "members": 1, "device": "cpu"},
         evaluation={"bootstrap": 0, "baselines": False},

@@ -102,7 +102,9 @@ def test_test_images_that_a_source_has_seen_are_flagged(
 
     monkeypatch.setattr("medfuse.workflows.package.seen_by_sources", with_list)
     settings = {"bootstrap": 0, "baselines": False}
-    experiment = small_experiment(images, bank={"path": str(shared_bank)}, evaluation=settings)
+    experiment = small_experiment(
+        images, bank={"path": str(shared_bank)}, bundle={"graphs": False}, evaluation=settings
+    )
     run = train(experiment, tmp_path / "run", progress=False)
     assert run.metrics["test"]["seen"] == {"cases": 3, "by": {first[0]: 3}}
     assert f"3 of {len(test)} measured cases were learned from" in run.report.read_text()

@@ -29,6 +29,7 @@ def test_no_source_heads_where_not_wanted_or_without_held_out_cases(
         images,
         bank={"path": str(shared_bank)},
         training={"epochs": 2, **training},
+        bundle={"graphs": False},
         evaluation={"bootstrap": 0, "baselines": False},
     )
     train(experiment, tmp_path / "run", progress=False)

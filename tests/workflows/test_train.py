@@ -96,7 +96,7 @@ def test_other_seed_gives_another_model(
     finished_run: TrainingOutcome, images: Path, shared_bank: Path, tmp_path: Path
 ) -> None:
     experiment = small_experiment(images, bank={"path": str(shared_bank)}, seed=5)
-    experiment["evaluation"] = {"bootstrap": 0, "baselines": False}
+    experiment |= {"evaluation": {"bootstrap": 0, "baselines": False}, "bundle": {"graphs": False}}
     other = train(experiment, tmp_path / "other", progress=False)
     assert other.metrics["test"]["overall"] != finished_run.metrics["test"]["overall"]
     assert other.metrics["comparison"] is None
@@ -257,6 +257,7 @@ def test_sources_that_learn_end_in_a_bundle_that_agrees(
         sources=sources,
         bank={"path": str(shared_bank)},
         evaluation={"bootstrap": 0, "baselines": False},
+        bundle={"graphs": False},
     )
     outcome = train(experiment, tmp_path / "run", progress=False)
     assert outcome.metrics["training"]["members"] == 1

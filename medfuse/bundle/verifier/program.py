@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 import warnings
@@ -48,6 +49,7 @@ def main(settings: dict[str, Any]) -> None:
             ``schema`` and ``trusted_key`` (files, or ``None``).
     """
     sys.dont_write_bytecode = True
+    gc.set_threshold(50_000, 20, 20)  # importing torch and MONAI makes half a million objects
     warnings.simplefilter("ignore")
     results = results_of(Bundle(settings))
     Path(settings["report"]).write_text(json.dumps(results), encoding="utf-8")
