@@ -57,21 +57,17 @@ def test_nothing_imports_medfuse(bundle: Path) -> None:
         assert "from medfuse" not in path.read_text()
 
 
-def test_the_network_is_given_back_as_it_was(request_for, tmp_path: Path, monkeypatch) -> None:
-    request = request_for()
-    monkeypatch.setattr(write_module, "write_onnx", lambda *_: "not tried here")
+def test_the_network_is_given_back_as_it_was(request_for, tmp_path: Path) -> None:
+    request = request_for(graphs=False)
     request.network.train()
     write_bundle(request, tmp_path)
     assert request.network.training
 
 
-def test_a_second_write_replaces_the_first_as_a_whole(
-    request_for, tmp_path: Path, monkeypatch
-) -> None:
-    monkeypatch.setattr(write_module, "write_onnx", lambda *_: "not tried here")
-    first = write_bundle(request_for(), tmp_path)
+def test_a_second_write_replaces_the_first_as_a_whole(request_for, tmp_path: Path) -> None:
+    first = write_bundle(request_for(graphs=False), tmp_path)
     (first / "left-over").write_text("")
-    second = write_bundle(request_for(classes=("a", "b")), tmp_path)
+    second = write_bundle(request_for(classes=("a", "b"), graphs=False), tmp_path)
     assert second == first
     assert not (second / "left-over").exists()
     assert json.loads((second / "configs" / "inference.json").read_text())["class_names"] == [
@@ -92,11 +88,8 @@ def test_what_is_left_out_is_recorded_and_said(
     assert "`models/model.onnx`: not installed: onnx" in (root / "docs" / "README.md").read_text()
 
 
-def test_a_check_that_fails_leaves_the_bundle_that_was_there(
-    request_for, tmp_path: Path, monkeypatch
-) -> None:
-    monkeypatch.setattr(write_module, "write_onnx", lambda *_: "not tried here")
-    first = write_bundle(request_for(), tmp_path)
+def test_a_check_that_fails_leaves_the_bundle_that_was_there(request_for, tmp_path: Path) -> None:
+    first = write_bundle(request_for(graphs=False), tmp_path)
     before = (first / "SHA256SUMS").read_text()
 
     def refuse(root: Path) -> None:
@@ -104,7 +97,7 @@ def test_a_check_that_fails_leaves_the_bundle_that_was_there(
         raise BundleError("no")
 
     with pytest.raises(BundleError, match="no"):
-        write_bundle(request_for(classes=("a", "b")), tmp_path, refuse)
+        write_bundle(request_for(classes=("a", "b"), graphs=False), tmp_path, refuse)
     assert (first / "SHA256SUMS").read_text() == before
     assert [p.name for p in tmp_path.iterdir()] == ["tiny_classification"]
 
@@ -117,9 +110,8 @@ def test_an_interrupted_write_leaves_nothing(
         raise stop
 
     monkeypatch.setattr(write_module, "write_digests", fail)
-    monkeypatch.setattr(write_module, "write_onnx", lambda *_: 0.0)
     with pytest.raises(stop):
-        write_bundle(request_for(), tmp_path)
+        write_bundle(request_for(graphs=False), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -134,30 +126,26 @@ def test_folders_that_are_no_bundle_stay(request_, tmp_path: Path) -> None:
 def test_nodes_that_rebuild_another_network_are_refused(request_, tmp_path: Path) -> None:
     node = {**request_.network_node, "sources": request_.network_node["sources"][:1]}
     with pytest.raises(BundleError, match="weights cannot be loaded"):
-        write_bundle(replace(request_, network_node=node), tmp_path)
+        write_bundle(replace(request_, network_node=node, graphs=False), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_nodes_that_forget_a_setting_are_refused_by_their_result(
-    request_, tmp_path: Path, monkeypatch
-) -> None:
-    monkeypatch.setattr(write_module, "write_onnx", lambda *_: 0.0)
+def test_nodes_that_forget_a_setting_are_refused_by_their_result(request_, tmp_path: Path) -> None:
     sources = [
         {**node, "adapter": {**node["adapter"], "input_range": [-1.0, 1.0]}}
         for node in request_.network_node["sources"]
     ]
     node = {**request_.network_node, "sources": sources}
     with pytest.raises(BundleError, match=r"rebuilt network differs by .* in probability"):
-        write_bundle(replace(request_, network_node=node), tmp_path)
+        write_bundle(replace(request_, network_node=node, graphs=False), tmp_path)
 
 
 def test_targets_that_do_not_exist_are_refused_with_the_first_cause(
-    request_, tmp_path: Path, monkeypatch
+    request_, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(write_module, "write_onnx", lambda *_: 0.0)
     node = {**request_.network_node, "_target_": "scripts.model.Nothing"}
     with pytest.raises(BundleError, match="cannot be built from its own files .*Nothing"):
-        write_bundle(replace(request_, network_node=node), tmp_path)
+        write_bundle(replace(request_, network_node=node, graphs=False), tmp_path)
 
 
 def test_vendored_modules_that_need_medfuse_are_refused(request_, tmp_path: Path) -> None:
@@ -171,12 +159,11 @@ def test_distributions_that_are_not_installed_are_refused(request_, tmp_path: Pa
         write_bundle(replace(request_, requires=("no-such-distribution",)), tmp_path)
 
 
-def test_preprocessing_of_another_size_is_refused(request_, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(write_module, "write_onnx", lambda *_: 0.0)
+def test_preprocessing_of_another_size_is_refused(request_, tmp_path: Path) -> None:
     nodes = request_.preprocessing_nodes["image"]
     nodes = {"image": tuple(n for n in nodes if n["_target_"] != "Resized")}
     with pytest.raises(BundleError, match=r"preprocessing gives \(1, 50, 60\)"):
-        write_bundle(replace(request_, preprocessing_nodes=nodes), tmp_path)
+        write_bundle(replace(request_, preprocessing_nodes=nodes, graphs=False), tmp_path)
 
 
 def test_undefined_metrics_become_null() -> None:

@@ -174,6 +174,7 @@ def test_a_header_that_claims_too_much_is_refused_before_memory_is_taken(tmp_pat
         assert peak < 20e6
 
 
+@pytest.mark.slow
 def test_a_gzip_bomb_is_refused_without_unpacking_it(tmp_path):
     import tracemalloc
 

@@ -383,6 +383,7 @@ def test_an_absent_device_is_named(kit) -> None:
         kit.extract(kit.cases(kit.images(1)), kit.Source("a", 8), device="toaster")
 
 
+@pytest.mark.slow
 def test_little_is_held_of_each_image_beside_its_features(kit, monkeypatch) -> None:
     """Names and digests of images are what remains; 1.3 KiB of plans went beside them once."""
     monkeypatch.setattr(images, "_PORTION", 256)

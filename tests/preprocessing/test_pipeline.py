@@ -323,6 +323,7 @@ def test_an_image_that_has_its_size_is_not_resized(tmp_path, monkeypatch):
     assert asked
 
 
+@pytest.mark.slow
 def test_what_takes_long_to_import_is_imported_when_it_is_used(tmp_path):
     path = _save(tmp_path / "a.png", GRAY)
     program = f"""

@@ -32,6 +32,7 @@ def evidence(monkeypatch):
         sys.modules.pop(name, None)
 
 
+@pytest.mark.slow
 def test_paired_tests_compare_the_same_images(evidence):
     labels = np.repeat([0, 1], 40)
     data = evidence.LeftOutSet("set", [], labels, np.arange(80), [])
