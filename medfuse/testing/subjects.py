@@ -66,6 +66,11 @@ def open_subject(name_or_module: str) -> Subject:
         imported = import_plugin(module)
     except PluginError as error:
         installed = [entry.name for entry in entry_points(group=ENTRY_POINT_GROUP)]
-        hint = did_you_mean(name_or_module, installed) if "there is no module" in str(error) else ""
-        raise PluginError(f"{error}{hint}") from error
+        if "there is no module" not in str(error) or name_or_module in installed:
+            raise
+        raise PluginError(
+            f"there is no module {module!r}, and no plugin of that name is installed. "
+            "Run: pip install -e FOLDER, that of the plugin."
+            f"{did_you_mean(name_or_module, installed)}"
+        ) from error
     return Subject(name_or_module, module, contribution_of(imported, name_or_module))

@@ -109,7 +109,12 @@ def _not_asked_for(earlier: Mapping[str, Any], comparison: Mapping[str, Any]) ->
     said = [f"without {', '.join(gone)}"] if gone else []
     if earlier["folds"] != comparison["folds"]:
         said.append(f"{comparison['folds']} folds in place of {earlier['folds']}")
-    return said
+    parts = (("curve", "learning curve"), ("target", "target"))
+    return said + [f"without a {name}" for key, name in parts if _lost(key, earlier, comparison)]
+
+
+def _lost(key: str, earlier: Mapping[str, Any], comparison: Mapping[str, Any]) -> bool:
+    return bool(earlier.get(key)) and not comparison.get(key)
 
 
 def _read(folder: Path) -> str | None:

@@ -114,7 +114,8 @@ def test_check_finds_a_module_in_the_working_directory(tmp_path, monkeypatch, ca
 def test_check_of_an_absent_plugin_fails(capsys) -> None:
     assert run(["plugins", "check", "no_such_plugin"]) == 1
     lines = capsys.readouterr().out.splitlines()
-    assert "there is no module 'no_such_plugin'" in lines[0]
+    assert "there is no module 'no_such_plugin', and no plugin of that name" in lines[0]
+    assert "Run: pip install -e FOLDER" in lines[0]
     assert lines[1].startswith("no_such_plugin: 0 passed, 1 failed")
 
 

@@ -18,6 +18,7 @@ from medfuse.registry import load_registry
 from medfuse.workflows import compare_curve, compare_fits
 from medfuse.workflows.compare import ComparisonOutcome, compare
 from medfuse.workflows.compare_curve import default_sizes, draws_at
+from medfuse.workflows.compare_folder import claim_compare_folder
 from medfuse.workflows.compare_plan import fusions_to_compare
 from medfuse.workflows.compare_settings import CompareSettings
 
@@ -287,7 +288,7 @@ def test_cases_that_a_source_has_seen_are_counted_for_every_candidate_that_reads
 
 @pytest.mark.slow
 def test_learning_curve_ends_with_the_comparison_itself(
-    outcome: ComparisonOutcome, images: Path, shared_bank: Path
+    outcome: ComparisonOutcome, images: Path, shared_bank: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = CompareSettings(**{**QUICK, "curve": (12, 24), "draws": 2})
     found = compare(_experiment(images, shared_bank), outcome.folder, settings)
@@ -303,8 +304,28 @@ def test_learning_curve_ends_with_the_comparison_itself(
     assert len(rows) == 3 * 3 * (2 * 2 + 1)
     assert (outcome.folder / "plots" / "learning_curve.png").is_file()
     assert "Learning curve" in found.report.read_text()
-    compare(_experiment(images, shared_bank), outcome.folder, CompareSettings(**QUICK))
+    with caplog.at_level("INFO", "medfuse"):
+        compare(_experiment(images, shared_bank), outcome.folder, CompareSettings(**QUICK))
+    assert "replaced the earlier results here: now without a learning curve" in caplog.text
     assert not (outcome.folder / "plots" / "learning_curve.png").exists()
+
+
+def test_what_an_earlier_result_held_is_said_when_it_is_replaced(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked = parse_experiment(small_experiment(tmp_path / "images"))
+    result = tmp_path / "out" / "comparison.json"
+    earlier = {"folds": 5, "candidates": [{"name": "a"}, {"name": "b"}], "target": {}}
+    with claim_compare_folder(tmp_path / "out", asked) as claimed, caplog.at_level("INFO"):
+        claimed.finish(earlier)
+        claimed.finish(earlier)
+        assert "replaced" not in caplog.text
+        claimed.finish({"folds": 3, "candidates": [{"name": "b"}]})
+        assert "now without a, 3 folds in place of 5" in caplog.text
+        for damaged in ("{", "[1]", '{"folds": 3}'):
+            result.write_text(damaged)
+            claimed.finish(earlier)
+            assert json.loads(result.read_text()) == earlier
 
 
 def test_more_cases_are_drawn_fewer_times() -> None:
