@@ -8,6 +8,7 @@ from typing import Literal, Protocol, cast
 import torch
 from torch import Tensor, nn
 
+from medfuse.errors import TrainingError
 from medfuse.fusion.opinion_pool import OpinionPool
 from medfuse.model import (
     DecisionClassifier,
@@ -101,14 +102,24 @@ class Learner(nn.Module):
         return self._lower[source](images[self.inputs[source]])
 
     def classifier_parameters(self) -> list[nn.Parameter]:
-        """Return what gradients train; a combiner of decisions is fitted afterwards."""
+        """Return what gradients train; a combiner of decisions is fitted afterwards.
+
+        Raises:
+            TrainingError: fusion and head have no weights.
+        """
         apart: Iterator[nn.Parameter] = iter(())
         if isinstance(self.classifier, DecisionClassifier):
             apart = self.classifier.combine.parameters()
         excluded = {id(p) for p in apart}
-        return [
+        found = [
             p for p in self.classifier.parameters() if p.requires_grad and id(p) not in excluded
         ]
+        if not found:
+            raise TrainingError(
+                "the fusion and the head have no weights that could be trained. Choose others, for "
+                "example the head mlp, or let the plugin's module hold parameters."
+            )
+        return found
 
     @torch.no_grad()
     def standardize(self, data: TrainingData, batches: Iterable[Batch]) -> None:

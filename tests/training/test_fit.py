@@ -17,6 +17,7 @@ from medfuse.training.batches import CaseBatches
 from medfuse.training.feature_scale import feature_scale
 from medfuse.training.fit import fit
 from medfuse.training.predict import predict_logits, predict_shares
+from medfuse.training.quick import fit_quickly
 from medfuse.training.run import Run
 from medfuse.training.setup import _say_full_precision, build_setup
 
@@ -296,6 +297,13 @@ def test_wrong_labels_and_sources_are_named() -> None:
             make_classifier(), replace(one, features=one.features[:1]), None, make_config(),
             make_run(),
         )  # fmt: skip
+
+
+@pytest.mark.parametrize("learn", [fit, fit_quickly])
+def test_a_classifier_without_weights_is_named(learn: Callable[..., Any]) -> None:
+    fixed = make_classifier().requires_grad_(False)
+    with pytest.raises(TrainingError, match="no weights that could be trained"):
+        learn(fixed, make_cases(), None, make_config(), make_run())
 
 
 def test_a_device_that_is_absent_is_named() -> None:
