@@ -261,7 +261,9 @@ def _absolute(node: ast.ImportFrom, package: str) -> str:
     if not node.level:
         return node.module or ""
     parts = package.split(".") if package else []
-    kept = parts[: max(0, len(parts) - node.level + 1)]
+    if node.level > len(parts):
+        return f"{'.' * node.level}{node.module or ''}"  # beyond the top: it names no module
+    kept = parts[: len(parts) - node.level + 1]
     return ".".join([*kept, *([node.module] if node.module else [])])
 
 

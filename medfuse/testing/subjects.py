@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 
 from medfuse.contract import ENTRY_POINT_GROUP, ComponentSpec, VendoredSource
 from medfuse.errors import PluginError
@@ -65,12 +66,20 @@ def open_subject(name_or_module: str) -> Subject:
     try:
         imported = import_plugin(module)
     except PluginError as error:
-        installed = [entry.name for entry in entry_points(group=ENTRY_POINT_GROUP)]
-        if "there is no module" not in str(error) or name_or_module in installed:
+        installed = {entry.name: entry.value for entry in entry_points(group=ENTRY_POINT_GROUP)}
+        if module in installed.values() or _is_there(module):
             raise
         raise PluginError(
             f"there is no module {module!r}, and no plugin of that name is installed. "
             "Run: pip install -e FOLDER, that of the plugin."
-            f"{did_you_mean(name_or_module, installed)}"
+            f"{did_you_mean(name_or_module, list(installed))}"
         ) from error
     return Subject(name_or_module, module, contribution_of(imported, name_or_module))
+
+
+def _is_there(module: str) -> bool:
+    """Tell whether there is such a module, or at least its outermost package."""
+    try:
+        return find_spec(module.partition(".")[0]) is not None
+    except ValueError:  # __main__ has no spec
+        return True

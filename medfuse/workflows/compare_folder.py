@@ -62,8 +62,8 @@ class CompareFolder:
         try:
             earlier = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
             gone = _not_asked_for(earlier, comparison)
-        except (ValueError, KeyError, TypeError):  # a damaged file holds no result
-            gone = []
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            gone = []  # a damaged file holds no result
         write_json(file, comparison)
         if gone:
             logger.info("replaced the earlier results here: now %s", ", ".join(gone))

@@ -119,6 +119,19 @@ def test_check_of_an_absent_plugin_fails(capsys) -> None:
     assert lines[1].startswith("no_such_plugin: 0 passed, 1 failed")
 
 
+def test_check_of_a_module_that_is_there_says_what_it_raises(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    (tmp_path / "broken_plugin.py").write_text("raise ImportError(\"there is no module 'libfoo'\")")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert run(["plugins", "check", "broken_plugin"]) == 1
+    out = capsys.readouterr().out
+    assert "importing broken_plugin raised ImportError: there is no module 'libfoo'" in out
+    assert "pip install" not in out
+    assert run(["plugins", "check", "broken_plugin.inner"]) == 1
+    assert "pip install" not in capsys.readouterr().out
+
+
 def test_new_writes_a_package_and_says_what_comes_next(tmp_path: Path, capsys) -> None:
     assert run(["plugins", "new", "lung", "--out", str(tmp_path)]) == 0
     out = capsys.readouterr().out

@@ -30,7 +30,6 @@ def _unevenness(pixels: np.ndarray) -> float:
     return float(abs(np.log(patches[0] / patches[1])))
 
 
-@pytest.mark.slow
 def test_n4_evens_out_a_slope_of_brightness(tmp_path):
     pytest.importorskip("SimpleITK", reason="promise not shown: N4 needs medfuse[n4]")
     path = _head(tmp_path / "a.nii")

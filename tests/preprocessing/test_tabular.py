@@ -223,7 +223,6 @@ def test_equal_rows_have_equal_digests_and_others_do_not() -> None:
     assert one.digest == same.digest != other.digest
 
 
-@pytest.mark.slow
 def test_the_node_runs_from_copied_files_alone(tmp_path) -> None:
     preprocessing = Preprocessing(_input(**COLUMNS))
     copy_vendored(preprocessing.vendored_modules, tmp_path / "scripts")

@@ -191,3 +191,19 @@ def test_a_package_reaches_out_of_itself_only_to_what_is_declared(package, sourc
     package(sub__net=source, sub__other="", other="x = 1\n")
     with pytest.raises(PluginError, match=r"net\.py, line 1: imports vendpkg.*itself, relatively"):
         check_imports(VendoredSource(modules=("vendpkg.sub", "vendpkg.other")))
+
+
+@pytest.mark.parametrize("level", [2, 3, 4])
+def test_an_import_from_beyond_the_outermost_package_is_refused(package, level: int) -> None:
+    export = package(net=f"def late():\n    from {'.' * level}torch import nn\n")
+    allowed = VendoredSource(modules=export.modules, allowed_imports=("torch",))
+    with pytest.raises(PluginError, match=rf"line 2: imports {'[.]' * level}torch \(nn\), but"):
+        check_imports(allowed)
+
+
+def test_a_module_that_changed_is_read_again(package) -> None:
+    export = package(net="import math\n")
+    check_imports(export)
+    package(net="import numpy\n")
+    with pytest.raises(PluginError, match="imports numpy"):
+        check_imports(export)

@@ -322,7 +322,7 @@ def test_what_an_earlier_result_held_is_said_when_it_is_replaced(
         assert "replaced" not in caplog.text
         claimed.finish({"folds": 3, "candidates": [{"name": "b"}]})
         assert "now without a, 3 folds in place of 5" in caplog.text
-        for damaged in ("{", "[1]", '{"folds": 3}'):
+        for damaged in ("{", "[1]", '{"folds": 3}', "[" * 200_000):
             result.write_text(damaged)
             claimed.finish(earlier)
             assert json.loads(result.read_text()) == earlier

@@ -257,7 +257,6 @@ def test_sources_that_learn_end_in_a_bundle_that_agrees(
         sources=sources,
         bank={"path": str(shared_bank)},
         evaluation={"bootstrap": 0, "baselines": False},
-        bundle={"graphs": False},
     )
     outcome = train(experiment, tmp_path / "run", progress=False)
     assert outcome.metrics["training"]["members"] == 1

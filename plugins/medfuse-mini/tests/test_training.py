@@ -95,8 +95,8 @@ def test_a_stopped_training_ends_with_the_same_weights(script, tmp_path):
     rng = np.random.default_rng(0)
     np.savez(
         tmp_path / "generated_0000.npz",
-        images=rng.integers(0, 256, (40, 128, 128)).astype(np.uint8),
-        targets=rng.normal(0, 1, (40, 16, 6)).astype(np.float16),
+        images=rng.integers(0, 256, (80, 128, 128)).astype(np.uint8),
+        targets=rng.normal(0, 1, (80, 16, 6)).astype(np.float16),
     )
     whole, broken = tmp_path / "whole.safetensors", tmp_path / "broken.safetensors"
     common = ["--cache", str(tmp_path), "--student", "resnet", "--epochs", "2"]
