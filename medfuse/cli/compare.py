@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medfuse.cli.counts import at_least
 from medfuse.cli.run_options import add_run_options
 
 if TYPE_CHECKING:
@@ -38,10 +39,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--pairs", action="store_true", help="every two sources too")
     parser.add_argument("--no-baselines", action="store_true", help="no classic classifiers")
-    parser.add_argument("--folds", type=int, default=5, metavar="K", help="where there are none")
+    parser.add_argument(
+        "--folds", type=at_least(2), default=5, metavar="K", help="where there are none"
+    )
     parser.add_argument(
         "--members",
-        type=int,
+        type=at_least(1),
         metavar="N",
         help="networks averaged per candidate (those of training below 500 cases, else 1)",
     )
@@ -54,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--draws",
-        type=int,
+        type=at_least(1),
         default=3,
         metavar="N",
         help="of the cases at each size of the curve up to 25; of more cases fewer",
@@ -65,12 +68,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="train this source's network from random weights, on the images, too",
     )
     parser.add_argument(
-        "--scratch-epochs", type=int, default=20, metavar="N", help="of it, at most"
+        "--scratch-epochs", type=at_least(1), default=20, metavar="N", help="of it, at most"
     )
     parser.add_argument(
         "--scratch-size", metavar="N,N", help="of its images (64,64: many times as fast as 224,224)"
     )
-    parser.add_argument("--workers", type=int, metavar="N", help="processes (one a processor)")
+    parser.add_argument(
+        "--workers", type=at_least(1), metavar="N", help="processes (one a processor)"
+    )
     parser.add_argument(
         "--target",
         metavar="COHORT",

@@ -6,13 +6,11 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from medfuse.cli.counts import at_least
 from medfuse.cli.predict import SOME_REFUSED
 from medfuse.cli.trusted_key import add_trusted_key, require_trusted
-
-if TYPE_CHECKING:
-    from pydantic import ValidationError
 
 SUMMARY = "measure a bundle on labelled images"
 
@@ -59,7 +57,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="pass over labels: only how the images differ from those of training",
     )
-    parser.add_argument("--bootstrap", type=int, default=1000, metavar="N", help="resamples")
+    parser.add_argument(
+        "--bootstrap", type=at_least(0), default=1000, metavar="N", help="resamples"
+    )
     add_trusted_key(parser)
     parser.add_argument("--json", action="store_true", help="print metrics.json to stdout")
 
@@ -81,7 +81,8 @@ def run(arguments: argparse.Namespace) -> int:
             bootstrap=arguments.bootstrap, subgroups=list(arguments.subgroup)
         )
     except ValidationError as error:
-        raise ConfigError(_wrong(error, arguments.bootstrap)) from error
+        message = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
+        raise ConfigError(f"--subgroup: {message}.") from error
     given = arguments.label or ["label"]
     cohort = CohortConfig(
         path=arguments.cohort,
@@ -106,14 +107,6 @@ def run(arguments: argparse.Namespace) -> int:
         count = "1 case was" if outcome.refused == 1 else f"{outcome.refused} cases were"
         print(f"{count} refused; see predictions.csv", file=sys.stderr)
     return SOME_REFUSED if outcome.refused else 0
-
-
-def _wrong(error: ValidationError, bootstrap: int) -> str:
-    """Return in one line which option cannot be used."""
-    first = error.errors()[0]
-    if first["loc"] == ("bootstrap",):
-        return f"--bootstrap {bootstrap}: expected 0 or more."
-    return f"--subgroup: {str(first['msg']).removeprefix('Value error, ')}."
 
 
 def _lines(metrics: Mapping[str, Any]) -> Iterator[str]:

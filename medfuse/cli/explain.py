@@ -7,6 +7,7 @@ import json
 import sys
 from typing import Any
 
+from medfuse.cli.counts import at_least
 from medfuse.cli.predict import SOME_REFUSED
 from medfuse.cli.trusted_key import add_trusted_key, require_trusted
 
@@ -46,7 +47,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--check", action="store_true", help="deletion, insertion, and maps of random weights"
     )
     parser.add_argument(
-        "--neighbors", type=int, default=0, metavar="N", help="most similar training cases (a run)"
+        "--neighbors",
+        type=at_least(0),
+        default=0,
+        metavar="N",
+        help="most similar training cases (a run)",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda:0 ... (auto)")
     parser.add_argument("--fresh", action="store_true", help="replace an earlier explanation")
@@ -56,11 +61,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Explain and print; 3 if some cases were refused and the others explained."""
-    from medfuse.errors import ConfigError
     from medfuse.serving.inputs import bundle_in, require_inputs
 
-    if arguments.neighbors < 0:
-        raise ConfigError(f"--neighbors {arguments.neighbors}: expected 0 or more.")
     require_trusted(bundle_in(arguments.subject), arguments)
     require_inputs(arguments.inputs)
     methods = [_method(text) for text in arguments.method]

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from medfuse.cli.counts import at_least
 from medfuse.cli.trusted_key import add_trusted_key, require_trusted
 from medfuse.errors import CohortError, OutputError
 
@@ -59,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda:0 ... (auto)")
     add_trusted_key(parser)
     parser.add_argument(
-        "--batch-size", type=_positive, metavar="N", help="cases at once (8; 1 if volumes)"
+        "--batch-size", type=at_least(1), metavar="N", help="cases at once (8; 1 if volumes)"
     )
     parser.add_argument(
         "--fresh", action="store_true", help="keep no row of an earlier command to the same FILE"
@@ -154,9 +155,3 @@ def _done(job: PredictJob, batch: BatchPrediction, alone: bool) -> bool:
         print(f"medfuse: error: {error}", file=sys.stderr)
         return False
     return True
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"found {text}, expected at least 1")
-    return int(text)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medfuse.cli.counts import at_least
 from medfuse.cli.table import format_table
 
 if TYPE_CHECKING:
@@ -47,11 +48,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--all-local", action="store_true", help="every source whose weights are on this machine"
     )
     parser.add_argument(
-        "--pick", type=int, default=3, metavar="N", help="sources to suggest, at most (%(default)s)"
+        "--pick",
+        type=at_least(1),
+        default=3,
+        metavar="N",
+        help="sources to suggest, at most (%(default)s)",
     )
     parser.add_argument(
         "--cases",
-        type=int,
+        type=at_least(1),
         default=1000,
         metavar="N",
         help="cases to look at, at most (%(default)s)",

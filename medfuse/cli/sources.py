@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from medfuse.cli import source_rank
+from medfuse.cli.counts import at_least
 from medfuse.cli.source_filters import add_filters, wanted
 from medfuse.cli.source_page import source_page, source_record
 from medfuse.cli.source_rows import family_rows, source_rows
@@ -31,7 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     listing.add_argument("--family", metavar="NAME", help="list the members of a family")
     add_filters(listing)
     listing.add_argument(
-        "--limit", type=int, default=_LIMIT, help="members of a family, 0 for all (%(default)s)"
+        "--limit",
+        type=at_least(0),
+        default=_LIMIT,
+        metavar="N",
+        help="members of a family, 0 for all (%(default)s)",
     )
     form = listing.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="as JSON")

@@ -65,10 +65,3 @@ def test_json_is_the_whole_comparison(
 ) -> None:
     assert run(["compare", str(tmp_path / "e.yaml"), "--out", "there", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == _FOUND
-
-
-def test_wrong_number_is_an_error_of_one_line(
-    asked: list[Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run(["compare", str(tmp_path / "e.yaml"), "--out", "there", "--folds", "1"]) == 1
-    assert capsys.readouterr().err == "medfuse: error: found folds 1, expected 2 or more.\n"

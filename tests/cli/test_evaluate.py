@@ -51,7 +51,6 @@ def test_some_refused_images_are_exit_3_and_the_others_are_measured(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--bootstrap", "-1"], "--bootstrap -1: expected 0 or more"),
         (["--part", "validation"], "no labeled case in part 'validation'"),
         (["--group", "patient"], "class folders have no columns"),
     ],

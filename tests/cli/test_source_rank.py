@@ -109,7 +109,6 @@ def test_command_for_a_configuration_sets_its_sources(images: Path, tmp_path: Pa
         (["images"], r"images: no source is named. Add --source once for each candidate"),
         (["x.yaml", "--modality", "CT"], r"x.yaml: --modality is for images without a config"),
         (["images", "--source", "{use:"], r"--source {use:: not a valid YAML mapping"),
-        (["images", "--source", "mini:resnet", "--pick", "0"], r"found cases 1000 and pick 0"),
     ],
 )
 def test_what_cannot_be_ranked_is_refused(arguments: list[str], text: str) -> None:
