@@ -18,7 +18,9 @@ def at_least(least: int) -> Callable[[str], int]:
         except ValueError:
             value = least - 1
         if value < least:
-            raise argparse.ArgumentTypeError(f"found {text}, expected {least} or more")
+            raise argparse.ArgumentTypeError(
+                f"found {text!r}, expected a whole number, {least} or more"
+            )
         return value
 
     return number

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 from types import ModuleType
+from typing import NoReturn
 
 from medfuse.errors import MedfuseError
 from medfuse.suggest import did_you_mean
@@ -41,7 +42,9 @@ def run(argv: Sequence[str] | None = None) -> int:
         return 2
     parser = _parser(name)
     try:
-        parsed = parser.parse_args(arguments)
+        parsed, unknown = parser.parse_known_args(arguments)
+        if unknown:
+            _refuse(unknown, _chosen(parser, parsed))
     except SystemExit as stop:
         return int(stop.code or 0)
     if parsed.command is None:
@@ -105,6 +108,22 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         return
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     parser.add_argument("-q", "--quiet", action="store_true", help="errors only on stderr")
+
+
+def _chosen(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> argparse.ArgumentParser:
+    """Return the parser of the command, or of the command's own subcommand, that was given."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            name = getattr(parsed, action.dest)
+            return _chosen(action.choices[name], parsed) if name else parser
+    return parser
+
+
+def _refuse(unknown: Sequence[str], parser: argparse.ArgumentParser) -> NoReturn:
+    """End with the usage of the command, and the option that was perhaps meant."""
+    first = unknown[0].partition("=")[0]
+    hint = did_you_mean(first, parser._option_string_actions) if first.startswith("--") else ""
+    parser.error(f"unrecognized arguments: {' '.join(unknown)}{'.' + hint if hint else ''}")
 
 
 def _module(command: str) -> ModuleType:

@@ -34,10 +34,16 @@ def test_wrong_number_is_named_with_its_option(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert run([*command.split(), option, number]) == 2
-    assert f"argument {option}: found {number}, expected {least} or more" in capsys.readouterr().err
+    assert _wrong(option, number, least) in capsys.readouterr().err
+
+
+def _wrong(option: str, number: str, least: int) -> str:
+    return f"argument {option}: found {number!r}, expected a whole number, {least} or more"
 
 
 def test_least_number_and_more_are_taken() -> None:
     assert [at_least(2)(text) for text in ("2", "50")] == [2, 50]
-    with pytest.raises(argparse.ArgumentTypeError, match="found 1, expected 2 or more"):
+    with pytest.raises(
+        argparse.ArgumentTypeError, match="found '1', expected a whole number, 2 or more"
+    ):
         at_least(2)("1")

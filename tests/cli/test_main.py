@@ -36,6 +36,32 @@ def test_unknown_command_is_a_usage_error_with_a_suggestion(
     assert 'Did you mean "train"?' in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (
+            "train e.yaml --out there --sett x=1",
+            'train: error: {}--sett x=1. Did you mean "--set"?',
+        ),
+        (
+            "train e.yaml --out there --fresj=1",
+            'train: error: {}--fresj=1. Did you mean "--fresh"?',
+        ),
+        ("sources rank a --picks 2", 'sources rank: error: {}--picks 2. Did you mean "--pick"?'),
+        ("train e.yaml other.yaml --out there", "train: error: {}other.yaml\n"),
+        ("train e.yaml --out there --zzzz", "train: error: {}--zzzz\n"),
+        ("--hlp", 'medfuse: error: {}--hlp. Did you mean "--help"?'),
+    ],
+)
+def test_unknown_option_is_a_usage_error_of_its_command_with_a_suggestion(
+    line: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(line.split()) == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith("usage: medfuse")
+    assert said.format("unrecognized arguments: ") in shown
+
+
 def test_missing_argument_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["train"]) == 2
     assert "--out" in capsys.readouterr().err

@@ -272,7 +272,7 @@ def test_rows_of_other_inputs_are_refused_until_fresh(images: Path, capsys) -> N
 @pytest.mark.parametrize("size", ["many", "-2"])
 def test_a_batch_size_that_is_none_says_what_is_expected(images: Path, size: str, capsys) -> None:
     assert run(["predict", "B", str(images), "--batch-size", size]) == 2
-    assert f"found {size}, expected 1 or more" in capsys.readouterr().err
+    assert f"found '{size}', expected a whole number, 1 or more" in capsys.readouterr().err
 
 
 def test_batches_need_at_least_one_image(images: Path, capsys) -> None:
