@@ -121,8 +121,11 @@ def _chosen(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> argp
 
 def _refuse(unknown: Sequence[str], parser: argparse.ArgumentParser) -> NoReturn:
     """End with the usage of the command, and the option that was perhaps meant."""
-    first = unknown[0].partition("=")[0]
-    hint = did_you_mean(first, parser._option_string_actions) if first.startswith("--") else ""
+    first, known = unknown[0].partition("=")[0], parser._option_string_actions
+    if first in known:
+        hint = f" Give {first} behind the command."
+    else:
+        hint = did_you_mean(first, known) if first.startswith("--") else ""
     parser.error(f"unrecognized arguments: {' '.join(unknown)}{'.' + hint if hint else ''}")
 
 

@@ -50,6 +50,8 @@ def test_unknown_command_is_a_usage_error_with_a_suggestion(
         ("sources rank a --picks 2", 'sources rank: error: {}--picks 2. Did you mean "--pick"?'),
         ("train e.yaml other.yaml --out there", "train: error: {}other.yaml\n"),
         ("train e.yaml --out there --zzzz", "train: error: {}--zzzz\n"),
+        ("--debug bank stats", "bank stats: error: {}--debug. Give --debug behind the command."),
+        ("-q bank stats", "bank stats: error: {}-q. Give -q behind the command."),
         ("--hlp", 'medfuse: error: {}--hlp. Did you mean "--help"?'),
     ],
 )
