@@ -34,11 +34,8 @@ def test_wrong_number_is_named_with_its_option(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert run([*command.split(), option, number]) == 2
-    assert _wrong(option, number, least) in capsys.readouterr().err
-
-
-def _wrong(option: str, number: str, least: int) -> str:
-    return f"argument {option}: found {number!r}, expected a whole number, {least} or more"
+    said = f"argument {option}: found {number!r}, expected a whole number, {least} or more"
+    assert said in capsys.readouterr().err
 
 
 def test_least_number_and_more_are_taken() -> None:
